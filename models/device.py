@@ -1,0 +1,52 @@
+"""Which device and which number format a model runs in, when the caller leaves it open."""
+
+from __future__ import annotations
+
+import torch
+
+from models.errors import DeviceError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def choose_device(name: str | None) -> torch.device:
+    """Return the device called `name` ("cuda", "cuda:1", "mps", "cpu"), or the best one here when it is None.
+
+    Raises:
+        DeviceError: the device is not one of these, or is absent.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cuda", "mps", "cpu"):
+        raise DeviceError(f"device {name!r} is none of cuda, cuda:N, mps, cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        found = torch.cuda.device_count()
+        build = "" if torch.version.cuda or torch.version.hip else "; this build of torch has no CUDA support"
+        raise DeviceError(f"device {name!r} was asked for and {found} CUDA devices are present{build}: choose cpu")
+    if device.type == "mps" and not _has_mps():
+        raise DeviceError(f"device {name!r} was asked for and is not present: choose cpu")
+    return device
+
+
+def choose_dtype(name: str | torch.dtype | None, device: torch.device) -> torch.dtype:
+    """Return the number format called `name`; when it is None, bfloat16 on a CUDA card that has it, else float32.
+
+    Raises:
+        DeviceError: the name is none of those allowed.
+    """
+    if isinstance(name, torch.dtype):
+        name = str(name).removeprefix("torch.")
+    if name is None:
+        is_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if is_bf16 else torch.float32
+    if name not in DTYPES:
+        raise DeviceError(f"dtype {name!r} is none of {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+def _has_mps() -> bool:
+    return torch.backends.mps.is_available()

@@ -1,0 +1,68 @@
+"""The twelve published model sizes, their cost, and the demo models by name.
+
+Sizes: table 1 of "Scalable Diffusion Models with Transformers" (arXiv 2212.09748). Needs no torch beyond DiTConfig's
+    own import.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from models.dit import FREQUENCIES, DiTConfig
+
+# name: (blocks, width, heads)
+SIZES = {"S": (12, 384, 6), "B": (12, 768, 12), "L": (24, 1024, 16), "XL": (28, 1152, 16)}
+PATCHES = (2, 4, 8)
+DEMOS = ("digits-64", "digits-128")
+
+
+def variants() -> dict[str, DiTConfig]:
+    """Return the twelve models at a 32x32x4 latent (256 pixels), by name: "DiT-XL/2" and so on."""
+    return {
+        f"DiT-{size}/{patch}": DiTConfig(patch_size=patch, depth=depth, hidden_size=width, num_heads=heads)
+        for size, (depth, width, heads) in SIZES.items()
+        for patch in PATCHES
+    }
+
+
+def variant_name(config: DiTConfig) -> str | None:
+    """Return the published name of an architecture, whatever its resolution and classes; None if it has none."""
+    shape = (config.depth, config.hidden_size, config.num_heads)
+    size = next((size for size, published in SIZES.items() if published == shape), None)
+    return f"DiT-{size}/{config.patch_size}" if size and config.patch_size in PATCHES else None
+
+
+def parameter_count(config: DiTConfig) -> int:
+    """Return the number of weights, fixed position embeddings included (as the published counts have them)."""
+    width, mlp, depth = config.hidden_size, config.mlp_size, config.depth
+    block = (3 * width * width + 3 * width) + (width * width + width) + (2 * width * mlp + mlp + width)
+    embedders = depth if config.per_block_embedders else 1
+    timestep = 2 * FREQUENCIES * width + width + width * width + width
+    label = (config.num_classes + 1) * width
+    modulation = config.modulation_vectors * (width * width + width)
+    patch = config.patch_size**2
+    ends = (config.in_channels * patch + 1) * width + (width + 1) * config.out_channels * patch
+    return depth * block + embedders * (timestep + label) + modulation + ends + config.tokens * width
+
+
+def multiply_adds(config: DiTConfig) -> int:
+    """Return the multiply-adds of one sequence's forward pass (the paper's "Gflops" are these, in 1e9)."""
+    width, mlp, depth, tokens = config.hidden_size, config.mlp_size, config.depth, config.tokens
+    linear = tokens * (4 * width * width + 2 * width * mlp)  # qkv, projection, MLP
+    attention = 2 * tokens * tokens * width
+    modulation = config.modulation_vectors * width * width
+    embedders = depth if config.per_block_embedders else 1
+    timestep = embedders * (2 * FREQUENCIES * width + width * width)
+    ends = tokens * config.patch_size**2 * width * (config.in_channels + config.out_channels)
+    return depth * (linear + attention) + modulation + timestep + ends
+
+
+def at_resolution(config: DiTConfig, pixels: int, downsampling: int = 8) -> DiTConfig:
+    """Return the same model for images of `pixels` a side."""
+    return replace(config, input_size=pixels // downsampling)
+
+
+def demo_path(name: str) -> Path | None:
+    """Return the folder of a demo model, or None where `name` is not one."""
+    return Path(__file__).parent / "demo" / name if name in DEMOS else None
