@@ -1,0 +1,107 @@
+"""The names of a model's classes: find them, look one up, know ImageNet's.
+
+A class has several names ("tench", "Tinca tinca"), or none. Needs the standard library alone, so a process without
+torch can offer names to people.
+
+References: the 1000 classes of ILSVRC 2012, "ImageNet Large Scale Visual Recognition Challenge" (arXiv 1409.0575);
+where the bundled names come from stands in imagenet_labels.json.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+
+Names = tuple[tuple[str, ...], ...]  # names by class id; () where a class has none
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Names by class id; how many classes there are is the length of `names`."""
+
+    names: Names
+
+    def search(self, query: str, limit: int | None = None) -> list[tuple[int, str]]:
+        """Return (class_id, name) of the classes with a name that has every word of `query`, best first.
+
+        Words match anywhere in a name, whatever their case. A name that is the query comes first, then names that
+        begin with it, then the others; equals in order of class id. Each class comes once, under its best name. An
+        empty query finds all.
+        """
+        wanted = _folded(query)
+        best: dict[int, tuple[int, int, str]] = {}
+        for class_id, name in self._pairs():
+            rank = _rank(_folded(name), wanted)
+            if rank is not None and (class_id not in best or rank < best[class_id][0]):
+                best[class_id] = (rank, class_id, name)
+        return [(class_id, name) for _, class_id, name in sorted(best.values())][:limit]
+
+    def lookup(self, name: str) -> int:
+        """Return the class id that `name` means: one of its names, whatever the case, or the id itself in digits.
+
+        Raises:
+            ValueError: no class is called so, or several are; the message lists candidates.
+        """
+        wanted = _folded(name)
+        if wanted.isascii() and wanted.isdigit():
+            return self._by_number(wanted)
+        exact = sorted({class_id for class_id, known in self._pairs() if _folded(known) == wanted})
+        if len(exact) == 1:
+            return exact[0]
+        if exact:
+            raise ValueError(f"{name!r} names several classes: {self._listed(exact)}; give one by its id")
+        near = self._near(wanted)
+        hint = f"; near: {self._listed(near)}" if near else ""
+        raise ValueError(f"no class is called {name!r}{hint}")
+
+    def _by_number(self, digits: str) -> int:
+        significant = digits.lstrip("0") or "0"
+        if len(significant) > len(str(len(self.names))) or int(significant) >= len(self.names):
+            raise ValueError(f"class ids go from 0 to {len(self.names) - 1}, got {digits[:40]}")
+        return int(significant)
+
+    def _near(self, wanted: str) -> list[int]:
+        """Class ids whose names hold the wanted words, else those spelled alike; at most eight."""
+        if not wanted:
+            return []
+        found = [class_id for class_id, _ in self.search(wanted, limit=8)]
+        if found:
+            return found
+        spelled: dict[str, list[int]] = {}
+        for class_id, name in self._pairs():
+            spelled.setdefault(_folded(name), []).append(class_id)
+        close = difflib.get_close_matches(wanted[:80], spelled, n=8)
+        return list(dict.fromkeys(class_id for name in close for class_id in spelled[name]))[:8]
+
+    def _listed(self, class_ids: Iterable[int]) -> str:
+        return ", ".join(f"{class_id} ({self.names[class_id][0]})" for class_id in class_ids)
+
+    def _pairs(self) -> Iterator[tuple[int, str]]:
+        return ((class_id, name) for class_id, names in enumerate(self.names) for name in names)
+
+
+def imagenet_names() -> Names:
+    """Return the names of ImageNet's 1000 classes, which the published DiT checkpoints were trained on."""
+    rows = json.loads(files("models").joinpath("imagenet_labels.json").read_text(encoding="utf-8"))["names"]
+    return tuple(split_names(row) for row in rows)
+
+
+def split_names(row: str) -> tuple[str, ...]:
+    """Return the names in a comma-separated row, as diffusers' id2label writes them: "tench, Tinca tinca"."""
+    return tuple(name for part in row.split(",") if (name := part.strip()))
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _rank(name: str, wanted: str) -> int | None:
+    """0 for the same text, 1 for a prefix, 2 where all words are inside, None where one is not."""
+    if name == wanted:
+        return 0
+    if name.startswith(wanted):
+        return 1
+    return 2 if all(word in name for word in wanted.split()) else None

@@ -1,0 +1,94 @@
+"""models/labels.py."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.labels import Labels, imagenet_names, split_names
+
+NAMES = (("great white shark", "white shark"), ("crane", "crane bird"), (), ("crane",), ("shark",), ("basking shark",))
+
+
+def test_search_ranks_the_same_name_before_a_prefix_before_a_part() -> None:
+    assert Labels((("big cat",), ("catamaran",), ("cat",))).search("CAT") == [
+        (2, "cat"),
+        (1, "catamaran"),
+        (0, "big cat"),
+    ]
+
+
+def test_search_wants_all_words_in_any_order() -> None:
+    assert Labels(NAMES).search("shark white") == [(0, "great white shark")]
+
+
+def test_search_lists_a_class_once_under_its_best_name() -> None:
+    assert Labels(NAMES).search("white shark") == [(0, "white shark")]
+
+
+def test_search_for_nothing_finds_every_class_with_a_name() -> None:
+    assert [class_id for class_id, _ in Labels(NAMES).search("")] == [0, 1, 3, 4, 5]
+
+
+def test_search_stops_at_the_limit() -> None:
+    assert Labels(NAMES).search("shark", limit=2) == [(4, "shark"), (0, "great white shark")]
+
+
+@pytest.mark.parametrize(("name", "class_id"), [("Shark", 4), (" white  SHARK ", 0), ("2", 2), ("005", 5)])
+def test_lookup_takes_a_name_or_a_number(name: str, class_id: int) -> None:
+    assert Labels(NAMES).lookup(name) == class_id
+
+
+def test_lookup_of_an_ambiguous_name_lists_the_classes() -> None:
+    with pytest.raises(
+        ValueError, match=r"'crane' names several classes: 1 \(crane\), 3 \(crane\); give one by its id"
+    ):
+        Labels(NAMES).lookup("crane")
+
+
+@pytest.mark.parametrize("name", ["whit", "basking sharc"])
+def test_lookup_of_an_unknown_name_lists_near_misses(name: str) -> None:
+    with pytest.raises(ValueError, match=r"no class is called .*; near: .*shark"):
+        Labels(NAMES).lookup(name)
+
+
+@pytest.mark.parametrize("name", ["6", "9" * 5000])
+def test_lookup_of_a_number_beyond_the_classes_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="class ids go from 0 to 5"):
+        Labels(NAMES).lookup(name)
+
+
+@given(st.text(max_size=40))
+def test_lookup_answers_or_raises_value_error_for_any_text(name: str) -> None:
+    labels = Labels(NAMES)
+    try:
+        assert 0 <= labels.lookup(name) < len(NAMES)
+    except ValueError:
+        assert all(0 <= class_id < len(NAMES) for class_id, _ in labels.search(name))
+
+
+def test_imagenet_has_its_thousand_classes_in_the_usual_order() -> None:
+    names = imagenet_names()
+    assert len(names) == 1000
+    assert all(names)
+    assert len({row[0] for row in names}) == 1000
+    assert (names[0][0], names[88][0], names[207][0], names[360][0]) == ("tench", "macaw", "golden retriever", "otter")
+
+
+def test_crane_is_ambiguous_among_imagenets_names() -> None:
+    with pytest.raises(ValueError, match=r"134 \(crane bird\), 517 \(crane\)"):
+        Labels(imagenet_names()).lookup("crane")
+
+
+def test_names_are_split_at_commas() -> None:
+    assert split_names(" tench, Tinca tinca,, ") == ("tench", "Tinca tinca")
+
+
+def test_labels_need_no_torch() -> None:
+    code = "import models.labels, models.errors, sys; models.labels.imagenet_names(); print('torch' in sys.modules)"
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert child.stdout == "False\n"
