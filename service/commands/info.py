@@ -1,0 +1,49 @@
+"""Says what is in a checkpoint, without loading its weights: architecture, size, cost, schedule, labels, hash."""
+
+from __future__ import annotations
+
+import argparse
+
+from models.checkpoint import Checkpoint, open_checkpoint
+from models.registry import demo_path, multiply_adds, parameter_count, variant_name
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The checkpoint."""
+    parser.add_argument("checkpoint", help="demo name, folder, file or hub id")
+    parser.add_argument("--revision", help="branch, tag or commit of a hub id")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints one line per fact."""
+    checkpoint = open_checkpoint(
+        demo_path(options.checkpoint) or options.checkpoint, revision=options.revision
+    )
+    for name, value in facts(checkpoint):
+        print(f"{name:<18}{value}")
+    return 0
+
+
+def facts(checkpoint: Checkpoint) -> list[tuple[str, str]]:
+    """Name and value of everything worth knowing."""
+    config, schedule = checkpoint.config, checkpoint.schedule
+    embedders = "one per block" if config.per_block_embedders else "shared by all blocks"
+    return [
+        ("name", checkpoint.name),
+        ("layout", checkpoint.layout),
+        ("variant", variant_name(config) or "none of the published sizes"),
+        ("latents", f"{config.in_channels} x {config.input_size} x {config.input_size}, patch {config.patch_size}"),
+        ("network", f"{config.depth} blocks, width {config.hidden_size}, {config.num_heads} heads"),
+        ("embedders", embedders),
+        ("learned sigma", "yes" if config.learn_sigma else "no"),
+        ("parameters", f"{parameter_count(config):,}"),
+        ("multiply-adds", f"{multiply_adds(config):,} per forward pass of one sequence"),
+        ("classes", f"{config.num_classes}, {sum(map(bool, checkpoint.labels))} of them named"),
+        ("noise", f"{schedule.num_train_timesteps} steps, {schedule.beta_schedule} betas "
+                  f"{schedule.beta_start:g} to {schedule.beta_end:g}"),
+        ("walked", f"{schedule.timestep_spacing} spacing, predicts {schedule.prediction_type}"),
+        ("guided channels", f"{checkpoint.guidance_channels} of {config.in_channels}"),
+        ("autoencoder", "its own" if checkpoint.vae else "none: --vae names one"),
+        ("sha256", checkpoint.sha256),
+        *(("weights", str(path)) for path in checkpoint.weights),
+    ]  # fmt: skip

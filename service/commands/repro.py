@@ -1,0 +1,90 @@
+"""Makes an image again from the receipt in its PNG, and compares the pixels.
+
+Exit status 0: equal. 1: different, and by how much is printed. 2: it could not be tried.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from rich.progress import Progress
+
+from service.commands.making import add_model_arguments, load_model, make_images
+from service.errors import CommandError
+from service.job import Job
+from service.messages import ModelInfo
+from service.png import read_png
+from service.receipt import Receipt
+from service.version import version
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The image, and the model if its receipt does not say enough."""
+    parser.add_argument("image", type=Path, help="a PNG that this service made")
+    parser.add_argument("--model", help="demo name, folder, file or hub id; default what the receipt names")
+    add_model_arguments(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Makes the image again; 0 if every pixel is equal."""
+    try:
+        data = options.image.read_bytes()
+    except OSError as error:
+        raise CommandError(f"{options.image}: {error.strerror}") from None
+    image, receipt = read_png(data)
+    options.dtype = options.dtype or receipt.dtype
+    options.vae = options.vae or receipt.vae or None
+    model, door = load_model(options.model or receipt.model, options)
+    _check_same_model(receipt, model)
+    with Progress(transient=True) as progress:
+        task = progress.add_task("denoising", total=receipt.steps)
+        (again,) = make_images(door, [_job(receipt)], lambda count: progress.advance(task, count))
+    return _compare(np.asarray(image), np.asarray(again), receipt)
+
+
+def _job(receipt: Receipt) -> Job:
+    return Job(
+        id=0,
+        request_id="",
+        resolution=receipt.resolution,
+        class_id=receipt.class_id,
+        seed=receipt.seed,
+        steps=receipt.steps,
+        guidance_scale=receipt.cfg,
+        sampler=receipt.sampler,
+    )
+
+
+def _check_same_model(receipt: Receipt, model: ModelInfo) -> None:
+    if model.sha256 != receipt.weights_sha256:
+        raise CommandError(
+            f"the image was made by {receipt.model} with weights {receipt.weights_sha256[:16]}…, "
+            f"and {model.name} has weights {model.sha256[:16]}…; name the right one with --model"
+        )
+    if (model.guidance_channels, model.resolution) != (receipt.guidance_channels, receipt.resolution):
+        raise CommandError(
+            f"the image has {receipt.resolution} pixels and {receipt.guidance_channels} guided channels, "
+            f"{model.name} makes {model.resolution} pixels with {model.guidance_channels}"
+        )
+
+
+def _compare(before: np.ndarray, again: np.ndarray, receipt: Receipt) -> int:
+    """Says what the comparison found.
+
+    Args:
+        before, again: (H, W, 3) uint8.
+        receipt: of the image, to tell of another version.
+    """
+    if before.shape != again.shape:
+        raise CommandError(f"the image is {before.shape[:2]} pixels large, its receipt says {again.shape[:2]}")
+    difference = np.abs(before.astype(np.int16) - again.astype(np.int16))
+    count = int(difference.any(axis=2).sum())
+    if count == 0:
+        print(f"equal: all {before.shape[0] * before.shape[1]} pixels")
+        return 0
+    print(f"different: {count} of {before.shape[0] * before.shape[1]} pixels, by {difference.max()} of 255 at most")
+    if receipt.version != version():
+        print(f"the image was made by version {receipt.version}, this is {version()}")
+    return 1

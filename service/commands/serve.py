@@ -1,0 +1,24 @@
+"""Answers HTTP requests: POST /generate {"class_id": 7, "cfg": 4, "steps": 20} gives a PNG.
+
+Every flag can be set by a DIT_* variable too; a flag wins.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from service.server import run as run_server
+from service.settings import add_flags, read_settings
+
+LOADER = "service.door:load"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """One flag per setting."""
+    add_flags(parser)
+
+
+def run(options: argparse.Namespace, loader: str = LOADER) -> int:
+    """Serves until a signal."""
+    return run_server(read_settings(os.environ, vars(options)), loader)

@@ -1,0 +1,26 @@
+"""Trains a DiT on labelled images and writes a folder of diffusers' layout; started again, it goes on where it stopped.
+
+What each flag means stands beside the fields of TrainingConfig in models/training.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from models.training import TrainingConfig, train
+from service.commands.dataclass_flags import add_flags, read_config
+from service.errors import CommandError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """One flag per field of the training's configuration."""
+    add_flags(parser, TrainingConfig)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Trains, and prints the folder."""
+    try:
+        print(train(read_config(TrainingConfig, options)))
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    return 0

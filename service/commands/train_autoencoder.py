@@ -1,0 +1,26 @@
+"""Trains a small KL autoencoder on images and writes a folder of diffusers' layout.
+
+What each flag means stands beside the fields of AutoencoderConfig in models/autoencoder_training.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from models.autoencoder_training import AutoencoderConfig, train_autoencoder
+from service.commands.dataclass_flags import add_flags, read_config
+from service.errors import CommandError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """One flag per field of the training's configuration."""
+    add_flags(parser, AutoencoderConfig)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Trains, and prints the folder."""
+    try:
+        print(train_autoencoder(read_config(AutoencoderConfig, options)))
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    return 0

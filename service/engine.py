@@ -1,0 +1,250 @@
+"""The engine loop: admit → step → retire, for every denoising step.
+
+One thread runs one loop over all models of one device. Samples join and leave between two
+steps; those of one resolution share a forward pass, and the resolutions take turns. A step
+that raises is halved until only the samples that cause it fail.
+
+The engine declares the door to the models itself (`Door`) and knows no HTTP, no process and
+no tensor: a sample and its pixels are opaque here. What happens is told through `post`.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from service.job import Event, Job, JobEnd, Outcome, Started, Stepped, Timings
+from service.queue import JobQueue
+
+
+class Sample(Protocol):
+    """One image in the making, as the engine sees it."""
+
+    @property
+    def is_done(self) -> bool: ...
+
+
+class Door(Protocol):
+    """What the engine asks of a model; all of it is called from the engine's thread."""
+
+    def begin(self, spec: Job, /) -> Sample:
+        """One image: its latents, its table of steps, its generator."""
+
+    def step(self, samples: list[Any], /) -> None:
+        """One denoising step for every sample in one forward pass; if it raises, no sample has changed."""
+
+    def preview(self, sample: Any, /) -> Any:
+        """A cheap look at the image as it stands: pixels."""
+
+    def decode(self, samples: list[Any], /) -> Sequence[Any]:
+        """(H, W, 3) uint8 pixels of finished samples, on the CPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Give up this job, wherever it is."""
+
+    job_id: int
+
+
+class Stop:
+    """End the loop; what waits or runs is left as it is."""
+
+
+Inbox = queue.SimpleQueue[Job | Cancel | Stop]
+
+
+@dataclass(slots=True)
+class Row:
+    """What one place of a batch is doing."""
+
+    job: Job
+    sample: Sample
+    queue_seconds: float
+    began_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How batches are built; see `service.settings` for the meaning of each."""
+
+    max_batch_sequences: int = 16
+    fill_across_guidance: bool = True
+    encode_threads: int = 2
+
+
+class Engine:
+    """Runs jobs through doors.
+
+    Args:
+        doors: the model of each resolution.
+        encode: makes the PNG of a job's pixels; runs in threads.
+        post: takes every event; called from the loop and, for completed jobs, from the encoding threads.
+        options: how batches are built.
+        inbox: where jobs, cancellations and the stop arrive, from any thread.
+    """
+
+    def __init__(
+        self,
+        doors: Mapping[int, Door],
+        *,
+        inbox: Inbox,
+        encode: Callable[[Job, Any], bytes],
+        post: Callable[[Event], None],
+        options: EngineOptions,
+    ) -> None:
+        self._inbox = inbox
+        self._doors = doors
+        self._encode = encode
+        self._post = post
+        self._options = options
+        self._queue = JobQueue(fill_across_guidance=options.fill_across_guidance)
+        self._pushed_at: dict[int, float] = {}
+        self._rows: dict[int, list[Row]] = {resolution: [] for resolution in doors}
+        self._last_turn = dict.fromkeys(doors, 0)
+        self._turn = 0
+        self._encoders = ThreadPoolExecutor(options.encode_threads, thread_name_prefix="encode-png")
+
+    def run(self) -> None:
+        """Serves the inbox until a Stop arrives there."""
+        while self._receive():
+            resolution = self._whose_turn()
+            if resolution is not None:
+                self._admit(resolution)
+                self._step(resolution)
+                self._retire(resolution)
+        self._encoders.shutdown()
+
+    def _receive(self) -> bool:
+        """Takes in all messages, waiting for one only when there is nothing to do. False after a Stop."""
+        while True:
+            try:
+                message = self._inbox.get(block=self._whose_turn() is None)
+            except queue.Empty:
+                return True
+            match message:
+                case Stop():
+                    return False
+                case Cancel(job_id):
+                    self._cancel(job_id)
+                case job:
+                    self._queue.push(job)
+                    self._pushed_at[job.id] = time.monotonic()
+
+    def _cancel(self, job_id: int) -> None:
+        waiting = self._queue.cancel(job_id)
+        if waiting is not None:
+            self._post(JobEnd(job_id, Outcome.CANCELLED, timings=Timings(queue_seconds=self._waited(waiting))))
+            return
+        for rows in self._rows.values():
+            for row in rows:
+                if row.job.id == job_id:
+                    rows.remove(row)
+                    self._post(JobEnd(job_id, Outcome.CANCELLED, timings=_timings(row)))
+                    return
+
+    def _whose_turn(self) -> int | None:
+        """The resolution with work whose last turn is longest ago, the one with the older job on a tie."""
+        able = [resolution for resolution in self._doors if self._rows[resolution] or self._has_waiting(resolution)]
+        return min(able, key=lambda r: (self._last_turn[r], self._queue.age(r) or 0), default=None)
+
+    def _has_waiting(self, resolution: int) -> bool:
+        return self._queue.age(resolution) is not None
+
+    def _admit(self, resolution: int) -> None:
+        rows = self._rows[resolution]
+        places = self._options.max_batch_sequences - sum(row.job.sequences for row in rows)
+        scale = rows[0].job.guidance_scale if rows else None
+        jobs = self._queue.take(resolution, places, running_scale=scale)
+        if not jobs:
+            return
+        self._post(Started(tuple(job.id for job in jobs)))  # before anything that could take the process down
+        for job in jobs:
+            waited = self._waited(job)
+            try:
+                sample = self._doors[resolution].begin(job)
+            except Exception as error:
+                self._post(_failed(job, error, Timings(queue_seconds=waited)))
+            else:
+                rows.append(Row(job, sample, waited, time.monotonic()))
+
+    def _step(self, resolution: int) -> None:
+        self._turn += 1
+        self._last_turn[resolution] = self._turn
+        rows = self._rows[resolution]
+        began = time.monotonic()
+        stepped, failures = _bisect(rows, lambda some: self._doors[resolution].step([row.sample for row in some]))
+        self._rows[resolution] = stepped
+        for row, error in failures:
+            self._post(_failed(row.job, error, _timings(row)))
+        if stepped:
+            ids = tuple(row.job.id for row in stepped)
+            sequences = sum(row.job.sequences for row in stepped)
+            self._post(Stepped(ids, resolution, sequences, time.monotonic() - began))
+
+    def _retire(self, resolution: int) -> None:
+        done = [row for row in self._rows[resolution] if row.sample.is_done]
+        if not done:
+            return
+        self._rows[resolution] = [row for row in self._rows[resolution] if not row.sample.is_done]
+        denoised_at = time.monotonic()
+        pixels: dict[int, Any] = {}
+
+        def decode(some: list[Row]) -> None:
+            images = self._doors[resolution].decode([row.sample for row in some])
+            pixels.update((row.job.id, image) for row, image in zip(some, images, strict=True))
+
+        decoded, failures = _bisect(done, decode)
+        decode_seconds = time.monotonic() - denoised_at
+        for row, error in failures:
+            self._post(_failed(row.job, error, _timings(row, denoised_at)))
+        for row in decoded:
+            timings = Timings(row.queue_seconds, denoised_at - row.began_at, decode_seconds)
+            self._encoders.submit(self._finish, row.job, pixels[row.job.id], timings)
+
+    def _finish(self, job: Job, pixels: Any, timings: Timings) -> None:
+        began = time.monotonic()
+        try:
+            png = self._encode(job, pixels)
+        except Exception as error:
+            self._post(_failed(job, error, timings))
+            return
+        seconds = time.monotonic() - began
+        timings = Timings(timings.queue_seconds, timings.denoise_seconds, timings.decode_seconds, seconds)
+        self._post(JobEnd(job.id, Outcome.COMPLETED, png, timings))
+
+    def _waited(self, job: Job) -> float:
+        return time.monotonic() - self._pushed_at.pop(job.id)
+
+
+def _bisect(
+    rows: list[Row], work: Callable[[list[Row]], None]
+) -> tuple[list[Row], list[tuple[Row, Exception]]]:
+    """Does the work for all rows, or for as many as can be: (rows done, rows that cannot with their error)."""
+    if not rows:
+        return [], []
+    try:
+        work(rows)
+    except Exception as error:
+        if len(rows) == 1:
+            return [], [(rows[0], error)]
+        half = len(rows) // 2
+        done, failures = _bisect(rows[:half], work)
+        more_done, more_failures = _bisect(rows[half:], work)
+        return done + more_done, failures + more_failures
+    return list(rows), []
+
+
+def _timings(row: Row, until: float | None = None) -> Timings:
+    end = time.monotonic() if until is None else until
+    return Timings(row.queue_seconds, end - row.began_at)
+
+
+def _failed(job: Job, error: Exception, timings: Timings) -> JobEnd:
+    logging.getLogger("dit.engine").error("a job failed", exc_info=error, extra={"fields": {"job_id": job.id}})
+    return JobEnd(job.id, Outcome.FAILED, timings=timings, reason=f"{type(error).__name__}: {error}")

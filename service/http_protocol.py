@@ -1,0 +1,134 @@
+"""uvicorn's HTTP/1.1 protocol with the limits that it lacks: time to send a request, and size of its headers.
+
+uvicorn waits for ever for the rest of a request line, header or body, and reads headers of any size.
+Here a connection has `header_seconds` from its opening, or from the first byte of a later request,
+until the last header, and then `body_seconds` for the body. Both count from the beginning, so that
+sending a byte now and then gains nothing. Headers past `max_header_bytes` are refused with 431.
+Between requests uvicorn's own keep-alive time-out rules.
+
+Knows no application.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.settings import Settings
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """One connection; see the module's text. The limits are set by `guarded_protocol`."""
+
+    header_seconds = 5.0
+    body_seconds = 10.0
+    max_header_bytes = 32 << 10
+
+    _deadline: asyncio.TimerHandle | None = None
+    _is_reading_headers = False
+    _is_too_large = False
+    _unparsed_bytes = 0
+    _header_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client has connected."""
+        super().connection_made(transport)
+        self._set_deadline(self.header_seconds)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._clear_deadline()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came; those before a request line (blank lines) start the clock too."""
+        if self._deadline is None and (self.cycle is None or self.cycle.response_complete):
+            self._set_deadline(self.header_seconds)
+        self._unparsed_bytes += len(data)
+        super().data_received(data)
+        # The parser keeps an unfinished header to itself, so the bytes that led to no callback count as well.
+        if self._is_reading_headers and self._unparsed_bytes > self.max_header_bytes:
+            self._refuse(http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self._is_reading_headers = True
+        self._header_bytes = 0
+        if self._deadline is None:
+            self._set_deadline(self.header_seconds)
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the request's target."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One whole header."""
+        self._count(len(name) + len(value) + len(b": \r\n"))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """All headers are there; the body's time begins."""
+        self._is_reading_headers = False
+        self._set_deadline(self.body_seconds)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The request is there as a whole."""
+        self._clear_deadline()
+        self._unparsed_bytes = 0
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuses what the parser could not read, or what was too large for us."""
+        too_large = http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        self._refuse(too_large if self._is_too_large else http.HTTPStatus.BAD_REQUEST)
+
+    def _count(self, size: int) -> None:
+        self._header_bytes += size
+        if self._header_bytes > self.max_header_bytes:
+            self._is_too_large = True
+            raise ValueError("the headers are too large")  # the parser stops, and asks for send_400_response
+
+    def _set_deadline(self, seconds: float) -> None:
+        self._clear_deadline()
+        self._deadline = self.loop.call_later(seconds, self._refuse, http.HTTPStatus.REQUEST_TIMEOUT)
+
+    def _clear_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _refuse(self, status: http.HTTPStatus) -> None:
+        """Closes the connection, with a word about why unless an answer is under way already."""
+        if self.transport.is_closing():
+            return
+        self._clear_deadline()
+        if (self._unparsed_bytes or self._is_reading_headers) and self._may_answer():
+            slug = status.phrase.lower().replace(" ", "-")
+            body = f'{{"type": "urn:dit-serve:problem:{slug}", "title": "{status.phrase}", "status": {status.value}}}'
+            self.transport.write(
+                f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/problem+json\r\n"
+                f"content-length: {len(body)}\r\nconnection: close\r\n\r\n{body}".encode("ascii")
+            )
+        self.transport.close()
+
+    def _may_answer(self) -> bool:
+        """Whether no other answer is owed or under way on this connection: words in between would be taken for it."""
+        if self.cycle is None or self.cycle.response_complete:
+            return True
+        return not self._is_reading_headers and not self.cycle.response_started
+
+
+def guarded_protocol(settings: Settings) -> type[GuardedProtocol]:
+    """The protocol class with these limits."""
+
+    class Guarded(GuardedProtocol):
+        header_seconds = settings.header_seconds
+        body_seconds = settings.body_seconds
+        max_header_bytes = settings.max_header_bytes
+
+    return Guarded

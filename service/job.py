@@ -1,0 +1,115 @@
+"""What a caller asked for (Job), what came out (JobEnd), and the events between: one image each.
+
+The values here cross the process border, so they are plain and frozen. What a row of a
+batch is *doing* is the engine's own affair (`service.engine.Row`). Knows no HTTP, no
+process and no tensor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+
+class Outcome(StrEnum):
+    """How a job ended. Every job ends exactly once, in one of these ways."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One image that somebody asked for; the seed is fixed, so it can be made again at any time.
+
+    Args:
+        id: unique within the HTTP process that accepted it, rising with acceptance.
+        request_id: the request that it belongs to, for the logs.
+        resolution: side of the image in pixels; it names the model.
+        class_id: 0 to classes - 1.
+        seed: 0 to 2**63 - 1.
+        steps: number of denoising steps.
+        guidance_scale: 1 means no guidance.
+        sampler: a name that the model knows.
+    """
+
+    id: int
+    request_id: str
+    resolution: int
+    class_id: int
+    seed: int
+    steps: int
+    guidance_scale: float
+    sampler: str
+
+    @property
+    def sequences(self) -> int:
+        """How many rows of the network's batch the job takes: two if guided, else one."""
+        return 1 if self.guidance_scale == 1 else 2
+
+    @property
+    def group(self) -> tuple[int, float]:
+        """The queue's grouping: (resolution, guidance scale)."""
+        return self.resolution, self.guidance_scale
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds that one image spent in each stage; `queue_seconds` is measured from acceptance by the engine."""
+
+    queue_seconds: float = 0.0
+    denoise_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    encode_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """These jobs have left the queue and take part in the next step."""
+
+    job_ids: tuple[int, ...]
+    kind: Literal["started"] = "started"
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """One denoising step has been made.
+
+    Args:
+        job_ids: the jobs that took part; each has one step fewer to go.
+        resolution: the model that ran.
+        sequences: rows of the batch.
+        seconds: wall time of the step.
+    """
+
+    job_ids: tuple[int, ...]
+    resolution: int
+    sequences: int
+    seconds: float
+    kind: Literal["stepped"] = "stepped"
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnd:
+    """What came out of a job.
+
+    Args:
+        job_id: which one.
+        outcome: how it ended.
+        png: the image if completed, else empty.
+        timings: seconds per stage, as far as it came.
+        reason: if failed, the exception's type and text, for the log alone.
+    """
+
+    job_id: int
+    outcome: Outcome
+    png: bytes = b""
+    timings: Timings = Timings()
+    reason: str = ""
+    kind: Literal["job_end"] = "job_end"
+
+
+Event = Started | Stepped | JobEnd

@@ -1,0 +1,90 @@
+"""Around every request: its id, its log line, and the answer to an error that nothing else caught.
+
+Pure ASGI. A client's X-Request-Id is kept if it is harmless, else a new one is made.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import InternalError, Problem, problem_body, problem_kind
+
+REQUEST_ID = "X-Request-Id"
+_HARMLESS_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_MAX_LOGGED_PATH = 200
+
+
+class RequestMiddleware:
+    """Gives each request an id, answers what nobody caught, and writes one line."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._log = logging.getLogger("dit.request")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        identity = request_id_of(Headers(scope=scope).get(REQUEST_ID))
+        scope.setdefault("state", {})["request_id"] = identity
+        began, status = time.monotonic(), 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID] = identity
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception:
+            self._log.exception("unexpected error", extra={"fields": {"request_id": identity}})
+            if status == 0:
+                response = problem_response(InternalError("an unexpected error; the log has it"), identity)
+                await response(scope, receive, send_with_id)
+        finally:
+            self._write_line(scope, identity, status, time.monotonic() - began)
+
+    def _write_line(self, scope: Scope, identity: str, status: int, seconds: float) -> None:
+        fields = {
+            "event": "request",
+            "request_id": identity,
+            "method": scope["method"],
+            "path": scope["path"][:_MAX_LOGGED_PATH],
+            "status": status,
+            "seconds": round(seconds, 6),
+        }
+        self._log.info("%s", "request", extra={"fields": fields})
+
+
+def request_id_of(sent: str | None) -> str:
+    """The client's id if it is 1 to 64 of A-Z a-z 0-9 . _ - (nothing that could forge a log line), else a new one."""
+    return sent if sent is not None and _HARMLESS_ID.fullmatch(sent) else uuid.uuid4().hex
+
+
+def request_id(request: Request) -> str:
+    """The id of a request that passed through the middleware."""
+    return str(request.state.request_id)
+
+
+def problem_response(problem: Problem, identity: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """A problem as application/problem+json."""
+    out = dict(headers or {})
+    if problem.retry_after is not None:
+        out["Retry-After"] = str(problem.retry_after)
+    return JSONResponse(
+        problem_body(problem, identity),
+        status_code=problem_kind(problem).status,
+        media_type="application/problem+json",
+        headers=out,
+    )

@@ -1,0 +1,32 @@
+"""GET /livez and /readyz, for orchestrators: the process answers; new work would be started now.
+
+Knows the front alone.
+"""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from service.errors import NotReady
+from service.front import RETRY_WHEN_LOADING_SECONDS, Front
+from service.openapi import problems
+
+
+def probe_router(front: Front) -> APIRouter:
+    """The router of the probes."""
+    router = APIRouter(tags=["probes"])
+
+    @router.get("/livez")
+    async def livez() -> dict[str, str]:
+        """The HTTP process is alive, whatever the worker does."""
+        return {"status": "alive"}
+
+    @router.get("/readyz", responses=problems(503))
+    async def readyz() -> dict[str, object]:
+        """The models are loaded and new work is taken; if not, 503 says why not."""
+        readiness = front.readiness
+        if not readiness.is_ready:
+            raise NotReady(readiness.reason, retry_after=RETRY_WHEN_LOADING_SECONDS)
+        return {"status": "ready", "models": [model.name for model in front.models.values()]}
+
+    return router

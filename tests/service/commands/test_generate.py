@@ -1,0 +1,104 @@
+"""dit generate, and dit repro on what it made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models import load_pipeline
+from service.cli import main
+from service.png import encode_png, read_png
+from service.receipt import Receipt
+
+
+def generate(folder: Path, out: Path, *arguments: str) -> list[Path]:
+    assert main(["generate", "--model", str(folder), "--out", str(out), "--steps", "4", *arguments]) == 0
+    return sorted(out.iterdir())
+
+
+def test_images_are_named_by_class_and_seed(random_folder: Path, tmp_path: Path) -> None:
+    files = generate(random_folder, tmp_path / "out", "--class-id", "7", "--seed", "5", "-n", "10")
+    assert sorted(file.name for file in files) == sorted(f"class-7-thing-7-seed-{seed}.png" for seed in range(5, 15))
+
+
+def test_an_image_is_the_pipelines_own(random_folder: Path, tmp_path: Path) -> None:
+    (file,) = generate(random_folder, tmp_path, "--class-id", "7", "--seed", "5", "--cfg", "2", "--sampler", "dpm++")
+    image, receipt = read_png(file.read_bytes())
+    (expected,) = load_pipeline(random_folder).generate([7], [5], steps=4, guidance_scale=2.0, sampler="dpm++")
+    assert np.array_equal(np.asarray(image), expected)
+    assert (receipt.seed, receipt.cfg, receipt.steps, receipt.sampler) == (5, 2.0, 4, "dpm++")
+
+
+def test_a_class_may_be_given_by_name(random_folder: Path, tmp_path: Path) -> None:
+    (file,) = generate(random_folder, tmp_path, "--class", "Object 3")
+    assert read_png(file.read_bytes())[1].class_id == 3
+
+
+def test_the_paths_are_printed(random_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = generate(random_folder, tmp_path, "--class-id", "1", "-n", "2", "--seed", "0")
+    assert capsys.readouterr().out.split() == list(map(str, files))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--class-id", "10"], "--class-id is 10; random-64 has classes 0 to 9"),
+        (["--class", "dragon"], "no class is called 'dragon'"),
+        (["--class-id", "1", "--cfg", "0.5"], "--cfg is 0.5; allowed is 1 to 20"),
+        (["--class-id", "1", "--cfg", "nan"], "--cfg is nan"),
+        (["--class-id", "1", "--steps", "0"], "--steps is 0"),
+        (["--class-id", "1", "--steps", "1001"], "--steps is 1001; random-64 takes 1 to 1000"),
+        (["--class-id", "1", "--sampler", "euler"], "--sampler is 'euler'; random-64 has ddim"),
+        (["--class-id", "1", "--seed", "-1"], "--seed is -1"),
+        (["--class-id", "1", "-n", "0"], "-n is 0"),
+    ],
+)
+def test_what_cannot_be_made_is_told(
+    random_folder: Path, arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", "--model", str(random_folder), *arguments]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_repro_finds_its_own_image_equal(
+    random_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (file,) = generate(random_folder, tmp_path, "--class-id", "7")
+    assert main(["repro", str(file), "--model", str(random_folder)]) == 0
+    assert "equal: all 4096 pixels" in capsys.readouterr().out
+
+
+def with_receipt(file: Path, **changes: object) -> Path:
+    """The same pixels with another receipt."""
+    image, receipt = read_png(file.read_bytes())
+    chunks = receipt.to_chunks() | {f"dit:{name}": str(value) for name, value in changes.items()}
+    assert Receipt.from_chunks(chunks) != receipt
+    other = file.with_name("other.png")
+    other.write_bytes(encode_png(np.asarray(image), chunks))
+    return other
+
+
+def test_repro_counts_the_pixels_that_differ(
+    random_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (file,) = generate(random_folder, tmp_path, "--class-id", "7", "--seed", "1")
+    assert main(["repro", str(with_receipt(file, seed=2)), "--model", str(random_folder)]) == 1
+    assert "of 4096 pixels, by" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"weights_sha256": "f" * 64}, "name the right one with --model"),
+        ({"resolution": 128}, "the image has 128 pixels"),
+        ({"sampler": "euler"}, "euler"),
+    ],
+)
+def test_repro_refuses_another_model(
+    random_folder: Path, tmp_path: Path, changes: dict[str, object], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (file,) = generate(random_folder, tmp_path, "--class-id", "7")
+    assert main(["repro", str(with_receipt(file, **changes)), "--model", str(random_folder)]) == 2
+    assert sentence in capsys.readouterr().err

@@ -1,0 +1,24 @@
+"""dit info."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from models import load_pipeline
+from service.cli import main
+
+
+def test_info_tells_what_is_in_a_checkpoint(random_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(random_folder)]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if "  " in line)
+    model = load_pipeline(random_folder).model
+    assert lines["name"] == "random-64"
+    assert lines["variant"] == "none of the published sizes"
+    assert lines["latents"] == "4 x 8 x 8, patch 2"
+    assert lines["network"] == "2 blocks, width 48, 4 heads"
+    assert lines["classes"] == "10, 10 of them named"
+    assert lines["sha256"] == load_pipeline(random_folder).sha256
+    counted = sum(tensor.numel() for tensor in model.state_dict().values())
+    assert lines["parameters"] == f"{counted:,}"

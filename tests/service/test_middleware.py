@@ -1,0 +1,57 @@
+"""What the middleware does where no route can show it: an error that nothing else caught."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.middleware import RequestMiddleware, request_id_of
+
+
+async def breaks(scope: Scope, receive: Receive, send: Send) -> None:
+    raise RuntimeError("a secret")
+
+
+async def breaks_in_its_answer(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    raise RuntimeError("a secret")
+
+
+def get(app: ASGIApp) -> httpx.Response:
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(RequestMiddleware(app))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.get("/path", headers={"X-Request-Id": "an-id"})
+
+    return asyncio.run(ask())
+
+
+def test_an_unexpected_error_is_a_500_that_says_nothing_of_it(caplog: pytest.LogCaptureFixture) -> None:
+    response = get(breaks)
+    assert response.status_code == 500
+    assert response.json()["type"] == "urn:dit-serve:problem:internal-error"
+    assert response.headers["x-request-id"] == "an-id"
+    assert "secret" not in response.text
+    assert "a secret" in caplog.text  # the log has it
+
+
+def test_an_answer_under_way_is_not_answered_twice(caplog: pytest.LogCaptureFixture) -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    asyncio.run(RequestMiddleware(breaks_in_its_answer)(scope, receive, send))
+    assert [message["type"] for message in sent] == ["http.response.start"]  # the server then closes the connection
+    assert "a secret" in caplog.text
+
+
+def test_made_ids_differ() -> None:
+    assert request_id_of(None) != request_id_of(None)

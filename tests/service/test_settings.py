@@ -1,0 +1,93 @@
+"""Settings: where they come from, and that nothing wrong gets past the start."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from service.errors import SettingsError
+from service.settings import Settings, add_flags, read_settings
+
+
+def test_the_defaults_serve_both_demo_models_on_loopback() -> None:
+    settings = read_settings({}, {})
+    assert settings.models == ("digits-64", "digits-128")
+    assert (settings.host, settings.port) == ("127.0.0.1", 8000)
+
+
+def test_a_flag_wins_over_a_variable_and_a_variable_over_the_default() -> None:
+    environment = {"DIT_PORT": "1", "DIT_MAX_BATCH_SEQUENCES": "4"}
+    settings = read_settings(environment, {"port": "2"})
+    assert (settings.port, settings.max_batch_sequences, settings.max_queue_sequences) == (2, 4, 512)
+
+
+def test_models_are_split_at_commas() -> None:
+    assert read_settings({"DIT_MODELS": "a, b ,/c/d"}, {}).models == ("a", "b", "/c/d")
+
+
+def test_an_empty_variable_counts_as_absent() -> None:
+    assert read_settings({"DIT_PORT": "", "DIT_VAE": ""}, {}) == read_settings({}, {})
+
+
+@pytest.mark.parametrize(("text", "value"), [("0", False), ("false", False), ("1", True), ("true", True)])
+def test_switches_are_words_or_digits(text: str, value: bool) -> None:
+    assert read_settings({"DIT_FILL_ACROSS_GUIDANCE": text}, {}).fill_across_guidance is value
+
+
+@pytest.mark.parametrize(
+    ("environment", "flags", "sentence"),
+    [
+        ({"DIT_PROT": "1"}, {}, "DIT_PROT is no setting; did you mean DIT_PORT?"),
+        ({"DIT_XYZZY": "1"}, {}, "DIT_XYZZY is no setting; known are DIT_"),
+        ({"DIT_PORT": "65536"}, {}, "DIT_PORT is '65536': input should be less than or equal to 65535"),
+        ({}, {"port": "high"}, "--port is 'high': input should be a valid integer"),
+        ({"DIT_DRAIN_SECONDS": "nan"}, {}, "DIT_DRAIN_SECONDS is 'nan'"),
+        ({"DIT_MODELS": ","}, {}, "DIT_MODELS"),
+        ({"DIT_MODELS": "a,a"}, {}, "models names one twice: a, a"),
+        ({"DIT_MAX_QUEUE_SEQUENCES": "31"}, {}, "DIT_MAX_QUEUE_SEQUENCES is '31'"),
+        (
+            {"DIT_MAX_QUEUE_SEQUENCES": "64", "DIT_MAX_BATCH_SEQUENCES": "65"},
+            {},
+            "max_queue_sequences (64) must be at least max_batch_sequences (65)",
+        ),
+        ({"DIT_LOG_LEVEL": "loud"}, {}, "DIT_LOG_LEVEL is 'loud'"),
+    ],
+)
+def test_a_wrong_setting_is_told_in_a_sentence(
+    environment: dict[str, str], flags: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read_settings(environment, flags)
+    assert sentence in str(caught.value)
+
+
+def test_all_faults_are_told_at_once() -> None:
+    with pytest.raises(SettingsError, match=r"DIT_PORT.*; DIT_HEADER_SECONDS"):
+        read_settings({"DIT_PORT": "x", "DIT_HEADER_SECONDS": "0"}, {})
+
+
+def test_variables_of_other_programs_and_of_the_cache_are_left_alone() -> None:
+    read_settings({"PATH": "/bin", "DITTO": "x", "DIT_CACHE": "/somewhere"}, {})
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError):
+        read_settings({}, {}).port = 1  # type: ignore[misc]
+
+
+def test_every_setting_is_a_flag_with_its_variable_and_default_in_the_help() -> None:
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    text = " ".join(parser.format_help().split())
+    for name in Settings.model_fields:
+        assert f"--{name.replace('_', '-')}" in text
+        assert f"DIT_{name.upper()}" in text
+
+
+def test_a_flag_that_is_not_given_leaves_no_trace() -> None:
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    assert vars(parser.parse_args(["--max-batch-sequences", "3"])) == {"max_batch_sequences": "3"}
