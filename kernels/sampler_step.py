@@ -14,9 +14,13 @@ from __future__ import annotations
 
 import torch
 
+from kernels import checks
+from kernels.launch import Launch, jit, takes_kernel, tl
+
 COLUMNS = (
     "x0_x", "x0_out", "clip", "x_x", "x_out", "x_x0", "x_prev", "noise_scale", "log_variance_min", "log_variance_max"
 )
+BLOCK = 512  # latent numbers a program: small, so that one image of DiT-XL/2 (4096) is spread over eight
 
 
 def guide_reference(
@@ -64,6 +68,127 @@ def sampler_step_reference(
     return new, x0
 
 
+@jit()
+def sampler_step_kernel(  # type: ignore[no-untyped-def]
+    x_ptr,  # (N, C, H, W) float32
+    out_ptr,  # (S, O, H, W)
+    null_rows_ptr,  # (N,) int64
+    guidance_scale_ptr,  # (N,) float32
+    coefficients_ptr,  # (N, 10) float32
+    x0_prev_ptr,  # (N, C, H, W) float32
+    noise_ptr,  # (N, C, H, W) float32, or None
+    new_ptr,  # (N, C, H, W) float32
+    x0_ptr,  # (N, C, H, W) float32
+    SIZE: tl.constexpr,  # C·H·W
+    OUT_SIZE: tl.constexpr,  # O·H·W
+    GUIDED_SIZE: tl.constexpr,  # guidance_channels·H·W: the guided channels lead
+    BLOCK: tl.constexpr,
+):
+    """One program updates BLOCK numbers of one row, with that row's ten coefficients."""
+    BLOCKS: tl.constexpr = (SIZE + BLOCK - 1) // BLOCK
+    row = (tl.program_id(0) // BLOCKS).to(tl.int64)
+    at = (tl.program_id(0) % BLOCKS) * BLOCK + tl.arange(0, BLOCK)
+    inside = at < SIZE
+    c_ptr = coefficients_ptr + row * 10
+
+    x = tl.load(x_ptr + row * SIZE + at, mask=inside)
+    out = tl.load(out_ptr + row * OUT_SIZE + at, mask=inside).to(tl.float32)
+    null_row = tl.load(null_rows_ptr + row)
+    null = tl.load(out_ptr + null_row * OUT_SIZE + at, mask=inside).to(tl.float32)
+    out = tl.where(at < GUIDED_SIZE, null + tl.load(guidance_scale_ptr + row) * (out - null), out)
+
+    clip = tl.load(c_ptr + 2)
+    x0 = tl.load(c_ptr) * x + tl.load(c_ptr + 1) * out
+    x0 = tl.clamp(x0, -clip, clip, propagate_nan=tl.PropagateNan.ALL)
+    new = tl.load(c_ptr + 3) * x + tl.load(c_ptr + 4) * out + tl.load(c_ptr + 5) * x0
+    new += tl.load(c_ptr + 6) * tl.load(x0_prev_ptr + row * SIZE + at, mask=inside)
+    if noise_ptr is not None:
+        noise_scale = tl.load(c_ptr + 7)
+        low = tl.load(c_ptr + 8)
+        high = tl.load(c_ptr + 9)
+        sigma = tl.exp(0.5 * high)
+        if OUT_SIZE > SIZE:
+            share = (tl.load(out_ptr + row * OUT_SIZE + SIZE + at, mask=inside).to(tl.float32) + 1.0) * 0.5
+            sigma = tl.exp(0.5 * (share * high + (1.0 - share) * low))
+        noisy = new + noise_scale * sigma * tl.load(noise_ptr + row * SIZE + at, mask=inside)
+        new = tl.where(noise_scale > 0, noisy, new)
+    tl.store(new_ptr + row * SIZE + at, new, mask=inside)
+    tl.store(x0_ptr + row * SIZE + at, x0, mask=inside)
+
+
+def sampler_step_launch(
+    x: torch.Tensor,
+    out: torch.Tensor,
+    null_rows: torch.Tensor,
+    guidance_scale: torch.Tensor,
+    guidance_channels: int,
+    coefficients: torch.Tensor,
+    x0_prev: torch.Tensor,
+    noise: torch.Tensor | None,
+    new: torch.Tensor,
+    x0: torch.Tensor,
+) -> Launch:
+    """Return the launch that fills new and x0, (N, C, H, W) each."""
+    rows, channels, height, width = x.shape
+    size = channels * height * width
+    arguments = {
+        "x_ptr": x, "out_ptr": out, "null_rows_ptr": null_rows, "guidance_scale_ptr": guidance_scale,
+        "coefficients_ptr": coefficients, "x0_prev_ptr": x0_prev, "noise_ptr": noise, "new_ptr": new, "x0_ptr": x0,
+        "SIZE": size, "OUT_SIZE": out.shape[1] * height * width, "GUIDED_SIZE": guidance_channels * height * width,
+        "BLOCK": BLOCK,
+    }
+    return Launch(sampler_step_kernel, rows * -(-size // BLOCK), arguments, {"num_warps": 4})
+
+
+@torch.library.custom_op("dit::sampler_step", mutates_args=())
+def sampler_step_triton(
+    x: torch.Tensor,
+    out: torch.Tensor,
+    null_rows: torch.Tensor,
+    guidance_scale: torch.Tensor,
+    guidance_channels: int,
+    coefficients: torch.Tensor,
+    x0_prev: torch.Tensor,
+    noise: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (x', x0), each (N, C, H, W) float32, computed by the kernel; arguments as in the two references.
+
+    All are contiguous and on one card; null_rows is int64 and, as it is not read back to be checked, must hold rows
+    of out; out is float32, bfloat16 or float16; the others are float32.
+
+    Raises:
+        ValueError: a shape, dtype, device or stride is another.
+    """
+    new, x0 = sampler_step_fake(x, out, null_rows, guidance_scale, guidance_channels, coefficients, x0_prev, noise)
+    sampler_step_launch(
+        x, out, null_rows, guidance_scale, guidance_channels, coefficients, x0_prev, noise, new, x0
+    ).run()
+    return new, x0
+
+
+@sampler_step_triton.register_fake
+def sampler_step_fake(
+    x: torch.Tensor,
+    out: torch.Tensor,
+    null_rows: torch.Tensor,
+    guidance_scale: torch.Tensor,
+    guidance_channels: int,
+    coefficients: torch.Tensor,
+    x0_prev: torch.Tensor,
+    noise: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the outputs, not filled yet, after all checks."""
+    _check_shapes(x, out, null_rows, guidance_scale, guidance_channels, coefficients, x0_prev, noise)
+    floats = {"x": x, "guidance_scale": guidance_scale, "coefficients": coefficients, "x0_prev": x0_prev}
+    floats |= {} if noise is None else {"noise": noise}
+    checks.device(**floats, out=out, null_rows=null_rows)
+    checks.dtype(torch.float32, **floats)
+    checks.dtype(torch.int64, null_rows=null_rows)
+    checks.floating(out=out)
+    checks.contiguous(**floats, out=out, null_rows=null_rows)
+    return torch.empty_like(x), torch.empty_like(x)
+
+
 def sampler_step(
     x: torch.Tensor,
     out: torch.Tensor,
@@ -76,9 +201,33 @@ def sampler_step(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return (x', x0), each (N, C, H, W) float32: guidance, then the update; arguments as in the two references.
 
+    On a card see also `sampler_step_triton`.
+
     Raises:
         ValueError: a shape does not fit x's (N, C, H, W), or coefficients are not (N, 10).
     """
+    if takes_kernel(x, out, guidance_scale, coefficients, x0_prev, noise):
+        new, x0 = sampler_step_triton(
+            x, out, null_rows, guidance_scale, guidance_channels, coefficients, x0_prev, noise
+        )
+        return new, x0
+    _check_shapes(x, out, null_rows, guidance_scale, guidance_channels, coefficients, x0_prev, noise)
+    guided = guide_reference(out, null_rows, guidance_scale, guidance_channels)
+    return sampler_step_reference(x, guided, coefficients, x0_prev, noise)
+
+
+def _check_shapes(
+    x: torch.Tensor,
+    out: torch.Tensor,
+    null_rows: torch.Tensor,
+    guidance_scale: torch.Tensor,
+    guidance_channels: int,
+    coefficients: torch.Tensor,
+    x0_prev: torch.Tensor,
+    noise: torch.Tensor | None,
+) -> None:
+    if x.ndim != 4:
+        raise ValueError(f"x must be (N, C, H, W), got {tuple(x.shape)}")
     rows, channels = x.shape[:2]
     if out.shape[0] < rows or out.shape[1] not in (channels, 2 * channels) or out.shape[2:] != x.shape[2:]:
         raise ValueError(f"out must be (S >= {rows}, {channels} or {2 * channels}, H, W), got {tuple(out.shape)}")
@@ -86,8 +235,8 @@ def sampler_step(
         raise ValueError(f"coefficients must be {(rows, len(COLUMNS))}, got {tuple(coefficients.shape)}")
     if not 0 <= guidance_channels <= channels:
         raise ValueError(f"guidance_channels must be 0 to {channels}, got {guidance_channels}")
+    checks.shape("null_rows", null_rows, "(N,)", (rows,))
+    checks.shape("guidance_scale", guidance_scale, "(N,)", (rows,))
     for name, value in (("x0_prev", x0_prev), ("noise", noise)):
         if value is not None and value.shape != x.shape:
             raise ValueError(f"{name} must have x's shape {tuple(x.shape)}, got {tuple(value.shape)}")
-    guided = guide_reference(out, null_rows, guidance_scale, guidance_channels)
-    return sampler_step_reference(x, guided, coefficients, x0_prev, noise)

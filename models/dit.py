@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from kernels.attention import attention
-from kernels.gate_residual import gate_residual
+from kernels.gate_residual_layernorm_modulate import gate_residual_layernorm_modulate
 from kernels.layernorm_modulate import layernorm_modulate
 
 NORM_EPS = 1e-6  # of the norms before attention and before the final layer, in the paper's code and in diffusers alike
@@ -149,11 +149,10 @@ class DiT(nn.Module):
         """Return what `forward` does, for latents x under modulations (N, 6L + 2, D), as float32."""
         patches = patchify(x, self.config.patch_size).to(self.patch_embed.weight.dtype)       # (N, T, C·p·p)
         h = self.patch_embed(patches) + self.pos_embed.to(patches.dtype)                      # (N, T, D)
+        normed = layernorm_modulate(h, modulations[:, 0], modulations[:, 1], NORM_EPS)        # (N, T, D)
         for i, block in enumerate(self.blocks):
-            h = block(h, modulations[:, 6 * i : 6 * i + 6])
-        shift, scale = modulations[:, -2:].unbind(1)                                          # (N, D) each
-        h = self.final(layernorm_modulate(h, shift, scale, NORM_EPS))                         # (N, T, p·p·out)
-        return unpatchify(h.float(), self.config.patch_size)
+            h, normed = block(h, normed, modulations[:, 6 * i + 2 : 6 * i + 8])
+        return unpatchify(self.final(normed).float(), self.config.patch_size)                 # (N, out, H, W)
 
     @staticmethod
     def parameter_dtype(name: str, dtype: torch.dtype) -> torch.dtype:
@@ -193,7 +192,11 @@ class ConditionEmbedder(nn.Module):
 
 
 class DiTBlock(nn.Module):
-    """One adaLN-Zero block: attention, then MLP, each behind a modulated norm and added through a gate."""
+    """One adaLN-Zero block: attention, then MLP, each behind a modulated norm and added through a gate.
+
+    Adding a branch and norming what follows are one pass over the tokens, so a block takes its first norm's output and
+    gives its successor's: the next block's first norm, or the final layer's.
+    """
 
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
@@ -204,13 +207,21 @@ class DiTBlock(nn.Module):
         self.fc1 = nn.Linear(width, config.mlp_size)
         self.fc2 = nn.Linear(config.mlp_size, width)
 
-    def forward(self, x: torch.Tensor, modulation: torch.Tensor) -> torch.Tensor:
-        """Return the block's output (N, T, D) for tokens x (N, T, D) under modulation (N, 6, D)."""
-        shift_msa, scale_msa, gate_msa, shift_mlp, scale_mlp, gate_mlp = modulation.unbind(1)
-        h = layernorm_modulate(x, shift_msa, scale_msa, NORM_EPS)
-        x = gate_residual(x, gate_msa, self.proj(attention(self.qkv(h), self.num_heads)))
-        h = layernorm_modulate(x, shift_mlp, scale_mlp, self.mlp_norm_eps)
-        return gate_residual(x, gate_mlp, self.fc2(F.gelu(self.fc1(h), approximate="tanh")))
+    def forward(
+        self, x: torch.Tensor, normed: torch.Tensor, modulation: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the block's tokens and their norm for the successor, (N, T, D) each.
+
+        Args:
+            x: (N, T, D) tokens.
+            normed: (N, T, D), their norm with this block's first shift and scale.
+            modulation: (N, 6, D): this block's other four vectors, then the successor's first shift and scale.
+        """
+        gate_msa, shift_mlp, scale_mlp, gate_mlp, next_shift, next_scale = modulation.unbind(1)
+        h = self.proj(attention(self.qkv(normed), self.num_heads))
+        x, normed = gate_residual_layernorm_modulate(x, gate_msa, h, shift_mlp, scale_mlp, self.mlp_norm_eps)
+        h = self.fc2(F.gelu(self.fc1(normed), approximate="tanh"))
+        return gate_residual_layernorm_modulate(x, gate_mlp, h, next_shift, next_scale, NORM_EPS)
 
 
 def timestep_waves(t: torch.Tensor, frequency_shift: float) -> torch.Tensor:

@@ -30,8 +30,8 @@ def inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def test_a_new_model_is_zero_as_the_paper_initialises_it(inputs: tuple[torch.Tensor, ...]) -> None:
     x, t, y = inputs
     model = DiT(SMALL)
-    tokens = torch.randn(4, 16, 48)
-    assert torch.equal(model.blocks[0](tokens, model.modulations(t, y)[:, :6]), tokens)
+    tokens, normed = torch.randn(4, 16, 48), torch.randn(4, 16, 48)
+    assert torch.equal(model.blocks[0](tokens, normed, model.modulations(t, y)[:, 2:8])[0], tokens)
     assert not model(x.float(), t, y).any()
 
 

@@ -1,0 +1,171 @@
+"""What each kernel costs on three targets, found by compiling, without a card: registers, spills, shared memory.
+
+    python -m kernels.resources            # write kernels/RESOURCES.md
+    python -m kernels.resources --print    # the table to standard output, nothing written
+
+What is compiled is what the launchers launch: their `Launch` values for DiT-XL/2's shapes on meta tensors, with the
+specialisation that Triton's own launch would choose. The figures belong to one version of Triton, which brings its own
+assembler; they say nothing about speed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from kernels.attention import attention_launch
+from kernels.gate_residual import gate_residual_launch
+from kernels.gate_residual_layernorm_modulate import gate_residual_layernorm_modulate_launch
+from kernels.launch import Launch
+from kernels.layernorm_modulate import layernorm_modulate_launch
+from kernels.linear import linear_launch
+from kernels.sampler_step import sampler_step_launch
+
+TABLE = Path(__file__).with_name("RESOURCES.md")
+TARGETS = {"sm_80": ("cuda", 80, 32), "sm_90": ("cuda", 90, 32), "gfx942": ("hip", "gfx942", 64)}
+POINTER_TYPES = {
+    torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16", torch.int64: "*i64",
+}
+WIDTH, HEADS, MLP, TOKENS, ROWS = 1152, 16, 4608, 256, 64  # DiT-XL/2 at 256 pixels, 64 sequences
+
+
+class Cost(NamedTuple):
+    """What a thread and a program use: registers, bytes (NVIDIA) or registers (AMD) spilled, bytes of shared memory."""
+
+    registers: int
+    spills: int
+    shared: int
+
+
+def launches() -> dict[str, Launch]:
+    """Return the launches that the table shows, by name."""
+    found = {}
+    for dtype in (torch.bfloat16, torch.float32):
+        name = str(dtype).removeprefix("torch.")
+        tokens = _meta(ROWS, TOKENS, WIDTH, dtype=dtype)
+        gate, shift, scale = _meta(ROWS, 6, WIDTH, dtype=dtype).unbind(1)[:3]
+        found[f"layernorm_modulate D = 1152, {name}"] = layernorm_modulate_launch(tokens, shift, scale, 1e-6, tokens)
+        found[f"gate_residual D = 1152, {name}"] = gate_residual_launch(tokens, gate, tokens, tokens)
+        found[f"gate_residual_layernorm_modulate D = 1152, {name}"] = gate_residual_layernorm_modulate_launch(
+            tokens, gate, tokens, shift, scale, 1e-6, tokens, tokens
+        )
+        for length in (16, 64, 256, 257, 1024) if dtype == torch.bfloat16 else (256,):
+            qkv, y = (_meta(ROWS, length, n * WIDTH, dtype=dtype) for n in (3, 1))
+            found[f"attention d = 72, T = {length}, {name}"] = attention_launch(qkv, HEADS, y)
+        found |= {f"{key}, {name}": value for key, value in _linear_launches(dtype).items()}
+    return found | {"sampler_step O = 2C, with noise": _sampler_step_launch()}
+
+
+def _linear_launches(dtype: torch.dtype) -> dict[str, Launch]:
+    """Return the three epilogues where a block has them: after qkv, fc1 and fc2."""
+    def launch(size: int, out: int, epilogue: str) -> Launch:
+        y = _meta(ROWS, TOKENS, out, dtype=dtype)
+        gate, residual = (_meta(ROWS, 6, out, dtype=dtype)[:, 2], y) if epilogue == "gate_residual" else (None, None)
+        weight, bias = _meta(out, size, dtype=dtype), _meta(out, dtype=dtype)
+        return linear_launch(_meta(ROWS, TOKENS, size, dtype=dtype), weight, bias, epilogue, gate, residual, y)
+
+    return {
+        "linear 1152 → 3456": launch(WIDTH, 3 * WIDTH, "none"),
+        "linear 1152 → 4608, gelu_tanh": launch(WIDTH, MLP, "gelu_tanh"),
+        "linear 4608 → 1152, gate_residual": launch(MLP, WIDTH, "gate_residual"),
+    }
+
+
+def _sampler_step_launch() -> Launch:
+    x, out = _meta(ROWS, 4, 32, 32), _meta(2 * ROWS, 8, 32, 32)
+    null_rows = torch.empty(ROWS, dtype=torch.int64, device="meta")
+    return sampler_step_launch(x, out, null_rows, _meta(ROWS), 3, _meta(ROWS, 10), x, x, x, x)
+
+
+def _meta(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.empty(shape, dtype=dtype, device="meta")
+
+
+def compile_for(launch: Launch, target: GPUTarget) -> Any:
+    """Return the compiled kernel, specialised as a launch of aligned tensors would be.
+
+    Pointers and integers that are multiples of 16 are known to be; the integer 1 and None are constants; on AMD a
+    tensor under 2 GiB is known to be.
+    """
+    signature: dict[str, str] = {}
+    constants: dict[tuple[int, ...], object] = {}
+    attributes: dict[tuple[int, ...], list[list[object]]] = {}
+    for i, parameter in enumerate(launch.kernel.params):
+        value = launch.arguments[parameter.name]
+        is_free = isinstance(value, int) and not parameter.is_constexpr
+        if isinstance(value, torch.Tensor):
+            signature[parameter.name] = POINTER_TYPES[value.dtype]
+            small = target.backend == "hip" and value.numel() * value.element_size() < 2**31
+            attributes[(i,)] = [["tt.divisibility", 16], *([["tt.pointer_range", 32]] if small else [])]
+        elif is_free and (parameter.do_not_specialize or value != 1):
+            signature[parameter.name] = "i32"
+            if value % 16 == 0 and not parameter.do_not_specialize:
+                attributes[(i,)] = [["tt.divisibility", 16]]
+        elif isinstance(value, float):
+            signature[parameter.name] = "fp32"
+        else:
+            signature[parameter.name] = "constexpr"
+            constants[(i,)] = value
+    source = ASTSource(launch.kernel, signature=signature, constexprs=constants, attrs=attributes)
+    return triton.compile(source, target=target, options=launch.options_for(target.backend))
+
+
+def cost(compiled: Any) -> Cost:
+    """Return what a compiled kernel uses, as the assembler and Triton report it."""
+    shared = int(compiled.metadata.shared)
+    if "amdgcn" in compiled.asm:
+        listing = compiled.asm["amdgcn"]
+        counts = {key: int(n) for key, n in re.findall(r"\.(\w+_count):\s+(\d+)", listing)}
+        return Cost(counts["vgpr_count"], counts["vgpr_spill_count"] + counts["sgpr_spill_count"], shared)
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(compiled.asm["cubin"])
+        file.flush()
+        command = [str(_cuobjdump()), "--dump-resource-usage", file.name]
+        report = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    usage = {key: int(n) for key, n in re.findall(r"(REG|STACK):(\d+)", report)}
+    return Cost(usage["REG"], usage["STACK"], shared)
+
+
+def _cuobjdump() -> Path:
+    return Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+
+
+def table() -> str:
+    """Return RESOURCES.md: a row a launch, three columns a target."""
+    lines = [
+        "# What the kernels use",
+        "",
+        f"Written by `python -m kernels.resources` with Triton {triton.__version__}; a test keeps it current.",
+        "Per target: registers a thread, what is spilled (bytes of stack on NVIDIA, registers on AMD), bytes of shared",
+        "memory a program. Shapes are DiT-XL/2's, 64 sequences; T is 256 where it is not named.",
+        "",
+        "| kernel | warps | " + " | ".join(TARGETS) + " |",
+        "|---|---|" + "---|" * len(TARGETS),
+    ]
+    for name, launch in launches().items():
+        costs = [cost(compile_for(launch, GPUTarget(*target))) for target in TARGETS.values()]
+        cells = " | ".join(f"{c.registers} / {c.spills} / {c.shared}" for c in costs)
+        lines.append(f"| {name} | {launch.options['num_warps']} | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--print", action="store_true", dest="is_printed", help="write to standard output instead")
+    if parser.parse_args().is_printed:
+        print(table(), end="")
+    else:
+        TABLE.write_text(table(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

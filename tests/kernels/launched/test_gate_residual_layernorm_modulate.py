@@ -1,0 +1,97 @@
+"""gate_residual_layernorm_modulate's kernel against its definition in float64, and against the two ops it joins."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from kernels.gate_residual import gate_residual_triton
+from kernels.gate_residual_layernorm_modulate import (
+    gate_residual_layernorm_modulate_reference,
+    gate_residual_layernorm_modulate_triton,
+)
+from kernels.layernorm_modulate import layernorm_modulate_triton
+from tests.kernels.launched.spoil import spoiled
+
+# The interpreter cuts bfloat16 short where a card rounds: a whole unit of its 8 bits, 2⁻⁷, in place of half. The norm
+# then sees x' with that error, of numbers up to about 8, and divides it by a deviation of about 2: atol.
+TOLERANCES = [(torch.float32, 1e-5, 1e-5), (torch.float16, 2**-9, 0.01), (torch.bfloat16, 2**-7, 0.08)]
+
+
+def inputs(rows: int, tokens: int, width: int, dtype: torch.dtype, device: torch.device) -> dict[str, torch.Tensor]:
+    """Return x and h (N, T, D), and gate, shift and scale as views of all modulations."""
+    modulations = torch.randn(rows, 8, width, device=device).to(dtype)
+    x, h = ((2 * torch.randn(rows, tokens, width, device=device) + 1).to(dtype) for _ in range(2))
+    return {"x": x, "gate": modulations[:, 2], "h": h, "shift": modulations[:, 3], "scale": modulations[:, 4]}
+
+
+@pytest.mark.parametrize(("dtype", "rtol", "atol"), TOLERANCES)
+@pytest.mark.parametrize("shape", [(5, 1, 1152), (2, 3, 384), (1, 2, 1024), (4, 3, 12), (1, 2, 1400), (0, 4, 8)])
+def test_equals_the_definition(
+    shape: tuple[int, int, int], dtype: torch.dtype, rtol: float, atol: float, device: torch.device
+) -> None:
+    arguments = inputs(*shape, dtype, device)
+    wide = (value.double() for value in arguments.values())
+    expected_x, expected_y = gate_residual_layernorm_modulate_reference(*wide, eps=1e-5)
+    x, y = gate_residual_layernorm_modulate_triton(**arguments, eps=1e-5)
+    assert (x.dtype, y.dtype) == (dtype, dtype)
+    torch.testing.assert_close(x.double(), expected_x, rtol=rtol, atol=1e-5)
+    torch.testing.assert_close(y.double(), expected_y, rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_is_bitwise_the_two_ops_it_joins(dtype: torch.dtype, device: torch.device) -> None:
+    a = inputs(2, 9, 1152, dtype, device)
+    x, y = gate_residual_layernorm_modulate_triton(**a, eps=1e-6)
+    joined = gate_residual_triton(a["x"], a["gate"], a["h"])
+    assert torch.equal(x, joined)
+    assert torch.equal(y, layernorm_modulate_triton(joined, a["shift"], a["scale"], 1e-6))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_row_alone_and_among_others_is_bitwise_equal(dtype: torch.dtype, device: torch.device) -> None:
+    arguments = inputs(4, 2, 1152, dtype, device)
+    together = gate_residual_layernorm_modulate_triton(**arguments, eps=1e-6)
+    for row in range(4):
+        alone = {name: value[row:row + 1] for name, value in arguments.items()}
+        for got, expected in zip(gate_residual_layernorm_modulate_triton(**alone, eps=1e-6), together, strict=True):
+            assert torch.equal(got, expected[row:row + 1])
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the interpreter's numpy warns of what is meant
+def test_what_is_not_finite_stays_in_its_row(device: torch.device) -> None:
+    arguments = inputs(3, 2, 1152, torch.float32, device)
+    clean = gate_residual_layernorm_modulate_triton(**arguments, eps=1e-6)
+    arguments["h"][0, 0, 1151], arguments["gate"][2] = float("nan"), float("inf")
+    x, y = gate_residual_layernorm_modulate_triton(**arguments, eps=1e-6)
+    assert torch.equal(x[1], clean[0][1])
+    assert torch.equal(y[1], clean[1][1])
+    assert torch.equal(y[0, 1], clean[1][0, 1])
+    assert y[0, 0].isnan().all()
+    assert y[2].isnan().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "words"),
+    [
+        ("h", (2, 3, 4), r"h must have x's shape \(2, 3, 8\), got \(2, 3, 4\)"),
+        ("gate", (1, 8), r"gate must be \(N, D\) = \(2, 8\), got \(1, 8\)"),
+        ("shift", (3, 8), r"shift must be \(N, D\) = \(2, 8\), got \(3, 8\)"),
+        ("scale", torch.float16, "scale must have x's dtype torch.float32, got torch.float16"),
+        ("x", "strides", r"x must be contiguous, got strides \(48, 16, 2\)"),
+        ("shift", "strides", r"shift must have stride 1 in its last side, got strides \(16, 2\)"),
+        ("scale", "meta", "scale must be on x's device .*, got meta"),
+    ],
+)
+def test_what_the_kernel_cannot_take_is_refused_with_its_value(
+    name: str, what: object, words: str, device: torch.device
+) -> None:
+    arguments = spoiled(inputs(2, 3, 8, torch.float32, device), name, what)
+    with pytest.raises(ValueError, match=words):
+        gate_residual_layernorm_modulate_triton(**arguments, eps=1e-6)
+
+
+def test_is_a_custom_op_whose_fake_agrees(device: torch.device) -> None:
+    arguments = (*inputs(2, 3, 48, torch.float32, device).values(), 1e-6)
+    op = gate_residual_layernorm_modulate_triton
+    torch.library.opcheck(op, arguments, test_utils=("test_schema", "test_faketensor"))

@@ -1,0 +1,114 @@
+"""linear's kernel against its definition in float64, and its promise: a row does not feel how many others there are."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from kernels.linear import EPILOGUES, linear_reference, linear_triton
+from tests.kernels.launched.spoil import spoiled
+
+# The interpreter cuts bfloat16 short where a card rounds: a whole unit of its 8 bits, 2⁻⁷, in place of half.
+TOLERANCES = [(torch.float32, 1e-5, 1e-5), (torch.float16, 2**-9, 1e-4), (torch.bfloat16, 2**-7, 1e-4)]
+SHAPES = [  # N, T, K, O
+    (2, 65, 144, 32),  # past a whole tile, K no multiple of a turn
+    (1, 128, 64, 128),  # nothing but whole tiles
+    (5, 1, 1152, 96),
+    (3, 6, 16, 200),  # three gates in a tile
+    (2, 128, 32, 72),  # a gate a tile
+    (1, 3, 7, 1),
+    (0, 4, 8, 8),
+]
+
+
+def make_arguments(
+    shape: tuple[int, int, int, int], epilogue: str, dtype: torch.dtype, device: torch.device
+) -> dict[str, Any]:
+    rows, tokens, size, out = shape
+    gate, residual = torch.randn(rows, 6, out, device=device).to(dtype)[:, 2], torch.randn(rows, tokens, out)
+    is_gated = epilogue == "gate_residual"
+    return {
+        "x": torch.randn(rows, tokens, size, device=device).to(dtype),
+        "weight": (torch.randn(out, size, device=device) / math.sqrt(size)).to(dtype),
+        "bias": torch.randn(out, device=device).to(dtype),
+        "epilogue": epilogue,
+        "gate": gate if is_gated else None,
+        "residual": residual.to(device, dtype) if is_gated else None,
+    }
+
+
+@pytest.mark.parametrize(("dtype", "rtol", "atol"), TOLERANCES)
+@pytest.mark.parametrize("epilogue", EPILOGUES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_equals_the_definition(
+    shape: tuple[int, int, int, int],
+    epilogue: str,
+    dtype: torch.dtype,
+    rtol: float,
+    atol: float,
+    device: torch.device,
+) -> None:
+    arguments = make_arguments(shape, epilogue, dtype, device)
+    wide = {name: value.double() if torch.is_tensor(value) else value for name, value in arguments.items()}
+    got = linear_triton(**arguments)
+    assert got.dtype == dtype
+    torch.testing.assert_close(got.double(), linear_reference(**wide), rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("epilogue", EPILOGUES)
+def test_a_row_alone_and_among_others_is_bitwise_equal(epilogue: str, dtype: torch.dtype, device: torch.device) -> None:
+    arguments = make_arguments((9, 17, 144, 40), epilogue, dtype, device)
+    together = linear_triton(**arguments)
+    for rows in (slice(0, 1), slice(4, 5), slice(8, 9), slice(3, 7)):
+        per_row = {name: arguments[name][rows] for name in ("x", "gate", "residual") if arguments[name] is not None}
+        assert torch.equal(linear_triton(**arguments | per_row), together[rows])
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the interpreter's numpy warns of what is meant
+@pytest.mark.parametrize("epilogue", EPILOGUES)
+def test_what_is_not_finite_stays_in_its_row(epilogue: str, device: torch.device) -> None:
+    arguments = make_arguments((3, 2, 144, 40), epilogue, torch.float32, device)
+    clean = linear_triton(**arguments)
+    arguments["x"][0, 1, 143], arguments["x"][2, 0, 0] = math.nan, math.inf
+    got = linear_triton(**arguments)
+    assert torch.equal(got[1], clean[1])
+    assert torch.equal(got[0, 0], clean[0, 0])
+    assert got[0, 1].isnan().all()
+    assert torch.equal(got[2, 1], clean[2, 1])
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "words"),
+    [
+        ("x", (6, 8), r"x must be \(N, T, K\), got \(6, 8\)"),
+        ("weight", (4, 9), r"weight must be \(O, K = 8\), got \(4, 9\)"),
+        ("bias", (5,), r"bias must be \(O,\) = \(4,\), got \(5,\)"),
+        ("gate", (2, 5), r"gate must be \(N, O\) = \(2, 4\), got \(2, 5\)"),
+        ("residual", (2, 3, 5), r"residual must be \(N, T, O\) = \(2, 3, 4\), got \(2, 3, 5\)"),
+        ("epilogue", "relu", "epilogue must be one of none, gelu_tanh, gate_residual, got 'relu'"),
+        ("epilogue", "none", "gate goes with epilogue gate_residual alone, got 'none' with gate"),
+        ("residual", None, "residual goes with epilogue gate_residual alone, got 'gate_residual' without residual"),
+        ("weight", torch.bfloat16, "weight must have x's dtype torch.float32, got torch.bfloat16"),
+        ("gate", torch.bfloat16, "gate must have x's dtype torch.float32, got torch.bfloat16"),
+        ("weight", "strides", r"weight must be contiguous, got strides \(16, 2\)"),
+        ("gate", "strides", r"gate must have stride 1 in its last side, got strides \(8, 2\)"),
+        ("bias", "meta", "bias must be on x's device .*, got meta"),
+    ],
+)
+def test_what_the_kernel_cannot_take_is_refused_with_its_value(
+    name: str, what: object, words: str, device: torch.device
+) -> None:
+    arguments = make_arguments((2, 3, 8, 4), "gate_residual", torch.float32, device)
+    with pytest.raises(ValueError, match=words):
+        linear_triton(**spoiled(arguments, name, what))
+
+
+@pytest.mark.parametrize("epilogue", EPILOGUES)
+def test_is_a_custom_op_whose_fake_agrees(epilogue: str, device: torch.device) -> None:
+    arguments = make_arguments((2, 3, 16, 24), epilogue, torch.float32, device)
+    checks = ("test_schema", "test_faketensor")
+    torch.library.opcheck(linear_triton, tuple(arguments.values()), test_utils=checks)

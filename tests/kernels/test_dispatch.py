@@ -1,0 +1,127 @@
+"""Which path each op takes: on a card its kernel, elsewhere its definition. Fake tensors stand in for a card's."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from kernels.attention import attention, attention_triton
+from kernels.gate_residual import gate_residual, gate_residual_triton
+from kernels.gate_residual_layernorm_modulate import (
+    gate_residual_layernorm_modulate,
+    gate_residual_layernorm_modulate_triton,
+)
+from kernels.launch import takes_kernel, triton
+from kernels.layernorm_modulate import layernorm_modulate, layernorm_modulate_triton
+from kernels.linear import linear, linear_triton
+from kernels.sampler_step import COLUMNS, sampler_step, sampler_step_triton
+
+Op = Callable[..., object]
+needs_triton = pytest.mark.skipif(triton is None, reason="no Triton for this machine: every op takes its definition")
+
+
+def calls(device: str) -> dict[str, tuple[Op, Op, tuple[object, ...]]]:
+    """Return by name: the op as the models call it, its launcher, and arguments of two rows on the device."""
+    def zeros(*shape: int) -> torch.Tensor:
+        return torch.zeros(shape, device=device)
+
+    x, vectors, latents, qkv = zeros(2, 4, 24), zeros(2, 24), zeros(2, 4, 3, 3), zeros(2, 4, 72)
+    null_rows = torch.zeros(2, dtype=torch.int64, device=device)
+    step = (latents, zeros(3, 8, 3, 3), null_rows, zeros(2), 3, zeros(2, len(COLUMNS)), latents, latents)
+    product = (x, zeros(8, 24), zeros(8), "gate_residual", zeros(2, 8), zeros(2, 4, 8))
+    fused = (x, vectors, x, vectors, vectors, 1e-5)
+    return {
+        "attention": (attention, attention_triton, (qkv, 2)),
+        "gate_residual": (gate_residual, gate_residual_triton, (x, vectors, x)),
+        "layernorm_modulate": (layernorm_modulate, layernorm_modulate_triton, (x, vectors, vectors, 1e-5)),
+        "gate_residual_layernorm_modulate": (
+            gate_residual_layernorm_modulate, gate_residual_layernorm_modulate_triton, fused
+        ),
+        "sampler_step": (sampler_step, sampler_step_triton, step),
+        "linear": (lambda *a: linear(*a, batch_invariant=True), linear_triton, product),
+    }
+
+
+def nodes(op: Op, arguments: tuple[object, ...]) -> list[str]:
+    """Return the operators that torch.export sees in a call of the op."""
+    class Call(torch.nn.Module):
+        def forward(self, *tensors: torch.Tensor) -> object:
+            left = iter(tensors)
+            return op(*(next(left) if isinstance(value, torch.Tensor) else value for value in arguments))
+
+    tensors = tuple(value for value in arguments if isinstance(value, torch.Tensor))
+    graph = torch.export.export(Call(), tensors).graph
+    return [node.target.name() for node in graph.nodes if isinstance(node.target, torch._ops.OpOverload)]
+
+
+@needs_triton
+@pytest.mark.parametrize("name", list(calls("cpu")))
+def test_export_sees_one_node_for_an_op_on_a_card(name: str) -> None:
+    with torch.no_grad(), FakeTensorMode():
+        op, _, arguments = calls("cuda")[name]
+        assert nodes(op, arguments) == [f"dit::{name}"]
+
+
+@needs_triton
+def test_linear_on_a_card_is_left_to_the_library_unless_asked_for() -> None:
+    with torch.no_grad(), FakeTensorMode():
+        _, _, arguments = calls("cuda")["linear"]
+        assert "dit::linear" not in nodes(linear, arguments)
+
+
+@needs_triton
+def test_heads_beyond_the_kernels_size_take_the_definition_on_a_card() -> None:
+    with torch.no_grad(), FakeTensorMode():
+        qkv = torch.zeros(1, 4, 3 * 136, device="cuda")
+        assert "dit::attention" not in nodes(attention, (qkv, 1))
+        assert nodes(attention, (qkv, 2)) == ["dit::attention"]
+
+
+@pytest.mark.parametrize("name", list(calls("cpu")))
+def test_no_kernel_runs_without_a_card(name: str) -> None:
+    op, launcher, arguments = calls("cpu")[name]
+    assert not any(node.startswith("dit::") for node in nodes(op, arguments))
+    with pytest.raises(ValueError, match="must be on a CUDA device, got cpu"):
+        launcher(*arguments)
+
+
+@needs_triton
+def test_a_kernel_is_taken_for_float_tensors_on_a_card_that_want_no_gradient() -> None:
+    with FakeTensorMode():
+        x = torch.zeros(2, device="cuda")
+        assert takes_kernel(x, None)
+        assert takes_kernel(x.half())
+        assert not takes_kernel(x.double())
+        assert not takes_kernel(x.cpu())
+        wanted = torch.zeros(2, device="cuda", requires_grad=True)
+        assert not takes_kernel(x, wanted)
+        with torch.no_grad():
+            assert takes_kernel(x, wanted)
+
+
+def test_without_triton_the_definitions_serve_and_launchers_say_so() -> None:
+    program = """
+import sys
+sys.modules["triton"] = None  # as on macOS: import triton fails
+import torch
+import kernels.linear, kernels.sampler_step, kernels.gate_residual
+from kernels.attention import attention, attention_launch
+from kernels.gate_residual_layernorm_modulate import gate_residual_layernorm_modulate
+from kernels.launch import takes_kernel
+qkv, x, v = torch.ones(1, 2, 24), torch.ones(1, 2, 8), torch.ones(1, 8)
+assert attention(qkv, 2).shape == (1, 2, 8)
+assert gate_residual_layernorm_modulate(x, v, x, v, v)[1].shape == (1, 2, 8)
+assert not takes_kernel(qkv)
+try:
+    attention_launch(qkv, 2, x).run()
+except RuntimeError as error:
+    assert "needs Triton, which is not installed" in str(error)
+    print("as meant")
+"""
+    child = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert child.stdout == "as meant\n", child.stderr
