@@ -90,6 +90,7 @@ class Pipeline:
         vae: its autoencoder, on `device`.
         device: where everything runs.
         modulation_cache_bytes: budget for the modulations of jobs under way.
+        batch_invariant: whether an image's bytes may not depend on its batch; False allows any shape.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class Pipeline:
         vae: VAE,
         device: torch.device,
         modulation_cache_bytes: int = MODULATION_CACHE_BYTES,
+        batch_invariant: bool = True,
     ) -> None:
         self.checkpoint = checkpoint
         self.model = model.eval().requires_grad_(False)
@@ -112,6 +114,7 @@ class Pipeline:
         self.resolution = checkpoint.config.input_size * vae.downsampling
         self.max_steps = checkpoint.schedule.num_train_timesteps
         self.samplers = tuple(SAMPLERS)
+        self.batch_invariant = batch_invariant
         self._conditioning = Conditioning(self.model, modulation_cache_bytes)
         self._preview: LatentPreview | None = None  # fitted at the first look
 
@@ -179,8 +182,7 @@ class Pipeline:
     def decode(self, samples: Sequence[Sample]) -> list[Pixels]:
         """Return the samples' images, (resolution, resolution, 3) each.
 
-        They are decoded one at a time: the autoencoder's arithmetic may depend on the size of a batch, an image must
-        not.
+        They are decoded one at a time where an image must not depend on its batch: the autoencoder's arithmetic may.
 
         Raises:
             ValueError: a sample is not done.
@@ -190,7 +192,9 @@ class Pipeline:
             raise ValueError(f"samples with steps left cannot be decoded: {early}")
         if lost := [sample.spec for sample in samples if not sample.latents.isfinite().all()]:
             raise FloatingPointError(f"latents that are not finite cannot be decoded: {lost}")
-        return [self.vae.decode(sample.latents)[0].numpy() for sample in samples]
+        if self.batch_invariant:
+            return [self.vae.decode(sample.latents)[0].numpy() for sample in samples]
+        return list(self.vae.decode(torch.cat([sample.latents for sample in samples])).numpy()) if samples else []
 
     def generate(
         self,
@@ -231,7 +235,7 @@ class Pipeline:
         """Return the network's output for S sequences, filled up so that its arithmetic is always the same."""
         sequences = x.shape[0]
         whole = TOKEN_ROWS // math.gcd(TOKEN_ROWS, self.model.config.tokens)
-        missing = -sequences % whole
+        missing = -sequences % whole if self.batch_invariant else 0
         if missing:
             x, modulations = (torch.cat([v, v[:1].expand(missing, *v.shape[1:])]) for v in (x, modulations))
         return self.model.denoise(x, modulations)[:sequences]
@@ -258,6 +262,7 @@ def load_pipeline(
     dtype: str | torch.dtype | None = None,
     revision: str | None = None,
     modulation_cache_bytes: int = MODULATION_CACHE_BYTES,
+    batch_invariant: bool = True,
 ) -> Pipeline:
     """Return a pipeline ready to generate.
 
@@ -268,6 +273,7 @@ def load_pipeline(
         dtype: float32, bfloat16 or float16; see choose_dtype when None.
         revision: branch, tag or commit of a hub id.
         modulation_cache_bytes: budget for the modulations of jobs under way; beyond it they are computed in the step.
+        batch_invariant: whether an image's bytes may not depend on its batch.
 
     Raises:
         CheckpointError: the checkpoint cannot be used; the message says what is wrong and what to do.
@@ -284,4 +290,4 @@ def load_pipeline(
             f"{opened.name} has {opened.config.in_channels}: give the autoencoder that it was trained on"
         )
     model = load_dit(opened, device=place, dtype=number_format)
-    return Pipeline(opened, model, autoencoder, place, modulation_cache_bytes)
+    return Pipeline(opened, model, autoencoder, place, modulation_cache_bytes, batch_invariant)

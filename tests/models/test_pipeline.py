@@ -70,6 +70,14 @@ def test_the_same_bytes_come_whether_modulations_are_kept_or_not(pipeline: Pipel
         assert np.array_equal(image_alone(bare, spec), image_alone(pipeline, spec))
 
 
+def test_pictures_of_free_shapes_differ_by_rounding_alone(pipeline: Pipeline, folder: Path) -> None:
+    free = load_pipeline(folder, device="cpu", batch_invariant=False)
+    ours = pipeline.generate([1, 2, 3], [0, 1, 2], steps=3)
+    theirs = free.generate([1, 2, 3], [0, 1, 2], steps=3)
+    assert np.abs(np.stack(ours).astype(int) - np.stack(theirs)).max() <= 1
+    assert free.generate([], []) == []
+
+
 def test_the_seed_alone_decides_the_noise(pipeline: Pipeline) -> None:
     spec = SPECS[1]
     generator = torch.Generator("cpu").manual_seed(spec.seed)
