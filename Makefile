@@ -24,7 +24,7 @@ check: $(READY)  ## lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-demo: $(READY)  ## train the two demo models again (about three hours on two cores)
+demo: $(READY)  ## train the two demo models again (about two hours of processor time)
 	$(BIN)/python -m models.demo.train
 
 demo-quality: $(READY)  ## measure the demo models: classifier accuracy and Frechet distance over 1,000 images each

@@ -11,6 +11,7 @@ Knows the front (`service.front`) and no worker, queue or model.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -20,24 +21,40 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.auth import KeyGuard, read_digests
 from service.catalog import catalog_router
 from service.errors import FieldError, InternalError, InvalidRequest, MethodNotAllowed, NotFound, Problem
 from service.front import Front
 from service.generate import generate_router
 from service.middleware import RequestMiddleware, problem_response, request_id
+from service.openapi import with_keys
 from service.probes import probe_router
 from service.settings import Settings
+from service.tally import Tally
 from service.version import version
 
 
-def create_app(front: Front, settings: Settings) -> FastAPI:
-    """The application around a front; the front is started and stopped with it."""
+def create_app(front: Front, settings: Settings, tally: Tally | None = None) -> FastAPI:
+    """The application around a front; the front is started and stopped with it.
+
+    Args:
+        front: accepts the work.
+        settings: limits and keys.
+        tally: where requests are counted, if somebody else counts there too.
+
+    Raises:
+        SettingsError: the file of API keys is of no use.
+    """
+    digests = read_digests(settings)
+
+    tally = Tally() if tally is None else tally
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         front.start()
         yield
         await front.stop()
+        _log_tally(tally)
 
     app = FastAPI(
         title="dit-serve",
@@ -45,15 +62,25 @@ def create_app(front: Front, settings: Settings) -> FastAPI:
         summary="Class-conditional images from Diffusion Transformers.",
         lifespan=lifespan,
         redoc_url=None,
+        redirect_slashes=False,  # it would redirect to wherever the Host header points
     )
     app.include_router(generate_router(front, settings.max_body_bytes))
     app.include_router(catalog_router(front))
     app.include_router(probe_router(front))
-    app.add_middleware(RequestMiddleware)
+    app.add_middleware(KeyGuard, digests=digests)
+    app.add_middleware(RequestMiddleware, tally=tally)  # the last one added stands before all others
+    app.state.tally = tally
+    app.openapi = with_keys(app.openapi) if digests else app.openapi  # type: ignore[method-assign]
     app.add_exception_handler(Problem, _answer_problem)
     app.add_exception_handler(HTTPException, _answer_http_exception)
     app.add_exception_handler(RequestValidationError, _answer_wrong_query)
     return app
+
+
+def _log_tally(tally: Tally) -> None:
+    ended = {verdict.value: count for verdict, count in tally.ended.items()}
+    fields = {"event": "tally", "received": tally.received, **ended, "under_way": tally.under_way}
+    logging.getLogger("dit.request").info("requests in all", extra={"fields": fields})
 
 
 async def _answer_problem(request: Request, error: Exception) -> Response:

@@ -66,7 +66,13 @@ def load(model: str, configure: Configure) -> tuple[ModelInfo, Door]:
     Raises:
         ModelError: it cannot be loaded; the message says why and what to do.
     """
-    pipeline = load_pipeline(model, vae=configure.vae, device=configure.device, dtype=configure.dtype)
+    pipeline = load_pipeline(
+        model,
+        vae=configure.vae,
+        device=configure.device,
+        dtype=configure.dtype,
+        batch_invariant=configure.batch_invariant,
+    )
     return describe(pipeline, configure.vae), PipelineDoor(pipeline)
 
 

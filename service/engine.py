@@ -2,7 +2,9 @@
 
 One thread runs one loop over all models of one device. Samples join and leave between two
 steps; those of one resolution share a forward pass, and the resolutions take turns. A step
-that raises is halved until only the samples that cause it fail.
+that raises is halved until only the samples that cause it fail; where memory was what ran out, the
+batches of that resolution stay smaller. Finished samples are decoded in a thread of its own and
+encoded in others, while the loop goes on.
 
 The engine declares the door to the models itself (`Door`) and knows no HTTP, no process and
 no tensor: a sample and its pixels are opaque here. What happens is told through `post`.
@@ -13,24 +15,30 @@ from __future__ import annotations
 import logging
 import queue
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from service.job import Event, Job, JobEnd, Outcome, Started, Stepped, Timings
+from service.blame import bisect
+from service.job import Event, Job, JobEnd, Outcome, Shrunk, Started, Stepped, Timings
+from service.previews import Previews
+from service.pulse import Pulse
 from service.queue import JobQueue
 
 
 class Sample(Protocol):
-    """One image in the making, as the engine sees it."""
+    """One image in the making, as the engine sees it; i of its steps are done."""
+
+    @property
+    def i(self) -> int: ...
 
     @property
     def is_done(self) -> bool: ...
 
 
 class Door(Protocol):
-    """What the engine asks of a model; all of it is called from the engine's thread."""
+    """What the engine asks of a model, from its own thread; `decode` runs in another one, beside the others."""
 
     def begin(self, spec: Job, /) -> Sample:
         """One image: its latents, its table of steps, its generator."""
@@ -84,9 +92,11 @@ class Engine:
     Args:
         doors: the model of each resolution.
         encode: makes the PNG of a job's pixels; runs in threads.
-        post: takes every event; called from the loop and, for completed jobs, from the encoding threads.
+        encode_preview: makes the PNG of a preview's pixels; runs in threads. None for no previews.
+        post: takes every event; called from the loop and, when jobs end, from the other threads.
         options: how batches are built.
         inbox: where jobs, cancellations and the stop arrive, from any thread.
+        pulse: told of all work that is asked of a door.
     """
 
     def __init__(
@@ -97,18 +107,23 @@ class Engine:
         encode: Callable[[Job, Any], bytes],
         post: Callable[[Event], None],
         options: EngineOptions,
+        pulse: Pulse,
+        encode_preview: Callable[[Any], bytes] | None = None,
     ) -> None:
         self._inbox = inbox
         self._doors = doors
         self._encode = encode
         self._post = post
-        self._options = options
+        self._pulse = pulse
+        self._caps = dict.fromkeys(doors, options.max_batch_sequences)
         self._queue = JobQueue(fill_across_guidance=options.fill_across_guidance)
         self._pushed_at: dict[int, float] = {}
         self._rows: dict[int, list[Row]] = {resolution: [] for resolution in doors}
         self._last_turn = dict.fromkeys(doors, 0)
         self._turn = 0
+        self._decoder = ThreadPoolExecutor(1, thread_name_prefix="decode")
         self._encoders = ThreadPoolExecutor(options.encode_threads, thread_name_prefix="encode-png")
+        self._previews = Previews(encode_preview, post, self._encoders)
 
     def run(self) -> None:
         """Serves the inbox until a Stop arrives there."""
@@ -118,6 +133,7 @@ class Engine:
                 self._admit(resolution)
                 self._step(resolution)
                 self._retire(resolution)
+        self._decoder.shutdown()
         self._encoders.shutdown()
 
     def _receive(self) -> bool:
@@ -133,8 +149,15 @@ class Engine:
                 case Cancel(job_id):
                     self._cancel(job_id)
                 case job:
-                    self._queue.push(job)
-                    self._pushed_at[job.id] = time.monotonic()
+                    self._push(job)
+
+    def _push(self, job: Job) -> None:
+        try:
+            self._queue.push(job)
+        except Exception as error:  # a defect in the grouping must not take the others down, again and again
+            self._post(_failed(job, error, Timings()))
+        else:
+            self._pushed_at[job.id] = time.monotonic()
 
     def _cancel(self, job_id: int) -> None:
         waiting = self._queue.cancel(job_id)
@@ -158,7 +181,7 @@ class Engine:
 
     def _admit(self, resolution: int) -> None:
         rows = self._rows[resolution]
-        places = self._options.max_batch_sequences - sum(row.job.sequences for row in rows)
+        places = self._caps[resolution] - _sequences(rows)
         scale = rows[0].job.guidance_scale if rows else None
         jobs = self._queue.take(resolution, places, running_scale=scale)
         if not jobs:
@@ -167,43 +190,68 @@ class Engine:
         for job in jobs:
             waited = self._waited(job)
             try:
-                sample = self._doors[resolution].begin(job)
+                with self._pulse.work(f"beginning an image of {resolution} pixels", 1):
+                    sample = self._doors[resolution].begin(job)
             except Exception as error:
                 self._post(_failed(job, error, Timings(queue_seconds=waited)))
             else:
                 rows.append(Row(job, sample, waited, time.monotonic()))
 
     def _step(self, resolution: int) -> None:
+        """One step for every row: in one forward pass, unless memory has been too small for as many."""
         self._turn += 1
         self._last_turn[resolution] = self._turn
-        rows = self._rows[resolution]
+        rows, self._rows[resolution] = self._rows[resolution], []
+        for batch in list(_split(rows, self._caps[resolution])):
+            self._rows[resolution] += self._step_batch(resolution, batch)
+
+    def _step_batch(self, resolution: int, rows: list[Row]) -> list[Row]:
+        """The rows that have taken the step; of the others it has been told why not."""
+
+        def step(some: list[Row]) -> None:
+            with self._pulse.work(f"a step of {resolution} pixels", _sequences(some)):
+                self._doors[resolution].step([row.sample for row in some])
+
         began = time.monotonic()
-        stepped, failures = _bisect(rows, lambda some: self._doors[resolution].step([row.sample for row in some]))
-        self._rows[resolution] = stepped
-        for row, error in failures:
+        salvage = bisect(rows, step)
+        seconds = time.monotonic() - began
+        if salvage.too_many:
+            self._shrink(resolution, _sequences(rows) * salvage.too_many // (2 * len(rows)))
+        for row, error in salvage.failures:
             self._post(_failed(row.job, error, _timings(row)))
-        if stepped:
-            ids = tuple(row.job.id for row in stepped)
-            sequences = sum(row.job.sequences for row in stepped)
-            self._post(Stepped(ids, resolution, sequences, time.monotonic() - began))
+        if salvage.done:
+            ids = tuple(row.job.id for row in salvage.done)
+            self._post(Stepped(ids, resolution, _sequences(salvage.done), seconds))
+        for row in salvage.done:
+            if row.job.preview_every:
+                with self._pulse.work(f"a preview of {resolution} pixels", 1):
+                    self._previews.take(self._doors[resolution], row.job, row.sample)
+        return salvage.done
+
+    def _shrink(self, resolution: int, sequences: int) -> None:
+        self._caps[resolution] = max(2, min(sequences, self._caps[resolution]))
+        self._post(Shrunk(resolution, self._caps[resolution]))
 
     def _retire(self, resolution: int) -> None:
+        """Hands what is done to the decoding thread; the next step begins at once."""
         done = [row for row in self._rows[resolution] if row.sample.is_done]
-        if not done:
-            return
-        self._rows[resolution] = [row for row in self._rows[resolution] if not row.sample.is_done]
-        denoised_at = time.monotonic()
+        if done:
+            self._rows[resolution] = [row for row in self._rows[resolution] if not row.sample.is_done]
+            self._decoder.submit(self._decode, resolution, done, time.monotonic())
+
+    def _decode(self, resolution: int, rows: list[Row], denoised_at: float) -> None:
         pixels: dict[int, Any] = {}
 
         def decode(some: list[Row]) -> None:
-            images = self._doors[resolution].decode([row.sample for row in some])
+            with self._pulse.work(f"decoding {resolution} pixels", len(some)):
+                images = self._doors[resolution].decode([row.sample for row in some])
             pixels.update((row.job.id, image) for row, image in zip(some, images, strict=True))
 
-        decoded, failures = _bisect(done, decode)
-        decode_seconds = time.monotonic() - denoised_at
-        for row, error in failures:
+        salvage = bisect(rows, decode)
+        decode_seconds = time.monotonic() - denoised_at  # with its wait for the thread
+        for row, error in salvage.failures:
             self._post(_failed(row.job, error, _timings(row, denoised_at)))
-        for row in decoded:
+        for row in salvage.done:
             timings = Timings(row.queue_seconds, denoised_at - row.began_at, decode_seconds)
             self._encoders.submit(self._finish, row.job, pixels[row.job.id], timings)
 
@@ -222,22 +270,20 @@ class Engine:
         return time.monotonic() - self._pushed_at.pop(job.id)
 
 
-def _bisect(
-    rows: list[Row], work: Callable[[list[Row]], None]
-) -> tuple[list[Row], list[tuple[Row, Exception]]]:
-    """Does the work for all rows, or for as many as can be: (rows done, rows that cannot with their error)."""
-    if not rows:
-        return [], []
-    try:
-        work(rows)
-    except Exception as error:
-        if len(rows) == 1:
-            return [], [(rows[0], error)]
-        half = len(rows) // 2
-        done, failures = _bisect(rows[:half], work)
-        more_done, more_failures = _bisect(rows[half:], work)
-        return done + more_done, failures + more_failures
-    return list(rows), []
+def _sequences(rows: Sequence[Row]) -> int:
+    return sum(row.job.sequences for row in rows)
+
+
+def _split(rows: Sequence[Row], most: int) -> Iterator[list[Row]]:
+    """The rows in their order, in parts of at most so many sequences."""
+    part: list[Row] = []
+    for row in rows:
+        if part and _sequences(part) + row.job.sequences > most:
+            yield part
+            part = []
+        part.append(row)
+    if part:
+        yield part
 
 
 def _timings(row: Row, until: float | None = None) -> Timings:

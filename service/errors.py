@@ -4,12 +4,14 @@
     ├── Problem                    a client meets it, as application/problem+json (RFC 9457)
     │   ├── MalformedBody          the body is not JSON
     │   ├── InvalidRequest         it is JSON, but not a request that can be served
+    │   ├── Unauthorized           no valid API key came with the request
     │   ├── NotFound               no such path
     │   ├── MethodNotAllowed       the path exists, with other methods
     │   ├── NotAcceptable          Accept names nothing that can be made
     │   ├── BodyTooLarge
     │   ├── UnsupportedMediaType   the body is not declared as application/json
     │   ├── QueueFull              refused at once; Retry-After says when to come back
+    │   ├── DeadlineTooShort       refused at once, because it would not be finished in time
     │   ├── NotReady               no model is loaded (yet)
     │   ├── ShuttingDown           new work is refused, admitted work is finished
     │   ├── JobFailed              an accepted job raised an error
@@ -72,6 +74,10 @@ class InvalidRequest(Problem):
         self.errors = errors
 
 
+class Unauthorized(Problem):
+    """No valid API key came with the request."""
+
+
 class NotFound(Problem):
     """No such path."""
 
@@ -94,6 +100,10 @@ class UnsupportedMediaType(Problem):
 
 class QueueFull(Problem):
     """The queue has no room for this request now."""
+
+
+class DeadlineTooShort(Problem):
+    """The predicted finish of this request misses its deadline."""
 
 
 class NotReady(Problem):
@@ -161,6 +171,7 @@ def problem_table() -> Mapping[type[Problem], ProblemKind]:
     """The HTTP form of every type of problem."""
     return {
         MalformedBody: ProblemKind(400, "The body is not JSON", "malformed-body"),
+        Unauthorized: ProblemKind(401, "An API key is needed", "unauthorized"),
         NotFound: ProblemKind(404, "There is nothing at this path", "not-found"),
         MethodNotAllowed: ProblemKind(405, "This path does not take this method", "method-not-allowed"),
         NotAcceptable: ProblemKind(406, "No acceptable representation", "not-acceptable"),
@@ -173,6 +184,7 @@ def problem_table() -> Mapping[type[Problem], ProblemKind]:
         JobFailed: ProblemKind(500, "The image could not be made", "job-failed"),
         JobCrashed: ProblemKind(500, "The image could not be made", "job-crashed"),
         NotReady: ProblemKind(503, "Not ready", "not-ready"),
+        DeadlineTooShort: ProblemKind(503, "The deadline cannot be met", "deadline-too-short"),
         ShuttingDown: ProblemKind(503, "Shutting down", "shutting-down"),
         JobExpired: ProblemKind(504, "The deadline passed", "expired"),
     }

@@ -7,6 +7,7 @@ measured for each resolution as a moving average over the batches that ran. Know
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from service.job import Job, Stepped
 
@@ -18,6 +19,7 @@ class WorkEstimate:
     """Remaining work by resolution and its price."""
 
     def __init__(self) -> None:
+        self.workers = 1  # they share the work
         self._prices: dict[int, float] = {}
         self._work: dict[int, int] = {}
 
@@ -31,11 +33,37 @@ class WorkEstimate:
         known = self._prices.get(event.resolution, price)
         self._prices[event.resolution] = known + SMOOTHING * (price - known)
 
+    def is_measured(self, resolution: int) -> bool:
+        """Whether the price of this resolution is known, and not only guessed."""
+        return resolution in self._prices
+
+    def finish_seconds(self, jobs: Sequence[Job], *, held: int, capacity: int) -> float:
+        """Predicted time until the jobs of one request would be done, if it were accepted now.
+
+        They wait until enough of the sequences before them are done, and then share the steps with
+        all others that there is room for; in no case do they end later than all accepted work.
+
+        Args:
+            jobs: not accepted yet.
+            held: sequences accepted and not finished.
+            capacity: sequences that run at once, in one worker.
+        """
+        ahead = self.seconds()
+        own = sum(job.sequences * job.steps * self._price(job.resolution) for job in jobs)
+        needed = sum(job.sequences for job in jobs)
+        waits_for = min(max(held + needed - self.workers * capacity, 0), held)
+        wait = ahead * waits_for / held if held else 0.0
+        run = own * max(needed, min(held / self.workers + needed, capacity)) / needed
+        return min(wait + run, ahead + own)
+
     def seconds(self) -> float:
         """Predicted time until all accepted work is done."""
-        return sum(work * self._prices.get(resolution, FIRST_GUESS_SECONDS) for resolution, work in self._work.items())
+        return sum(work * self._price(resolution) for resolution, work in self._work.items()) / self.workers
 
     def seconds_until_free(self, wanted: int, held: int) -> int:
         """Predicted whole seconds, at least 1, until `wanted` of `held` sequences are done."""
         share = min(1.0, wanted / held) if held else 0.0
         return max(1, math.ceil(self.seconds() * share))
+
+    def _price(self, resolution: int) -> float:
+        return self._prices.get(resolution, FIRST_GUESS_SECONDS)

@@ -1,9 +1,9 @@
 """The HTTP side of the engine: owns the accepted jobs, whatever happens to the process that does them.
 
-A job is accepted or refused at once. It is sent to the worker; if the worker dies, it is sent to
-the next one, and since its seed is fixed it gives the same image. Jobs that were running in a
-crash are sent again one by one, so that a job which brings the worker down is found: running in a
-second crash, it fails alone. Every job ends exactly once.
+A job is accepted or refused at once. It is sent to a worker (`service.dispatch`); if that one dies,
+it is sent again, and since its seed is fixed it gives the same image. Jobs that were running in a
+crash are sent again one by one, so that a job which brings workers down is found: running in a
+second crash, alone, it fails. Every job ends exactly once.
 
 Knows no HTTP, and no model beyond what the worker tells of it. Everything runs in the event loop.
 """
@@ -13,12 +13,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import PurePath
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 
 from service.books import Accepted, Books
+from service.dispatch import Dispatch
 from service.errors import (
+    DeadlineTooShort,
     JobCancelled,
     JobCrashed,
     JobExpired,
@@ -29,32 +31,27 @@ from service.errors import (
     ShuttingDown,
     StartError,
 )
-from service.job import Job, JobEnd, Outcome, Started, Stepped
-from service.messages import CancelJob, Configure, Fatal, FromWorker, Loading, ModelInfo, Ready, SubmitJob
-from service.supervisor import Supervisor
+from service.fleet import Worker, make_workers
+from service.job import Event, Job, JobEnd, Outcome, Preview, Shrunk, Started, Stepped
+from service.messages import CancelJob, Configure, ModelInfo, SubmitJob
 
 MAX_CRASHES = 2
-MAX_FAILED_STARTS = 5
 RETRY_WHEN_LOADING_SECONDS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether new work would be started now; if not, why not, in words."""
+    """Whether new work would be started now, and what keeps it from being so.
+
+    Args:
+        is_ready: whether any worker is up.
+        reason: why none is, in words.
+        missing: what every worker that is not up is waiting for, in words, by its name.
+    """
 
     is_ready: bool
     reason: str = ""
-
-
-@dataclass(slots=True)
-class _WorkerState:
-    """What is known of the present worker, or of the last one."""
-
-    is_up: bool = False
-    is_told_end: bool = False
-    loading: str = ""
-    failed_starts: int = 0
-    last_end: str = ""
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 class Front:
@@ -62,18 +59,22 @@ class Front:
 
     Args:
         command: how to start a worker, see `service.supervisor`.
-        configure: what the worker is to load.
+        configure: what the workers are to load.
+        devices: one worker each; a single one on the best device present if there are none.
         max_queue_sequences: most sequences accepted and not finished.
     """
 
-    def __init__(self, command: Sequence[str], configure: Configure, *, max_queue_sequences: int) -> None:
+    def __init__(
+        self, command: Sequence[str], configure: Configure, devices: Sequence[str] = (), *, max_queue_sequences: int
+    ) -> None:
         self.models: dict[int, ModelInfo] = {}
         self.fatal: asyncio.Future[StartError] = asyncio.get_running_loop().create_future()
         self._books = Books()
-        self._supervisor = Supervisor(command, configure, self)
+        self._workers = make_workers(command, configure, devices, self)
+        self._dispatch = Dispatch(len(self._workers), configure.max_batch_sequences)
         self._max_queue_sequences = max_queue_sequences
+        self._running_sequences = configure.max_batch_sequences
         self._ids = itertools.count(1)
-        self._worker = _WorkerState()
         self._is_draining = False
         self._emptied = asyncio.Event()
 
@@ -82,34 +83,25 @@ class Front:
         """Whether new work would be started now, and why not."""
         if self._is_draining:
             return Readiness(False, "shutting down: admitted work is being finished, new work is refused")
-        if self._worker.is_up:
-            return Readiness(True)
-        if self._worker.failed_starts >= MAX_FAILED_STARTS:
-            return Readiness(False, f"the worker failed to start {self._worker.failed_starts} times, "
-                                    f"the last time by {self._worker.last_end}; the log says more")  # fmt: skip
-        if self._worker.loading:
-            return Readiness(False, f"loading {self._worker.loading}")
-        if self.models:
-            return Readiness(False, f"the worker ended ({self._worker.last_end}) and is being replaced")
-        return Readiness(False, "the worker is starting")
+        missing = {worker.name: worker.trouble for worker in self._workers if not worker.is_up}
+        if len(missing) < len(self._workers):
+            return Readiness(True, missing=missing)
+        troubles = [trouble if len(missing) == 1 else f"{name}: {trouble}" for name, trouble in missing.items()]
+        return Readiness(False, "; ".join(troubles), missing)
 
     @property
     def books(self) -> Books:
         """The accepted jobs, to be read."""
         return self._books
 
-    @property
-    def worker_pid(self) -> int | None:
-        """The present worker's process id."""
-        return self._supervisor.pid
-
     def start(self) -> None:
-        """Starts the worker; returns at once."""
-        self._supervisor.start()
+        """Starts the workers; returns at once."""
+        for worker in self._workers:
+            worker.start()
 
     async def stop(self) -> None:
-        """Ends the worker."""
-        await self._supervisor.stop()
+        """Ends the workers."""
+        await asyncio.gather(*(worker.stop() for worker in self._workers))
 
     def next_job_id(self) -> int:
         """A number for a new job."""
@@ -124,16 +116,21 @@ class Front:
         """
         if self._is_draining:
             raise ShuttingDown("new work is refused; admitted work is being finished")
-        if not self.models or self._worker.failed_starts >= MAX_FAILED_STARTS:
+        if not self.models or self._is_hopeless:
             raise NotReady(self.readiness.reason, retry_after=RETRY_WHEN_LOADING_SECONDS)
 
-    def submit(self, jobs: Sequence[Job]) -> list[Accepted]:
+    def submit(self, jobs: Sequence[Job], deadline: float | None = None) -> list[Accepted]:
         """Accepts all of these jobs or none.
+
+        Args:
+            jobs: what is asked.
+            deadline: by the event loop's clock; who waits gives the jobs up when it has passed. None for no deadline.
 
         Raises:
             ShuttingDown: no new work is taken.
             NotReady: no model is loaded, or it cannot be started.
             QueueFull: their sequences would pass the bound; says when to come back.
+            DeadlineTooShort: they would not be done in time; says when they would be, unless they never are.
         """
         self.check_open()
         needed = sum(job.sequences for job in jobs)
@@ -145,9 +142,25 @@ class Front:
                 f"{needed}; room is expected in {seconds} seconds",
                 retry_after=seconds,
             )
+        if deadline is not None:
+            self._check_deadline(jobs, deadline - asyncio.get_running_loop().time())
         accepted = [self._books.enter(job) for job in jobs]
+        for each in accepted:
+            self._dispatch.add(each)
         self._send_unsent()
         return accepted
+
+    def _check_deadline(self, jobs: Sequence[Job], deadline_seconds: float) -> None:
+        """Refuses what would come too late; as long as nothing was measured, nothing is known to."""
+        books, capacity = self._books, self._running_sequences
+        predicted = books.estimate.finish_seconds(jobs, held=books.sequences, capacity=capacity)
+        if predicted <= deadline_seconds or not books.estimate.is_measured(jobs[0].resolution):
+            return
+        alone = books.estimate.finish_seconds(jobs, held=0, capacity=capacity)
+        raise DeadlineTooShort(
+            f"the finish is expected in {predicted:.1f} seconds, the deadline is in {deadline_seconds:.1f}",
+            retry_after=max(1, math.ceil(predicted - deadline_seconds)) if alone <= deadline_seconds else None,
+        )
 
     async def results(self, accepted: Sequence[Accepted]) -> list[JobEnd]:
         """The ends of jobs that belong together, in order; they are given up if one fails or nobody waits any more.
@@ -172,11 +185,12 @@ class Front:
             if each.given_up is not None or each.result.done():
                 continue
             each.given_up = outcome
-            if each.is_sent:
+            if each.worker is not None:
                 each.result.set_result(_told(outcome))
-                self._supervisor.send(CancelJob(each.job.id))
+                self._workers[each.worker].send(CancelJob(each.job.id))
             else:
                 self._end(each, JobEnd(each.job.id, outcome), _told(outcome))
+        self._send_unsent()
 
     async def drain(self, seconds: float) -> bool:
         """Refuses new work and lets admitted work finish; whether all of it did within these seconds."""
@@ -190,73 +204,69 @@ class Front:
             return False
         return True
 
-    def worker_said(self, message: FromWorker) -> None:
-        """Takes in a message of the worker."""
-        match message:
-            case Loading(model):
-                self._worker.loading = PurePath(model).name
-                fields = {"event": "loading", "model": self._worker.loading}
-                logging.getLogger("dit.front").info("loading", extra={"fields": fields})
-            case Ready(models):
-                self._worker_ready({model.resolution: model for model in models})
-            case Fatal():
-                self._worker_fatal(message)
-            case Started() | Stepped():
-                self._books.note(message)
-            case JobEnd():
-                self._job_ended(message)
+    def worker_ready(self, worker: Worker, models: dict[int, ModelInfo]) -> None:
+        """A worker is up: it takes jobs."""
+        if self.models and _without_device(models) != _without_device(self.models):
+            self.stop_for_good("the workers have not loaded the same: the models' files have changed, start again")
+            return
+        self.models = self.models or models
+        lane = self._dispatch.lanes[worker.number]
+        lane.is_up = lane.is_expected = True
+        self._count_workers()
+        self._send_unsent()
 
-    def worker_ended(self, how: str) -> None:
-        """The worker is gone: what it had goes to the next one, except what has to end here."""
-        worker = self._worker
-        worker.failed_starts = 0 if worker.is_up else worker.failed_starts + 1
-        if not worker.is_told_end:
-            worker.last_end = how
-        worker.is_up = worker.is_told_end = False
-        worker.loading = ""
-        fields = {"event": "worker_ended", "how": how, "failed_starts": worker.failed_starts}
-        logging.getLogger("dit.front").error("the worker ended", extra={"fields": fields})
-        self._books.note_crash()
-        for each in self._books:
+    def worker_told(self, worker: Worker, event: Event) -> None:
+        """Takes in what happened to a worker's jobs."""
+        match event:
+            case Started():
+                self._books.note(event)
+            case Stepped():
+                self._dispatch.note_step(self._dispatch.lanes[worker.number], event)
+                self._books.note(event)
+            case Preview():
+                self._books.note_preview(event)
+            case Shrunk():
+                self._books.counters.out_of_memory += 1
+                fields = {"event": "out_of_memory", "worker": worker.number, **asdict(event)}
+                logging.getLogger("dit.front").warning("out of memory", extra={"fields": fields})
+            case JobEnd():
+                self._job_ended(event)
+
+    def worker_lost(self, worker: Worker, how: str) -> None:
+        """A worker is gone: what it had goes to another one, except what has to end here."""
+        lane = self._dispatch.lanes[worker.number]
+        lane.is_up, lane.is_expected = False, not worker.is_given_up
+        self._count_workers()
+        lost = self._dispatch.take_back(lane)
+        self._books.note_crash(lost)
+        self._dispatch.put_back(lost)
+        for each in lost:
             if each.given_up is not None:
                 self._end(each, JobEnd(each.job.id, each.given_up), _told(each.given_up))
             elif each.crashes >= MAX_CRASHES:
                 detail = "the worker process ended twice while this image was being made; it is not tried again"
                 self._end(each, JobEnd(each.job.id, Outcome.FAILED, reason=how), JobCrashed(detail))
-            elif worker.failed_starts >= MAX_FAILED_STARTS:
+        if self._is_hopeless:
+            for each in self._books:
                 self._end(each, JobEnd(each.job.id, Outcome.FAILED, reason=how), NotReady(self.readiness.reason))
-
-    def supervision_ended(self, error: BaseException) -> None:
-        """A defect of ours: nothing can be served any more."""
-        logging.getLogger("dit.front").error("the supervisor failed", exc_info=error)
-        self._stop_for_good(f"internal error: {type(error).__name__}; the log has it")
-
-    def _send_unsent(self) -> None:
-        while self._worker.is_up and (accepted := self._books.next_unsent()) is not None:
-            self._supervisor.send(SubmitJob(accepted.job))
-
-    def _worker_ready(self, models: dict[int, ModelInfo]) -> None:
-        if self.models and models != self.models:  # the jobs on the books would not give what was promised
-            self._stop_for_good("the models' files have changed under the running service: start it again")
-            return
-        self.models = models
-        self._worker.is_up = True
-        self._worker.failed_starts = 0
-        self._worker.loading = ""
-        fields = {"event": "ready", "models": [model.name for model in models.values()], "worker_pid": self.worker_pid}
-        logging.getLogger("dit.front").info("ready", extra={"fields": fields})
         self._send_unsent()
 
-    def _worker_fatal(self, message: Fatal) -> None:
-        self._worker.last_end = message.error
-        self._worker.is_told_end = True
-        logging.getLogger("dit.front").error("the worker cannot start: %s", message.sentence)
-        if message.is_permanent and not self.models:
-            self._stop_for_good(message.sentence)
-
-    def _stop_for_good(self, sentence: str) -> None:
+    def stop_for_good(self, sentence: str) -> None:
+        """Nothing can be served any more."""
         if not self.fatal.done():
             self.fatal.set_result(StartError(sentence))
+
+    @property
+    def _is_hopeless(self) -> bool:
+        return all(worker.is_given_up for worker in self._workers)
+
+    def _count_workers(self) -> None:
+        self._books.estimate.workers = max(1, sum(worker.is_up for worker in self._workers))
+
+    def _send_unsent(self) -> None:
+        while (choice := self._dispatch.next()) is not None:
+            lane, accepted = choice
+            self._workers[lane.number].send(SubmitJob(accepted.job))
 
     def _job_ended(self, end: JobEnd) -> None:
         accepted = self._books.find(end.job_id)
@@ -268,16 +278,21 @@ class Front:
             self._end(accepted, end, None)
         else:
             self._end(accepted, end, JobFailed("an error came up while this image was being made; the log has it"))
+        self._send_unsent()
 
     def _end(self, accepted: Accepted, end: JobEnd, problem: Problem | None) -> None:
         self._books.end(accepted, end, problem)
+        self._dispatch.remove(accepted)
         if self._is_draining and not len(self._books):
             self._emptied.set()
-        self._send_unsent()
+
+
+def _without_device(models: Mapping[int, ModelInfo]) -> list[ModelInfo]:
+    return [replace(model, device="") for model in models.values()]
 
 
 def _told(outcome: Outcome) -> Problem:
     """What the client of a job that was given up is told."""
     if outcome is Outcome.EXPIRED:
-        return JobExpired("the service was shut down before the image was finished")
+        return JobExpired("the deadline passed, or the service was shut down, before the image was finished")
     return JobCancelled("the client went away")

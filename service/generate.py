@@ -1,4 +1,4 @@
-"""POST /generate: read → choose → accept → wait → answer.
+"""POST /generate: read → choose → accept → wait → answer, or tell as it comes about.
 
 Knows the front and HTTP; what an image is made of lies behind the front.
 """
@@ -16,15 +16,20 @@ from fastapi import APIRouter
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from service.books import Accepted
+from service.deadline import HEADER as DEADLINE_HEADER
+from service.deadline import asked_deadline, expiring
 from service.errors import BodyTooLarge, JobCancelled, Problem, UnsupportedMediaType
 from service.front import Front
 from service.job import Job, JobEnd, Timings
 from service.messages import ModelInfo
-from service.middleware import request_id
-from service.negotiate import JSON, PNG, choose_representation
-from service.openapi import problems
+from service.middleware import end_as, request_id
+from service.negotiate import EVENTS, JSON, PNG, choose_representation
+from service.openapi import documented_events, problems
 from service.receipt import make_receipt
 from service.schemas import (
+    MAX_DEADLINE_MS,
+    CompletedEvent,
     GenerateAnswer,
     GeneratedImage,
     GenerateRequest,
@@ -33,6 +38,7 @@ from service.schemas import (
     make_jobs,
     parse_generate,
 )
+from service.sse import EventStream, Watch
 from service.version import version
 
 
@@ -43,23 +49,53 @@ def generate_router(front: Front, max_body_bytes: int) -> APIRouter:
     @router.post(
         "/generate",
         response_model=GenerateAnswer,
-        responses={200: _documented_png(), **problems(400, 406, 413, 415, 422, 429, 500, 503, 504)},
-        openapi_extra={"requestBody": _documented_body()},
+        responses={200: _documented_forms(), **problems(400, 401, 406, 413, 415, 422, 429, 500, 503, 504)},
+        openapi_extra={"requestBody": _documented_body(), "parameters": [_documented_deadline()]},
     )
     async def generate(request: Request) -> Response:
         """Makes images of a class. One image comes as PNG, or as JSON if asked for; several come as JSON.
 
+        With `Accept: text/event-stream` their progress is told, and each image as it is ready.
         Every PNG carries its receipt in text chunks named `dit:…`; `dit repro image.png` makes it again.
         """
+        arrived = asyncio.get_running_loop().time()
         asked = parse_generate(await read_json_body(request, max_body_bytes))
+        deadline = asked_deadline(request.headers.getlist(DEADLINE_HEADER), asked.deadline_ms, arrived)
         front.check_open()
         model = choose_model(asked, front.models)
         representation = choose_representation(request.headers.get("accept"), asked.n)
+        if representation != EVENTS:  # nobody could be shown a preview
+            asked = asked.model_copy(update={"preview_every": 0})
         jobs = make_jobs(asked, model, request_id(request), front.next_job_id)
-        ends = await unless_client_leaves(request, front.results(front.submit(jobs)))
+        accepted = front.submit(jobs, deadline)
+        if representation == EVENTS:
+            return stream(request, front, accepted, model, deadline)
+        with expiring(front, accepted, deadline):
+            ends = await unless_client_leaves(request, front.results(accepted))
         return answer(representation, jobs, ends, model)
 
     return router
+
+
+def stream(
+    request: Request, front: Front, accepted: Sequence[Accepted], model: ModelInfo, deadline: float | None
+) -> Response:
+    """The response that tells of these jobs; they are given up when its reader leaves or the deadline passes."""
+
+    def completed(index: int, end: JobEnd) -> CompletedEvent:
+        job = accepted[index].job
+        return CompletedEvent(index=index, request_id=job.request_id, **_image(job, end, model).model_dump())
+
+    watch = Watch(accepted, front.books.place, completed)
+    expiry = contextlib.ExitStack()
+    expiry.enter_context(expiring(front, accepted, deadline))
+
+    def close() -> None:
+        expiry.close()
+        front.give_up(accepted)
+        end_as(request, watch.status)
+
+    return EventStream(watch.events(), _headers([each.job for each in accepted]), close)
 
 
 async def read_json_body(request: Request, max_bytes: int) -> bytes:
@@ -110,12 +146,7 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, list[
 
 def answer(representation: str, jobs: Sequence[Job], ends: Sequence[JobEnd], model: ModelInfo) -> Response:
     """The response with its images."""
-    headers = {
-        "X-Seed": ", ".join(str(job.seed) for job in jobs),
-        "Server-Timing": _server_timing(max((end.timings for end in ends), key=_total)),
-        "Vary": "Accept",
-        "Cache-Control": "no-store",
-    }
+    headers = _headers(jobs) | {"Server-Timing": _server_timing(max((end.timings for end in ends), key=_total))}
     if representation == PNG:
         return Response(ends[0].png, media_type=PNG, headers=headers)
     images = [_image(job, end, model) for job, end in zip(jobs, ends, strict=True)]
@@ -123,9 +154,20 @@ def answer(representation: str, jobs: Sequence[Job], ends: Sequence[JobEnd], mod
     return Response(body.model_dump_json(), media_type=JSON, headers=headers)
 
 
-def _documented_png() -> dict[str, Any]:
+def _headers(jobs: Sequence[Job]) -> dict[str, str]:
+    seeds = ", ".join(str(job.seed) for job in jobs)
+    return {"X-Seed": seeds, "Vary": "Accept", "Cache-Control": "no-store"}
+
+
+def _documented_forms() -> dict[str, Any]:
     png = {"type": "string", "contentMediaType": PNG}
-    return {"description": "The images.", "content": {PNG: {"schema": png}}}
+    return {"description": "The images.", "content": {PNG: {"schema": png}, EVENTS: documented_events()}}
+
+
+def _documented_deadline() -> dict[str, Any]:
+    schema = {"type": "integer", "minimum": 1, "maximum": MAX_DEADLINE_MS}
+    text = "Milliseconds that the request may take, counted from its arrival; as `deadline_ms` in the body."
+    return {"name": DEADLINE_HEADER, "in": "header", "required": False, "schema": schema, "description": text}
 
 
 def _documented_body() -> dict[str, Any]:

@@ -1,22 +1,28 @@
-"""uvicorn's HTTP/1.1 protocol with the limits that it lacks: time to send a request, and size of its headers.
+"""uvicorn's HTTP/1.1 protocol with the limits that it lacks: time to send a request and to read its answer, and size.
 
 uvicorn waits for ever for the rest of a request line, header or body, and reads headers of any size.
 Here a connection has `header_seconds` from its opening, or from the first byte of a later request,
 until the last header, and then `body_seconds` for the body. Both count from the beginning, so that
 sending a byte now and then gains nothing. Headers past `max_header_bytes` are refused with 431.
-Between requests uvicorn's own keep-alive time-out rules.
+Between requests uvicorn's own keep-alive time-out rules. An answer, or what had piled up of it, that
+is not read within `write_seconds` is given up and the connection reset.
 
-Knows no application.
+Refusals made here never reach the application, so they are counted here. Knows no application.
 """
 
 from __future__ import annotations
 
 import asyncio
 import http
+import socket
+import struct
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.settings import Settings
+from service.tally import Tally
+
+_RESET = struct.pack("ii", 1, 0)  # linger for no time: what is unsent is dropped
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -24,8 +30,11 @@ class GuardedProtocol(HttpToolsProtocol):
 
     header_seconds = 5.0
     body_seconds = 10.0
+    write_seconds = 30.0
     max_header_bytes = 32 << 10
+    tally: Tally
 
+    _unread: asyncio.TimerHandle | None = None
     _deadline: asyncio.TimerHandle | None = None
     _is_reading_headers = False
     _is_too_large = False
@@ -40,6 +49,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._clear_deadline()
+        self._clear_unread()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -57,6 +67,8 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._is_reading_headers = True
         self._header_bytes = 0
+        if self.transport.get_write_buffer_size() == 0:  # the answer before was read
+            self._clear_unread()
         if self._deadline is None:
             self._set_deadline(self.header_seconds)
 
@@ -82,6 +94,22 @@ class GuardedProtocol(HttpToolsProtocol):
         self._unparsed_bytes = 0
         super().on_message_complete()
 
+    def pause_writing(self) -> None:
+        """Too much waits to be read by the client."""
+        super().pause_writing()
+        self._expect_reading()
+
+    def resume_writing(self) -> None:
+        """The client has read most of it."""
+        super().resume_writing()
+        self._clear_unread()
+
+    def on_response_complete(self) -> None:
+        """An answer is written; what the system did not take at once is still ours."""
+        super().on_response_complete()
+        if self.transport.get_write_buffer_size() > 0:
+            self._expect_reading()
+
     def send_400_response(self, msg: str) -> None:
         """Refuses what the parser could not read, or what was too large for us."""
         too_large = http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
@@ -102,12 +130,30 @@ class GuardedProtocol(HttpToolsProtocol):
             self._deadline.cancel()
             self._deadline = None
 
+    def _expect_reading(self) -> None:
+        if self._unread is None:
+            self._unread = self.loop.call_later(self.write_seconds, self._give_up_writing)
+
+    def _clear_unread(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def _give_up_writing(self) -> None:
+        self._unread = None
+        if self.transport.get_write_buffer_size() > 0:
+            # To close would wait for the client, and without the option the system itself would, for minutes.
+            connection = self.transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self.transport.abort()
+
     def _refuse(self, status: http.HTTPStatus) -> None:
         """Closes the connection, with a word about why unless an answer is under way already."""
         if self.transport.is_closing():
             return
         self._clear_deadline()
         if (self._unparsed_bytes or self._is_reading_headers) and self._may_answer():
+            self._count_refusal(status)
             slug = status.phrase.lower().replace(" ", "-")
             body = f'{{"type": "urn:dit-serve:problem:{slug}", "title": "{status.phrase}", "status": {status.value}}}'
             self.transport.write(
@@ -116,6 +162,14 @@ class GuardedProtocol(HttpToolsProtocol):
             )
         self.transport.close()
 
+    def _count_refusal(self, status: http.HTTPStatus) -> None:
+        """Counts one request; one that the application has begun with is counted there."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.tally.received += 1
+            self.tally.end(status.value)
+        else:
+            self.cycle.scope.setdefault("state", {})["ended_as"] = status.value
+
     def _may_answer(self) -> bool:
         """Whether no other answer is owed or under way on this connection: words in between would be taken for it."""
         if self.cycle is None or self.cycle.response_complete:
@@ -123,12 +177,14 @@ class GuardedProtocol(HttpToolsProtocol):
         return not self._is_reading_headers and not self.cycle.response_started
 
 
-def guarded_protocol(settings: Settings) -> type[GuardedProtocol]:
-    """The protocol class with these limits."""
+def guarded_protocol(settings: Settings, counts: Tally) -> type[GuardedProtocol]:
+    """The protocol class with these limits, that counts its refusals there."""
 
     class Guarded(GuardedProtocol):
         header_seconds = settings.header_seconds
         body_seconds = settings.body_seconds
+        write_seconds = settings.write_seconds
+        tally = counts
         max_header_bytes = settings.max_header_bytes
 
     return Guarded

@@ -34,6 +34,7 @@ class Job:
         steps: number of denoising steps.
         guidance_scale: 1 means no guidance.
         sampler: a name that the model knows.
+        preview_every: a look at the image is wanted after every so many steps; 0 for none. It changes no image.
     """
 
     id: int
@@ -44,6 +45,7 @@ class Job:
     steps: int
     guidance_scale: float
     sampler: str
+    preview_every: int = 0
 
     @property
     def sequences(self) -> int:
@@ -93,6 +95,36 @@ class Stepped:
 
 
 @dataclass(frozen=True, slots=True)
+class Preview:
+    """A small look at an image on its way.
+
+    Args:
+        job_id: which one.
+        step: steps made when it was taken.
+        png: the look, without a receipt.
+    """
+
+    job_id: int
+    step: int
+    png: bytes = b""
+    kind: Literal["preview"] = "preview"
+
+
+@dataclass(frozen=True, slots=True)
+class Shrunk:
+    """Memory ran out in a step; it is taken again in halves, and batches of this resolution stay smaller.
+
+    Args:
+        resolution: the model that ran.
+        max_batch_sequences: the most rows from now on.
+    """
+
+    resolution: int
+    max_batch_sequences: int
+    kind: Literal["shrunk"] = "shrunk"
+
+
+@dataclass(frozen=True, slots=True)
 class JobEnd:
     """What came out of a job.
 
@@ -112,4 +144,4 @@ class JobEnd:
     kind: Literal["job_end"] = "job_end"
 
 
-Event = Started | Stepped | JobEnd
+Event = Started | Stepped | Preview | Shrunk | JobEnd

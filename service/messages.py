@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from service.job import Job, JobEnd, Started, Stepped
+from service.job import Job, JobEnd, Preview, Shrunk, Started, Stepped
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class Configure:
-    """First message to a worker: what to load and how to batch."""
+    """First message to a worker: what to load, how to batch, and how long a step may take; see `service.settings`."""
 
     models: tuple[str, ...]
     vae: str | None
@@ -59,6 +59,8 @@ class Configure:
     dtype: str | None
     max_batch_sequences: int
     fill_across_guidance: bool
+    batch_invariant: bool = True
+    step_timeout_seconds: float = 20.0
     kind: Literal["configure"] = "configure"
 
 
@@ -95,6 +97,18 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """From a worker, at regular times: it runs, and so does its work.
+
+    Args:
+        overdue: work that has taken too long and will hardly end, in words for the log; else empty.
+    """
+
+    overdue: str = ""
+    kind: Literal["heartbeat"] = "heartbeat"
+
+
+@dataclass(frozen=True, slots=True)
 class Fatal:
     """From a worker, before it ends: why it cannot serve.
 
@@ -111,5 +125,5 @@ class Fatal:
 
 
 ToWorker = Configure | SubmitJob | CancelJob
-FromWorker = Loading | Ready | Fatal | Started | Stepped | JobEnd
+FromWorker = Loading | Ready | Heartbeat | Fatal | Started | Stepped | Preview | Shrunk | JobEnd
 Message = ToWorker | FromWorker

@@ -1,4 +1,4 @@
-"""Around every request: its id, its log line, and the answer to an error that nothing else caught.
+"""Around every request: its id, its log line, its count, and the answer to an error that nothing else caught.
 
 Pure ASGI. A client's X-Request-Id is kept if it is harmless, else a new one is made.
 """
@@ -16,17 +16,20 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import InternalError, Problem, problem_body, problem_kind
+from service.tally import Tally
 
 REQUEST_ID = "X-Request-Id"
 _HARMLESS_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MAX_LOGGED_PATH = 200
+PROBES = ("/livez", "/readyz")  # asked every few seconds by machines: of no interest in a log, and open without a key
 
 
 class RequestMiddleware:
-    """Gives each request an id, answers what nobody caught, and writes one line."""
+    """Gives each request an id, answers what nobody caught, counts it and writes one line."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, tally: Tally) -> None:
         self._app = app
+        self._tally = tally
         self._log = logging.getLogger("dit.request")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -37,6 +40,7 @@ class RequestMiddleware:
         identity = request_id_of(Headers(scope=scope).get(REQUEST_ID))
         scope.setdefault("state", {})["request_id"] = identity
         began, status = time.monotonic(), 0
+        self._tally.received += 1
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -53,7 +57,9 @@ class RequestMiddleware:
                 response = problem_response(InternalError("an unexpected error; the log has it"), identity)
                 await response(scope, receive, send_with_id)
         finally:
-            self._write_line(scope, identity, status, time.monotonic() - began)
+            ended_as = scope["state"].get("ended_as", status)
+            self._tally.end(ended_as)
+            self._write_line(scope, identity, ended_as, time.monotonic() - began)
 
     def _write_line(self, scope: Scope, identity: str, status: int, seconds: float) -> None:
         fields = {
@@ -64,7 +70,13 @@ class RequestMiddleware:
             "status": status,
             "seconds": round(seconds, 6),
         }
-        self._log.info("%s", "request", extra={"fields": fields})
+        level = logging.DEBUG if scope["path"] in PROBES else logging.INFO
+        self._log.log(level, "request", extra={"fields": fields})
+
+
+def end_as(request: Request, status: int) -> None:
+    """Says what a request amounts to, where that is not the status that its answer began with."""
+    request.state.ended_as = status
 
 
 def request_id_of(sent: str | None) -> str:

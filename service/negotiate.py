@@ -11,6 +11,9 @@ from service.errors import NotAcceptable
 
 PNG = "image/png"
 JSON = "application/json"
+EVENTS = "text/event-stream"
+
+_BY_NAME = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,31 +25,36 @@ class _Range:
 
 
 def choose_representation(accept: str | None, images: int) -> str:
-    """PNG or JSON, as the client prefers; PNG if it does not care.
+    """PNG, JSON or a stream of events, as the client prefers; PNG if it does not care.
+
+    A stream is for who names it, and then goes before what is liked as much.
 
     Args:
         accept: the header, None if absent.
         images: a PNG holds one image only, so more of them need JSON, asked for by name.
 
     Raises:
-        NotAcceptable: neither is acceptable, or one PNG would have to hold several images.
+        NotAcceptable: none is acceptable, or one PNG would have to hold several images.
     """
     ranges = _parse(accept if accept and accept.strip() else "*/*")
     png, png_rank = _quality(ranges, PNG)
     json, json_rank = _quality(ranges, JSON)
+    events, events_rank = _quality(ranges, EVENTS)
+    if events > 0 and events_rank == _BY_NAME and events >= max(json, png if images == 1 else 0.0):
+        return EVENTS
     if images > 1:
         if json > 0 and json_rank > 0:
             return JSON
-        raise NotAcceptable(f"{images} images do not fit into one PNG: send Accept: application/json, or n = 1")
+        raise NotAcceptable(f"{images} images do not fit into one PNG: send Accept: {JSON} or {EVENTS}, or n = 1")
     if png == json == 0:
-        raise NotAcceptable(f"an image can be had as {PNG} or {JSON}")
+        raise NotAcceptable(f"an image can be had as {PNG}, {JSON} or {EVENTS}")
     return JSON if (json, json_rank) > (png, png_rank) else PNG
 
 
 def _quality(ranges: list[_Range], media_type: str) -> tuple[float, int]:
     """Quality of a type and how exactly it was named: 2 by name, 1 by "image/*", 0 by "*/*"."""
     wildcards = (media_type, media_type.split("/")[0] + "/*", "*/*")
-    for rank, name in zip((2, 1, 0), wildcards, strict=True):
+    for rank, name in zip((_BY_NAME, 1, 0), wildcards, strict=True):
         found = [each.quality for each in ranges if each.media_type == name]
         if found:
             return max(found), rank

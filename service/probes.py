@@ -23,10 +23,11 @@ def probe_router(front: Front) -> APIRouter:
 
     @router.get("/readyz", responses=problems(503))
     async def readyz() -> dict[str, object]:
-        """The models are loaded and new work is taken; if not, 503 says why not."""
+        """A worker has the models and new work is taken, if not all are up, `missing` has the others; else 503."""
         readiness = front.readiness
         if not readiness.is_ready:
             raise NotReady(readiness.reason, retry_after=RETRY_WHEN_LOADING_SECONDS)
-        return {"status": "ready", "models": [model.name for model in front.models.values()]}
+        models = [model.name for model in front.models.values()]
+        return {"status": "ready", "models": models, "missing": readiness.missing}
 
     return router

@@ -47,11 +47,12 @@ class JobQueue:
         """
         if job.id in self._jobs:
             raise ValueError(f"job {job.id} is waiting already")
+        group = self._by_group.setdefault(job.group, OrderedDict())  # first: if it raises, nothing has changed
         self._jobs[job.id] = job
         self._ages[job.id] = self._pushed
         self._pushed += 1
         self._by_resolution.setdefault(job.resolution, OrderedDict())[job.id] = job
-        self._by_group.setdefault(job.group, OrderedDict())[job.id] = job
+        group[job.id] = job
 
     def cancel(self, job_id: int) -> Job | None:
         """Removes a waiting job and returns it; None if it does not wait here."""

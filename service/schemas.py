@@ -18,6 +18,8 @@ from service.messages import ModelInfo
 from service.settings import MAX_IMAGES_PER_REQUEST
 
 MAX_SEED = 2**63 - 1
+MAX_DEADLINE_MS = 24 * 60 * 60 * 1000
+MAX_PREVIEW_EVERY = 1000
 DEFAULT_SAMPLER = "ddim"
 
 
@@ -45,7 +47,17 @@ class GenerateRequest(BaseModel):
     )
     sampler: str | None = Field(default=None, max_length=32, description="ddim (the default), ddpm or dpm++.")
     n: int = Field(
-        default=1, ge=1, le=MAX_IMAGES_PER_REQUEST, description="Number of images; above 1 the answer is JSON."
+        default=1, ge=1, le=MAX_IMAGES_PER_REQUEST,
+        description="Number of images; above 1 the answer is JSON or a stream of events.",
+    )
+    deadline_ms: int | None = Field(
+        default=None, ge=1, le=MAX_DEADLINE_MS,
+        description="Milliseconds that the request may take, as X-Deadline-Ms: 503 at once if it would take longer by "
+                    "what is known, 504 when it has.",
+    )  # fmt: skip
+    preview_every: int = Field(
+        default=0, ge=0, le=MAX_PREVIEW_EVERY,
+        description="With Accept: text/event-stream, a small look at the image after every so many steps; 0 for none.",
     )
 
 
@@ -76,6 +88,13 @@ class GeneratedImage(BaseModel):
     vae: str
     version: str
     timing_ms: Timing
+
+
+class CompletedEvent(GeneratedImage):
+    """An image of a stream, with its place among the images of the request."""
+
+    index: int
+    request_id: str
 
 
 class GenerateAnswer(BaseModel):
@@ -145,7 +164,7 @@ def parse_generate(body: bytes) -> GenerateRequest:
         faults = error.errors(include_url=False, include_context=False)
     if faults[0]["type"] == "json_invalid":
         raise MalformedBody("the body must be one JSON object in UTF-8, such as {\"class_id\": 7}")
-    raise InvalidRequest([_field_error(fault) for fault in faults])
+    raise InvalidRequest(list(dict.fromkeys(map(_field_error, faults))))  # a thousand unknown fields are one mistake
 
 
 def choose_model(request: GenerateRequest, models: Mapping[int, ModelInfo]) -> ModelInfo:
@@ -158,7 +177,7 @@ def choose_model(request: GenerateRequest, models: Mapping[int, ModelInfo]) -> M
     model = models.get(resolution)
     if model is None:
         allowed = ", ".join(map(str, models))
-        raise InvalidRequest([FieldError("resolution", f"is {resolution}; loaded are {allowed}")])
+        raise InvalidRequest([FieldError("resolution", f"is {_short(resolution)}; loaded are {allowed}")])
     errors = []
     if request.class_id >= model.num_classes:
         text = f"is {_short(request.class_id)}; {model.name} has classes 0 to {model.num_classes - 1}"
@@ -184,6 +203,7 @@ def make_jobs(request: GenerateRequest, model: ModelInfo, request_id: str, next_
             steps=request.steps,
             guidance_scale=request.guidance_scale,
             sampler=request.sampler or DEFAULT_SAMPLER,
+            preview_every=request.preview_every,
         )
         for seed in _seeds(request)
     ]

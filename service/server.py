@@ -28,6 +28,7 @@ from service.logs import set_up_logging
 from service.messages import Configure
 from service.settings import Settings
 from service.supervisor import worker_command
+from service.tally import Tally
 
 ENDED_BY_SECOND_SIGNAL = 130
 CLOSE_SECONDS = 5  # for clients that read their last answer slowly
@@ -86,7 +87,10 @@ class _Ending:
 
 async def _serve(settings: Settings, loader: str, listener: socket.socket) -> int:
     front = Front(
-        worker_command(loader), _configure(settings), max_queue_sequences=settings.max_queue_sequences
+        worker_command(loader),
+        _configure(settings),
+        settings.devices,
+        max_queue_sequences=settings.max_queue_sequences,
     )
     server = _Server(_uvicorn_config(settings, front))
     ending = _Ending(server, front, settings.drain_seconds)
@@ -106,17 +110,20 @@ def _configure(settings: Settings) -> Configure:
     return Configure(
         models=settings.models,
         vae=settings.vae,
-        device=settings.device,
+        device=None,
         dtype=settings.dtype,
         max_batch_sequences=settings.max_batch_sequences,
         fill_across_guidance=settings.fill_across_guidance,
+        batch_invariant=settings.batch_invariant,
+        step_timeout_seconds=settings.step_timeout_seconds,
     )
 
 
 def _uvicorn_config(settings: Settings, front: Front) -> uvicorn.Config:
+    tally = Tally()
     return uvicorn.Config(
-        create_app(front, settings),
-        http=guarded_protocol(settings),
+        create_app(front, settings, tally),
+        http=guarded_protocol(settings, tally),
         ws="none",
         lifespan="on",
         log_config=None,

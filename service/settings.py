@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from service.errors import SettingsError
 
 PREFIX = "DIT_"
 READ_ELSEWHERE = frozenset({"DIT_CACHE"})  # models/cache.py: where converted checkpoints are kept
+SECRET = frozenset({"api_keys"})  # no flag, because everybody can read a command line, and never shown
 MAX_IMAGES_PER_REQUEST = 16
+_API_KEY = re.compile(r"[!-+\--~]{8,256}")  # visible ASCII without the comma
 
 
 class Settings(BaseModel):
     """Everything that an operator may choose.
 
-    Each field is a flag (--max-batch-sequences) and a variable (DIT_MAX_BATCH_SEQUENCES).
+    Each field is a flag (--max-batch-sequences) and a variable (DIT_MAX_BATCH_SEQUENCES); secrets are variables alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,7 +39,11 @@ class Settings(BaseModel):
     vae: str | None = Field(
         default=None, description="Folder or hub id of the autoencoder, for checkpoints that bring none."
     )
-    device: str | None = Field(default=None, description="cuda, cuda:N, mps or cpu; default the best one present.")
+    devices: tuple[str, ...] = Field(
+        default=(),
+        description="Devices, comma-separated, one worker process each: cuda:0,cuda:1 or cpu; "
+        "default the best one present.",
+    )
     dtype: str | None = Field(
         default=None,
         description="float32, bfloat16 or float16; default bfloat16 where a CUDA card has it, else float32.",
@@ -54,6 +61,15 @@ class Settings(BaseModel):
     fill_across_guidance: bool = Field(
         default=True, description="Fill a batch's free places with images of other guidance scales."
     )
+    batch_invariant: bool = Field(
+        default=True,
+        description="Compute in fixed shapes, so that an image's bytes do not depend on what else is in its batch.",
+    )
+    step_timeout_seconds: float = Field(
+        default=20.0, ge=0.1, le=3600, allow_inf_nan=False,
+        description="Seconds, 0.1 to 3600, after which a denoising step is a hang, and the worker is replaced; "
+        "at least 20 times the measured step time in any case.",
+    )
     drain_seconds: float = Field(
         default=60.0, ge=0, le=3600, allow_inf_nan=False,
         description="Seconds, 0 to 3600, that admitted work may take after SIGTERM.",
@@ -66,20 +82,38 @@ class Settings(BaseModel):
         default=10.0, gt=0, le=600, allow_inf_nan=False,
         description="Seconds, up to 600, that a client may take to send a request's body.",
     )
+    write_seconds: float = Field(
+        default=30.0, gt=0, le=3600, allow_inf_nan=False,
+        description="Seconds, up to 3600, that a client may leave an answer unread.",
+    )
     max_header_bytes: int = Field(
         default=32 << 10, ge=1 << 10, le=1 << 20, description="Most bytes of a request's headers, 1024 to 1048576."
     )
     max_body_bytes: int = Field(
         default=16 << 10, ge=1 << 10, le=1 << 20, description="Most bytes of a request's body, 1024 to 1048576."
     )
+    api_keys: tuple[SecretStr, ...] = Field(
+        default=(),
+        description="Keys, comma-separated; every request but the probes must bring one. Without keys all is open.",
+    )
+    api_keys_file: str | None = Field(
+        default=None, description="File with more such keys, one per line; lines that start with # are none."
+    )
     log_level: str = Field(
         default="info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error."
     )
 
-    @field_validator("models", mode="before")
+    @field_validator("models", "devices", "api_keys", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("api_keys")
+    @classmethod
+    def _are_keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if not all(is_api_key(key.get_secret_value()) for key in keys):
+            raise ValueError("a key is 8 to 256 visible ASCII characters")
+        return keys
 
     @model_validator(mode="after")
     def _relations(self) -> Self:
@@ -90,7 +124,15 @@ class Settings(BaseModel):
             )
         if len(set(self.models)) < len(self.models):
             raise ValueError(f"models names one twice: {', '.join(self.models)}")
+        if len({device.partition(":")[0] for device in self.devices}) > 1:
+            raise ValueError(f"devices must be of one kind, or the same request would give other bytes on another: "
+                             f"{', '.join(self.devices)}")  # fmt: skip
         return self
+
+
+def is_api_key(text: str) -> bool:
+    """Whether a text may be an API key: 8 to 256 visible ASCII characters, no comma."""
+    return _API_KEY.fullmatch(text) is not None
 
 
 def read_settings(environment: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
@@ -115,6 +157,8 @@ def read_settings(environment: Mapping[str, str], flags: Mapping[str, Any]) -> S
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds one flag per setting; a flag that is not given leaves no trace in the namespace."""
     for name, field in Settings.model_fields.items():
+        if name in SECRET:
+            continue
         default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
         parser.add_argument(
             f"--{name.replace('_', '-')}",
@@ -141,4 +185,5 @@ def _sentence(fault: Any, flags: Mapping[str, Any]) -> str:
         return message
     name = str(fault["loc"][0])
     source = f"--{name.replace('_', '-')}" if name in flags else PREFIX + name.upper()
-    return f"{source} is {fault['input']!r}: {message[0].lower()}{message[1:]}"
+    sent = "***" if name in SECRET else repr(fault["input"])
+    return f"{source} is {sent}: {message[0].lower()}{message[1:]}"

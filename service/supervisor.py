@@ -1,4 +1,10 @@
-"""Keeps one worker process alive: starts it, listens to it, starts another when it ends.
+"""Keeps one worker process alive: starts it, listens to it, starts another when it ends or hangs.
+
+A worker beats (`service.messages.Heartbeat`) as long as it runs, loading included, and says if its
+work is overdue. It is killed when it says so, and when it has said nothing for half of the step
+time-out, so that a hang is seen within twice the bound of a step. While it loads it has far longer.
+Silence is counted in ticks of the event loop: a loop that was held up itself finds what came
+meanwhile before it has counted far.
 
 Tells a `Listener` what happens and sends it what it is asked to; which jobs there are and what
 becomes of them is `service.front`'s affair. Knows no HTTP and no model.
@@ -8,19 +14,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 from service.errors import WireError
-from service.messages import Configure, FromWorker, Message, Ready, ToWorker
+from service.messages import Configure, FromWorker, Heartbeat, Message, Ready, ToWorker
 from service.wire import pack, receive_async
 
 FIRST_BACKOFF_SECONDS = 0.1
 MAX_BACKOFF_SECONDS = 10.0
 KILL_AFTER_SECONDS = 5.0
+SILENCE_PER_STEP_TIMEOUT = 0.5
+LOADING_SILENCE_SECONDS = 600.0  # a large library on a slow disk holds the interpreter while it is linked
+TICKS = 8  # in the longest silence
 
 
 class Listener(Protocol):
@@ -38,7 +49,14 @@ class Listener(Protocol):
 
 def worker_command(loader: str) -> list[str]:
     """The command that starts a worker; the socket's descriptor and the loader are appended by the supervisor."""
-    return [sys.executable, "-m", "service.worker", "{fd}", loader]
+    # -P: the folder in which somebody starts the server is no place to import code from
+    return [sys.executable, "-P", "-m", "service.worker", "{fd}", loader]
+
+
+def _worker_environment() -> dict[str, str]:
+    """This process's environment, with the folder of these packages on the path wherever they are installed."""
+    here = str(Path(__file__).resolve().parent.parent)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))}
 
 
 class Supervisor:
@@ -57,6 +75,9 @@ class Supervisor:
         self._writer: asyncio.StreamWriter | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._silent_seconds = 0.0
+        self._patience_seconds = LOADING_SILENCE_SECONDS
+        self._why_killed = ""
 
     @property
     def pid(self) -> int | None:
@@ -98,16 +119,19 @@ class Supervisor:
         except OSError as error:
             return False, f"cannot be started: {error.strerror}"
         self._process = process
+        self._silent_seconds, self._patience_seconds, self._why_killed = 0.0, LOADING_SILENCE_SECONDS, ""
         reader, self._writer = await asyncio.open_connection(sock=ours)
+        watching = asyncio.create_task(self._watch(), name="worker-watch")
         try:
             self.send(self._configure)
             was_ready = await self._listen(reader)
         finally:
+            watching.cancel()
             self._writer.close()
             self._writer = None
             status = await _ended(process)
             self._process = None
-        return was_ready, _describe(status)
+        return was_ready, self._why_killed or _describe(status)
 
     async def _spawn(self) -> tuple[asyncio.subprocess.Process, socket.socket]:
         """A new process and our end of its socket."""
@@ -117,7 +141,7 @@ class Supervisor:
             command = [str(descriptor) if part == "{fd}" else part for part in self._command]
             try:
                 process = await asyncio.create_subprocess_exec(
-                    *command, stdin=asyncio.subprocess.DEVNULL, pass_fds=[descriptor]
+                    *command, stdin=asyncio.subprocess.DEVNULL, pass_fds=[descriptor], env=_worker_environment()
                 )
             except BaseException:
                 ours.close()
@@ -128,11 +152,33 @@ class Supervisor:
         was_ready = False
         try:
             while (message := await receive_async(reader)) is not None:
-                was_ready = was_ready or isinstance(message, Ready)
+                self._silent_seconds = 0.0
+                if isinstance(message, Ready):
+                    was_ready, self._patience_seconds = True, self._working_silence_seconds
+                if isinstance(message, Heartbeat) and message.overdue:
+                    self._kill(f"hung in {message.overdue}")
                 self._listener.worker_said(_checked(message))
         except (WireError, ConnectionError) as error:
             logging.getLogger("dit.supervisor").error("the worker is replaced: %s", error)
         return was_ready
+
+
+    @property
+    def _working_silence_seconds(self) -> float:
+        return SILENCE_PER_STEP_TIMEOUT * self._configure.step_timeout_seconds
+
+    async def _watch(self) -> None:
+        """Kills a worker that is silent for too long."""
+        tick_seconds = self._working_silence_seconds / TICKS
+        while self._silent_seconds <= self._patience_seconds:
+            await asyncio.sleep(tick_seconds)
+            self._silent_seconds += tick_seconds
+        self._kill(f"silent for {self._patience_seconds:.1f} s")
+
+    def _kill(self, why: str) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._why_killed = self._why_killed or why
+            self._process.kill()
 
 
 def _checked(message: Message) -> FromWorker:

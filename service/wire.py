@@ -19,7 +19,7 @@ from typing import Annotated, BinaryIO
 from pydantic import Field, TypeAdapter, ValidationError
 
 from service.errors import WireError
-from service.job import JobEnd
+from service.job import JobEnd, Preview
 from service.messages import FromWorker, Message, ToWorker
 
 MAX_HEADER_BYTES = 4 << 20
@@ -34,7 +34,7 @@ def pack(message: Message) -> bytes:
         WireError: it is larger than a frame may be.
     """
     payload = b""
-    if isinstance(message, JobEnd):
+    if isinstance(message, JobEnd | Preview):
         payload, message = message.png, replace(message, png=b"")
     header = _adapter().dump_json(message)
     _check_sizes(len(header), len(payload))
@@ -93,7 +93,7 @@ def _unpack(header: bytes, payload: bytes) -> Message:
         message = _adapter().validate_json(header)
     except ValidationError as error:
         raise WireError(f"not a message: {error.error_count()} errors in its header") from error
-    return replace(message, png=payload) if isinstance(message, JobEnd) else message
+    return replace(message, png=payload) if isinstance(message, JobEnd | Preview) else message
 
 
 @functools.cache  # building it takes longer than a thousand messages

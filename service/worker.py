@@ -1,7 +1,8 @@
 """The child process that holds the models: `python -m service.worker FD LOADER`.
 
 FD is one end of a UNIX socket pair, LOADER the import path of the function that loads a model.
-The main thread loads and then runs the engine; a reader thread feeds it. The process ends when
+The main thread loads and then runs the engine; a reader thread feeds it, and another one tells the
+parent at regular times that the process runs, and if its work does not end. The process ends when
 the socket closes, even while it loads, because then its parent is gone; the signals that a terminal or an
 orchestrator sends to everybody are the parent's business and are ignored here.
 
@@ -18,6 +19,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, BinaryIO, cast
 
@@ -25,14 +27,16 @@ from service.engine import Cancel, Door, Engine, EngineOptions, Inbox
 from service.errors import WireError
 from service.job import Job
 from service.logs import set_up_logging
-from service.messages import CancelJob, Configure, Fatal, Loading, Message, ModelInfo, Ready, SubmitJob
+from service.messages import CancelJob, Configure, Fatal, Heartbeat, Loading, Message, ModelInfo, Ready, SubmitJob
 from service.png import encode_png
+from service.pulse import Pulse
 from service.receipt import make_receipt
 from service.version import version
 from service.wire import pack, receive
 
 Loader = Callable[[str, Configure], tuple[ModelInfo, Door]]
 DEFAULT_LOADER = "service.door:load"
+BEATS_PER_STEP_TIMEOUT = 8
 
 
 def main(arguments: list[str]) -> int:
@@ -48,13 +52,16 @@ def main(arguments: list[str]) -> int:
         if not isinstance(configure, Configure):
             raise WireError("the first message must say what to load")
         inbox: Inbox = queue.SimpleQueue()
+        pulse = Pulse(configure.step_timeout_seconds)
+        beat_seconds = configure.step_timeout_seconds / BEATS_PER_STEP_TIMEOUT
         threading.Thread(target=_read, args=(stream, inbox), name="read-socket", daemon=True).start()
+        threading.Thread(target=_beat, args=(pulse, post, beat_seconds), name="heartbeat", daemon=True).start()
         try:
             doors = load_all(configure, _imported(loader), post)
         except Exception as error:
             post(_fatal(error))
             return 1
-        serve(configure, doors, inbox, post)
+        serve(configure, doors, inbox, post, pulse)
     return 0
 
 
@@ -98,6 +105,7 @@ def serve(
     loaded: dict[int, tuple[ModelInfo, Door]],
     inbox: Inbox,
     post: Callable[[Message], None],
+    pulse: Pulse,
 ) -> None:
     """Says that it is ready and runs the engine until the process ends."""
     infos = {resolution: info for resolution, (info, _) in loaded.items()}
@@ -110,8 +118,10 @@ def serve(
         {resolution: door for resolution, (_, door) in loaded.items()},
         inbox=inbox,
         encode=encode,
+        encode_preview=lambda pixels: encode_png(pixels, {}),
         post=post,
         options=EngineOptions(configure.max_batch_sequences, configure.fill_across_guidance),
+        pulse=pulse,
     )
     post(Ready(tuple(infos.values())))
     engine.run()
@@ -134,10 +144,17 @@ def _read(stream: BinaryIO, inbox: Inbox) -> None:
     os._exit(0)
 
 
+def _beat(pulse: Pulse, post: Callable[[Message], None], every_seconds: float) -> None:
+    while True:
+        post(Heartbeat(pulse.overdue()))
+        time.sleep(every_seconds)
+
+
 def _warm_up(info: ModelInfo, door: Door) -> None:
     job = Job(0, "warm-up", info.resolution, class_id=0, seed=0, steps=1, guidance_scale=4.0, sampler=info.samplers[0])
     sample = door.begin(job)
     door.step([sample])
+    door.preview(sample)
     door.decode([sample])
 
 

@@ -1,13 +1,14 @@
 """The fake of the engine's door: pixels are a function of the job alone, and some classes misbehave on purpose.
 
 A model's name says what its loading does: `fake-64` works, `broken-64` and `flaky-64` raise,
-`waiting-64:FIFO` waits until somebody opens that FIFO for writing.
+`waiting-64:FIFO` waits until somebody opens that FIFO for writing, `half-64` works on every device but `fake:1`.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from service.job import Job
 from service.messages import Configure, ModelInfo
 
-RAISES, KILLS, SLOW = 90, 91, 92
+RAISES, KILLS, SLOW, HANGS = 90, 91, 92, 93
 SLOW_STEP_SECONDS = 0.02
 
 
@@ -42,6 +43,8 @@ class FakeDoor:
             raise RuntimeError("this class raises in its step")
         if KILLS in classes:
             os.kill(os.getpid(), signal.SIGKILL)
+        if HANGS in classes:
+            threading.Event().wait()
         if SLOW in classes:
             time.sleep(SLOW_STEP_SECONDS)
         for sample in samples:
@@ -61,7 +64,7 @@ def load(model: str, configure: Configure) -> tuple[ModelInfo, FakeDoor]:
     kind, resolution = name.split("-")
     if kind == "broken":
         raise ValueError(f"{model} is broken: take another")
-    if kind == "flaky":
+    if kind == "flaky" or (kind == "half" and configure.device == "fake:1"):
         raise RuntimeError("out of luck")
     if kind == "waiting":
         Path(fifo).read_bytes()

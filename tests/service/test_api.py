@@ -26,7 +26,7 @@ def test_livez_answers(client: httpx.Client) -> None:
 
 
 def test_readyz_names_the_models(client: httpx.Client) -> None:
-    assert client.get("/readyz").json() == {"status": "ready", "models": ["fake-64", "fake-128"]}
+    assert client.get("/readyz").json() == {"status": "ready", "models": ["fake-64", "fake-128"], "missing": {}}
 
 
 def test_root_links_to_every_route(client: httpx.Client) -> None:
@@ -96,16 +96,29 @@ def test_any_other_request_id_is_replaced(client: httpx.Client, sent: bytes) -> 
 
 
 def test_every_request_is_logged_on_one_line_with_its_id(fake_server: Running, client: httpx.Client) -> None:
-    client.get("/livez", headers={"X-Request-Id": "to-be-found"})
+    client.get("/v1/models", headers={"X-Request-Id": "to-be-found"})
     line = fake_server.wait_for(lambda line: line.get("request_id") == "to-be-found")
-    assert (line["event"], line["method"], line["path"], line["status"]) == ("request", "GET", "/livez", 200)
+    assert (line["event"], line["method"], line["path"], line["status"]) == ("request", "GET", "/v1/models", 200)
+
+
+def test_probes_are_not_logged(fake_server: Running, client: httpx.Client) -> None:
+    for path in ("/livez", "/readyz"):
+        client.get(path, headers={"X-Request-Id": "a-probe"})
+    client.get("/v1/models", headers={"X-Request-Id": "after-the-probes"})
+    fake_server.wait_for(lambda line: line.get("request_id") == "after-the-probes")
+    assert "a-probe" not in [line.get("request_id") for line in fake_server.seen]
 
 
 def test_openapi_documents_the_errors_and_an_example(client: httpx.Client) -> None:
     operation = client.get("/openapi.json").json()["paths"]["/generate"]["post"]
-    assert set(operation["responses"]) == {"200", "400", "406", "413", "415", "422", "429", "500", "503", "504"}
-    assert set(operation["responses"]["200"]["content"]) == {"image/png", "application/json"}
+    assert set(operation["responses"]) == {
+        "200", "400", "401", "406", "413", "415", "422", "429", "500", "503", "504",
+    }  # fmt: skip
+    assert set(operation["responses"]["200"]["content"]) == {"image/png", "application/json", "text/event-stream"}
     assert "application/problem+json" in operation["responses"]["429"]["content"]
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
     assert "class_id" in schema["examples"][0]
-    assert set(schema["properties"]) == {"class_id", "cfg", "steps", "seed", "resolution", "sampler", "n"}
+    assert set(schema["properties"]) == {
+        "class_id", "cfg", "steps", "seed", "resolution", "sampler", "n", "deadline_ms", "preview_every",
+    }  # fmt: skip
+    assert [parameter["name"] for parameter in operation["parameters"]] == ["X-Deadline-Ms"]

@@ -1,4 +1,4 @@
-"""The books: what is sent when, what a crash changes, and that a job ends once."""
+"""The books: what has become of each job, what a crash changes, and that a job ends once."""
 
 from __future__ import annotations
 
@@ -25,29 +25,11 @@ def with_books(test: Callable[[Books], None]) -> None:
     asyncio.run(run())
 
 
-def sent(books: Books) -> list[int]:
-    """The ids of all jobs that may be sent now, which marks them as sent."""
-    ids = []
-    while (accepted := books.next_unsent()) is not None:
-        ids.append(accepted.job.id)
-    return ids
-
-
 def end(books: Books, number: int) -> Accepted:
     accepted = books.find(number)
     assert accepted is not None
     books.end(accepted, JobEnd(number, Outcome.COMPLETED, b"png", Timings()))
     return accepted
-
-
-def test_jobs_are_sent_once_in_order() -> None:
-    def test(books: Books) -> None:
-        for number in (1, 2, 3):
-            books.enter(job(number))
-        assert sent(books) == [1, 2, 3]
-        assert sent(books) == []
-
-    with_books(test)
 
 
 def test_sequences_count_from_entry_to_end() -> None:
@@ -94,42 +76,25 @@ def test_accepted_equals_ended_plus_open() -> None:
     with_books(test)
 
 
-def test_after_a_crash_the_suspects_go_out_first_and_one_by_one() -> None:
-    def test(books: Books) -> None:
-        for number in (1, 2, 3, 4):
-            books.enter(job(number))
-        sent(books)
-        books.note(Started((2, 3)))
-        books.note_crash()
-        assert sent(books) == [2]
-        end(books, 2)
-        assert sent(books) == [3]
-        end(books, 3)
-        assert sent(books) == [1, 4]
-
-    with_books(test)
-
-
-def test_a_crash_before_any_job_ran_makes_no_suspects() -> None:
-    def test(books: Books) -> None:
-        for number in (1, 2):
-            books.enter(job(number))
-        sent(books)
-        books.note_crash()
-        assert sent(books) == [1, 2]
-
-    with_books(test)
-
-
 def test_crashes_are_counted_for_running_jobs_alone() -> None:
     def test(books: Books) -> None:
         for number in (1, 2):
             books.enter(job(number))
         for _ in range(2):
-            books.next_unsent()
             books.note(Started((1,)))
-            books.note_crash()
+            books.note_crash(books)
         assert [accepted.crashes for accepted in books] == [2, 0]
+
+    with_books(test)
+
+
+def test_a_crash_concerns_the_jobs_of_its_worker_alone() -> None:
+    def test(books: Books) -> None:
+        for number in (1, 2):
+            books.enter(job(number))
+            books.note(Started((number,)))
+        books.note_crash([accepted for accepted in books if accepted.job.id == 2])
+        assert [(accepted.crashes, accepted.is_running) for accepted in books] == [(0, True), (1, False)]
 
     with_books(test)
 
@@ -137,12 +102,11 @@ def test_crashes_are_counted_for_running_jobs_alone() -> None:
 def test_remaining_work_falls_with_steps_and_returns_with_a_crash() -> None:
     def test(books: Books) -> None:
         books.enter(job(1, steps=10))
-        sent(books)
         books.note(Started((1,)))
         for _ in range(4):
             books.note(Stepped((1,), 64, 2, 0.2))
         assert books.estimate.seconds() == pytest.approx(6 * 2 * 0.1)
-        books.note_crash()
+        books.note_crash(books)
         assert books.estimate.seconds() == pytest.approx(10 * 2 * 0.1)
         end(books, 1)
         assert books.estimate.seconds() == pytest.approx(0)

@@ -17,6 +17,8 @@ import pytest
 from PIL import Image
 
 from models import load_pipeline
+from service.door import PipelineDoor, load
+from service.messages import Configure
 from service.png import read_png, read_receipt
 from tests.service.running import PATIENCE_SECONDS, Running, running
 from tests.service.test_front import post, start
@@ -93,6 +95,14 @@ def test_a_worker_killed_in_its_work_costs_only_time(random_folder: Path) -> Non
 def json_images(response: httpx.Response) -> list[bytes]:
     assert response.status_code == 200, response.text
     return [base64.b64decode(image["b64_png"]) for image in response.json()["images"]]
+
+
+@pytest.mark.parametrize("batch_invariant", [True, False])
+def test_the_pipeline_is_told_whether_its_batches_may_matter(random_folder: Path, batch_invariant: bool) -> None:
+    model = str(random_folder)
+    _, door = load(model, Configure((model,), None, "cpu", None, 16, True, batch_invariant=batch_invariant))
+    assert isinstance(door, PipelineDoor)
+    assert door._pipeline.batch_invariant is batch_invariant
 
 
 def test_a_missing_checkpoint_ends_the_start_with_a_sentence(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.engine import Cancel, Engine, EngineOptions, Inbox, Stop
-from service.job import Event, Job, JobEnd, Outcome, Started, Stepped
+from service.job import Event, Job, JobEnd, Outcome, Shrunk, Started, Stepped
+from service.pulse import Pulse
 from tests.service.fake import RAISES, FakeDoor, FakeSample
 
 
@@ -26,12 +28,15 @@ class World:
         self, jobs: Sequence[Job], *, door: FakeDoor | None = None, places: int = 8, fill: bool = True
     ) -> None:
         self.events: list[Event] = []
+        self._lock = threading.Lock()
         self.on_event: Callable[[Event], None] = lambda event: None
         self._open = {each.id for each in jobs}
         doors = {64: door or FakeDoor(), 128: door or FakeDoor()}
         self.inbox: Inbox = queue.SimpleQueue()
         options = EngineOptions(places, fill)
-        self.engine = Engine(doors, inbox=self.inbox, encode=self._encode, post=self._post, options=options)
+        self.engine = Engine(
+            doors, inbox=self.inbox, encode=self._encode, post=self._post, options=options, pulse=Pulse(60.0)
+        )
         for each in jobs:
             self.inbox.put(each)
 
@@ -43,12 +48,14 @@ class World:
         return bytes(pixels[0, 0])
 
     def _post(self, event: Event) -> None:
-        self.events.append(event)
+        with self._lock:
+            self.events.append(event)
         self.on_event(event)
         if isinstance(event, JobEnd):
-            self._open.remove(event.job_id)  # a second end would raise here
-            if not self._open:
-                self.inbox.put(Stop())
+            with self._lock:
+                self._open.remove(event.job_id)
+                if not self._open:
+                    self.inbox.put(Stop())
 
 
 def outcomes(events: list[Event]) -> dict[int, Outcome]:
@@ -130,6 +137,88 @@ def test_a_failure_elsewhere_hits_its_own_job_only(door: FakeDoor) -> None:
     assert outcomes(events) == {1: Outcome.COMPLETED, 2: Outcome.FAILED, 3: Outcome.COMPLETED}
 
 
+class OutOfMemoryError(RuntimeError):
+    """Of the name of torch's."""
+
+
+class SmallMemory(FakeDoor):
+    """Has memory for so many samples at once; one that `RAISES` finds none at all."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.tried: list[int] = []
+
+    def step(self, samples: list[FakeSample], /) -> None:
+        self.tried.append(len(samples))
+        if len(samples) > self.most or any(sample.job.class_id == RAISES for sample in samples):
+            raise OutOfMemoryError
+        super().step(samples)
+
+
+def shrunk(events: list[Event]) -> list[int]:
+    return [event.max_batch_sequences for event in events if isinstance(event, Shrunk)]
+
+
+def test_out_of_memory_halves_the_batch_for_good_and_fails_nobody() -> None:
+    door = SmallMemory(3)
+    events = World([job(number) for number in range(12)], door=door, places=16).run()
+    assert set(outcomes(events).values()) == {Outcome.COMPLETED}
+    assert shrunk(events) == [4]  # two guided samples, after eight and four were too many
+    assert door.tried[:4] == [8, 4, 2, 2]
+    assert max(door.tried[6:]) == 2
+
+
+def test_the_lower_cap_is_of_its_resolution_alone() -> None:
+    jobs = [job(number, resolution=64 if number < 8 else 128) for number in range(16)]
+    world = World(jobs, places=16)
+    world.engine._doors = {64: SmallMemory(3), 128: FakeDoor()}
+    events = world.run()
+    assert max(event.sequences for event in steps(events) if event.resolution == 128) == 16
+    assert set(outcomes(events).values()) == {Outcome.COMPLETED}
+
+
+def test_a_sample_that_never_finds_memory_fails_alone_and_lowers_no_cap() -> None:
+    jobs = [job(number, RAISES if number == 3 else 0) for number in range(8)]
+    events = World(jobs, door=SmallMemory(8), places=16).run()
+    assert [number for number, outcome in outcomes(events).items() if outcome is Outcome.FAILED] == [3]
+    assert shrunk(events) == []
+
+
+class SlowToDecode(FakeDoor):
+    """Decodes the first image only after another job has taken a step."""
+
+    def __init__(self) -> None:
+        self.has_decoded_early = False
+        self.others_stepped = threading.Event()
+
+    def step(self, samples: list[FakeSample], /) -> None:
+        super().step(samples)
+        if any(sample.i > 1 for sample in samples):
+            self.others_stepped.set()
+
+    def decode(self, samples: list[FakeSample], /) -> list[Any]:
+        self.has_decoded_early |= not self.others_stepped.wait(60)
+        return list(super().decode(samples))
+
+
+def test_decoding_does_not_hold_up_the_next_steps() -> None:
+    door = SlowToDecode()
+    events = World([job(1, steps=1), job(2, steps=3)], door=door).run()
+    assert outcomes(events) == {1: Outcome.COMPLETED, 2: Outcome.COMPLETED}
+    assert not door.has_decoded_early
+
+
+def test_the_end_of_a_job_comes_after_its_last_step() -> None:
+    events = World([job(number, steps=number + 1) for number in range(8)], places=6).run()
+
+    def is_about(event: Event, number: int) -> bool:
+        return number in getattr(event, "job_ids", ()) or getattr(event, "job_id", None) == number
+
+    for number in range(8):
+        mine = [event for event in events if is_about(event, number)]
+        assert [type(event) for event in mine] == [Started, *[Stepped] * (number + 1), JobEnd]
+
+
 def test_a_failing_encoder_fails_its_job() -> None:
     world = World([job(1)])
     world.engine._encode = lambda job, pixels: b"" + pixels  # type: ignore[method-assign]
@@ -156,6 +245,27 @@ def test_cancelling_one_job_harms_no_other_and_an_unknown_one_none() -> None:
         world.inbox.put(Cancel(number))
     ended = outcomes(world.run())
     assert [number for number, outcome in ended.items() if outcome is Outcome.CANCELLED] == [2]
+
+
+def test_a_job_cancelled_while_its_batch_forms_harms_no_other() -> None:
+    world = World([job(number) for number in range(4)])
+    world.on_event = lambda event: world.inbox.put(Cancel(2)) if isinstance(event, Started) else None
+    ended = outcomes(world.run())
+    assert [number for number, outcome in ended.items() if outcome is Outcome.CANCELLED] == [2]
+    assert sum(outcome is Outcome.COMPLETED for outcome in ended.values()) == 3
+
+
+class Ungroupable(Job):
+    """A job that the grouping fails for."""
+
+    @property
+    def group(self) -> tuple[int, float]:
+        raise TypeError("no group")
+
+
+def test_an_exception_in_the_grouping_fails_its_job_alone() -> None:
+    events = World([job(1), Ungroupable(2, "r", 64, 0, 0, 3, 4.0, "ddim"), job(3)]).run()
+    assert outcomes(events) == {1: Outcome.COMPLETED, 2: Outcome.FAILED, 3: Outcome.COMPLETED}
 
 
 def test_progress_is_monotone() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.service.fake import KILLS, SLOW
+from tests.service.fake import HANGS, KILLS, SLOW
 from tests.service.running import PATIENCE_SECONDS, Running, fake_command, running
 from tests.service.test_api import assert_problem
 
@@ -46,12 +46,12 @@ def start(server: Running, pool: ThreadPoolExecutor, body: dict[str, Any]) -> Fu
 
 
 @contextmanager
-def leaving_client(server: Running, body: dict[str, Any]) -> Iterator[None]:
+def leaving_client(server: Running, body: dict[str, Any], accept: bytes = b"application/json") -> Iterator[None]:
     """A client whose request has been started on, and that closes its connection at the end of the block."""
     content = json.dumps(body).encode()
     with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), PATIENCE_SECONDS) as connection:
-        headers = b"Host: x\r\nContent-Type: application/json\r\nAccept: application/json\r\nContent-Length: %d"
-        connection.sendall(b"POST /generate HTTP/1.1\r\n%s\r\n\r\n%s" % (headers % len(content), content))
+        headers = b"Host: x\r\nContent-Type: application/json\r\nAccept: %s\r\nContent-Length: %d"
+        connection.sendall(b"POST /generate HTTP/1.1\r\n%s\r\n\r\n%s" % (headers % (accept, len(content)), content))
         server.wait_for_event("job_started")
         yield
 
@@ -59,6 +59,10 @@ def leaving_client(server: Running, body: dict[str, Any]) -> Iterator[None]:
 def images(response: httpx.Response) -> list[bytes]:
     assert response.status_code == 200, response.text
     return [base64.b64decode(image["b64_png"]) for image in response.json()["images"]]
+
+
+def made_alone(server: Running, body: dict[str, Any]) -> list[bytes]:
+    return images(post(server, body, Accept="application/json"))
 
 
 def job_end(server: Running) -> dict[str, Any]:
@@ -151,3 +155,75 @@ def test_a_worker_that_cannot_start_makes_readyz_say_so_and_why() -> None:
         assert "failed to start 5 times, the last time by RuntimeError" in str(problem["detail"])
         assert_problem(post(server, {"class_id": 1}), 503, "not-ready")
         assert client.get("/livez").status_code == 200
+
+
+def test_a_job_that_hangs_twice_fails_alone(pool: ThreadPoolExecutor) -> None:
+    with running(debug("--step-timeout-seconds", "2")) as server:
+        innocent = start(server, pool, {**SLOW_JOB, "n": 2})
+        guilty = pool.submit(post, server, {"class_id": HANGS})
+        assert_problem(guilty.result(PATIENCE_SECONDS), 500, "job-crashed")
+        assert images(innocent.result(PATIENCE_SECONDS)) == made_alone(server, {**SLOW_JOB, "n": 2})
+
+
+def test_a_stopped_worker_costs_the_client_nothing_but_time(pool: ThreadPoolExecutor) -> None:
+    with running(debug("--step-timeout-seconds", "2")) as server:
+        answer = start(server, pool, {**SLOW_JOB, "n": 2})
+        os.kill(server.worker_pid, signal.SIGSTOP)
+        assert server.wait_for_event("worker_ended")["how"] == "silent for 1.0 s"
+        disturbed = images(answer.result(PATIENCE_SECONDS))
+        assert disturbed == made_alone(server, {**SLOW_JOB, "n": 2})
+
+
+def two_workers(*flags: str, models: str = "fake-64,fake-128") -> list[str]:
+    return fake_command("--log-level", "debug", "--devices", "fake:0,fake:1", *flags, models=models)
+
+
+def test_two_workers_share_the_work(pool: ThreadPoolExecutor) -> None:
+    with running(two_workers()) as server:
+        server.wait_until_ready()
+        answers = [pool.submit(post, server, SLOW_JOB) for _ in range(2)]
+        assert {server.wait_for_event("job_started")["worker"] for _ in answers} == {0, 1}
+        first, second = (answer.result(PATIENCE_SECONDS).content for answer in answers)
+        assert first == second
+
+
+def test_one_of_two_workers_killed_costs_nothing_and_readyz_says_which_is_missing(pool: ThreadPoolExecutor) -> None:
+    with running(two_workers()) as server, server.client() as client:
+        first_pid = server.worker_pid
+        server.wait_until_ready()
+        answers = [pool.submit(post, server, {**SLOW_JOB, "seed": seed}) for seed in range(4)]
+        for _ in answers:
+            server.wait_for_event("job_started")
+        os.kill(first_pid, signal.SIGKILL)
+        server.wait_for_event("worker_ended")
+        ready = client.get("/readyz")
+        assert ready.status_code == 200
+        if ready.json()["missing"]:  # unless it is back already
+            (trouble,) = ready.json()["missing"].values()
+            assert "killed by SIGKILL" in trouble or "loading" in trouble
+        disturbed = [answer.result(PATIENCE_SECONDS).content for answer in answers]
+        assert disturbed == made_alone(server, {**SLOW_JOB, "seed": 0, "n": 4})
+
+
+def test_the_service_is_ready_with_one_of_two_workers_and_says_why_the_other_is_not() -> None:
+    with running(two_workers(models="half-64")) as server, server.client() as client:
+        for _ in range(5):
+            server.wait_for_event("worker_ended")
+        ready = client.get("/readyz")
+        assert ready.status_code == 200
+        ((name, trouble),) = ready.json()["missing"].items()
+        assert name == "worker 1 (fake:1)"
+        assert "failed to start 5 times, the last time by RuntimeError" in trouble
+        assert post(server, {"class_id": 1}).status_code == 200
+
+
+def test_a_job_that_kills_two_workers_fails_alone(pool: ThreadPoolExecutor) -> None:
+    with running(two_workers()) as server:
+        server.wait_until_ready()
+        innocent = [pool.submit(post, server, {**SLOW_JOB, "seed": seed}) for seed in range(4)]
+        for _ in innocent:
+            server.wait_for_event("job_started")
+        guilty = pool.submit(post, server, {"class_id": KILLS})
+        assert_problem(guilty.result(PATIENCE_SECONDS), 500, "job-crashed")
+        disturbed = [answer.result(PATIENCE_SECONDS).content for answer in innocent]
+        assert disturbed == made_alone(server, {**SLOW_JOB, "seed": 0, "n": 4})

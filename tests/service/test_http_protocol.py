@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -14,7 +16,7 @@ POST = b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\
 
 @pytest.fixture(scope="module")
 def hasty_server() -> Iterator[Running]:
-    with running(fake_command("--header-seconds", "0.2", "--body-seconds", "0.2")) as server:
+    with running(fake_command("--header-seconds", "0.2", "--body-seconds", "0.2", "--write-seconds", "0.3")) as server:
         yield server
 
 
@@ -62,6 +64,55 @@ def test_a_request_that_takes_long_to_serve_is_not_cut(hasty_server: Running) ->
     body = b'{"class_id": 92, "steps": 30}'  # 0.6 seconds of steps
     answer = talk(hasty_server, POST + b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
     assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+@contextmanager
+def deaf_client(server: Running, request: bytes) -> Iterator[select.poll]:
+    """A client that sends and never reads; what is yielded waits for the end of the connection alone."""
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(PATIENCE_SECONDS)
+        connection.connect(("127.0.0.1", int(server.url.rsplit(":", 1)[1])))
+        connection.sendall(request)
+        poll = select.poll()
+        poll.register(connection, select.POLLHUP)
+        yield poll
+
+
+def test_who_never_reads_many_answers_is_cut_off(hasty_server: Running) -> None:
+    with deaf_client(hasty_server, b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 500) as poll:
+        assert poll.poll(1e3 * PATIENCE_SECONDS)
+
+
+def test_who_reads_after_a_while_gets_everything(fake_server: Running) -> None:
+    body = b'{"class_id": 1, "steps": 1, "n": 16}'
+    head = POST + b"Connection: close\r\nAccept: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+    port = int(fake_server.url.rsplit(":", 1)[1])
+    with socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS) as connection:
+        connection.sendall(head + body)
+        fake_server.wait_for(lambda line: line.get("event") == "request" and line["path"] == "/generate")
+        received = b""
+        while data := connection.recv(1 << 12):
+            received += data
+    assert received.count(b'"b64_png"') == 16
+
+
+def test_slow_clients_are_all_cut_off_and_hold_up_nobody() -> None:
+    starts = [b"", b"GET /livez HTTP/1.1\r\nX-Long: a", POST + b"Content-Length: 20\r\n\r\n{"]
+    with running(fake_command("--header-seconds", "2", "--body-seconds", "2")) as server, ExitStack() as stack:
+        address = ("127.0.0.1", int(server.url.rsplit(":", 1)[1]))
+        slow = [stack.enter_context(socket.create_connection(address, PATIENCE_SECONDS)) for _ in range(300)]
+        for k, connection in enumerate(slow):
+            connection.sendall(starts[k % len(starts)])
+        with server.client() as client:
+            for _ in range(50):
+                assert client.get("/livez").status_code == 200
+        for connection in slow:
+            while connection.recv(1 << 12):
+                pass
+        assert server.terminate() == 0
+        (tally,) = [line for line in server.seen if line.get("event") == "tally"]
+        assert (tally["completed"], tally["invalid"], tally["under_way"]) == (50, 200, 0)
 
 
 def test_one_endless_header_is_431(fake_server: Running) -> None:

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from service.errors import SettingsError
-from service.settings import Settings, add_flags, read_settings
+from service.settings import SECRET, Settings, add_flags, read_settings
 
 
 def test_the_defaults_serve_both_demo_models_on_loopback() -> None:
@@ -26,6 +26,11 @@ def test_a_flag_wins_over_a_variable_and_a_variable_over_the_default() -> None:
 
 def test_models_are_split_at_commas() -> None:
     assert read_settings({"DIT_MODELS": "a, b ,/c/d"}, {}).models == ("a", "b", "/c/d")
+
+
+def test_devices_are_split_at_commas_and_may_repeat() -> None:
+    assert read_settings({"DIT_DEVICES": "cpu, cpu"}, {}).devices == ("cpu", "cpu")
+    assert read_settings({}, {}).devices == ()
 
 
 def test_an_empty_variable_counts_as_absent() -> None:
@@ -47,6 +52,8 @@ def test_switches_are_words_or_digits(text: str, value: bool) -> None:
         ({"DIT_DRAIN_SECONDS": "nan"}, {}, "DIT_DRAIN_SECONDS is 'nan'"),
         ({"DIT_MODELS": ","}, {}, "DIT_MODELS"),
         ({"DIT_MODELS": "a,a"}, {}, "models names one twice: a, a"),
+        ({"DIT_DEVICES": "cpu,cuda:0"}, {}, "devices must be of one kind"),
+        ({"DIT_STEP_TIMEOUT_SECONDS": "0"}, {}, "DIT_STEP_TIMEOUT_SECONDS is '0'"),
         ({"DIT_MAX_QUEUE_SEQUENCES": "31"}, {}, "DIT_MAX_QUEUE_SEQUENCES is '31'"),
         (
             {"DIT_MAX_QUEUE_SEQUENCES": "64", "DIT_MAX_BATCH_SEQUENCES": "65"},
@@ -82,9 +89,11 @@ def test_every_setting_is_a_flag_with_its_variable_and_default_in_the_help() -> 
     parser = argparse.ArgumentParser()
     add_flags(parser)
     text = " ".join(parser.format_help().split())
-    for name in Settings.model_fields:
+    for name in Settings.model_fields.keys() - SECRET:
         assert f"--{name.replace('_', '-')}" in text
         assert f"DIT_{name.upper()}" in text
+    for name in SECRET:  # anybody can read a command line
+        assert name.replace("_", "-") + " " not in text
 
 
 def test_a_flag_that_is_not_given_leaves_no_trace() -> None:

@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import WireError
-from service.job import Job, JobEnd, Outcome, Started, Stepped, Timings
+from service.job import Job, JobEnd, Outcome, Preview, Shrunk, Started, Stepped, Timings
 from service.messages import (
     CancelJob,
     Configure,
     Fatal,
     FromWorker,
+    Heartbeat,
     Loading,
     Message,
     ModelInfo,
@@ -38,6 +39,9 @@ MESSAGES: list[Message] = [
     Fatal("no such file", "CheckpointError", True),
     Started((1, 2)),
     Stepped((1, 2), 64, 4, 0.25),
+    Preview(7, 3, b"\x89PNG"),
+    Shrunk(64, 8),
+    Heartbeat("a step of 64 pixels: 21.0 s, where 20.0 s are the most"),
     JobEnd(7, Outcome.COMPLETED, b"\x89PNG\x00", Timings(1, 2, 3, 4)),
     JobEnd(7, Outcome.FAILED, reason="RuntimeError: no"),
 ]

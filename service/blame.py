@@ -1,0 +1,75 @@
+"""Finds the rows that a piece of work fails for, by halving, so that the others are not harmed.
+
+Memory running out is nobody's fault as long as fewer rows can be done; it is told apart from errors.
+Knows no engine and no tensor: an out-of-memory error is recognised by its name.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+Row = TypeVar("Row")
+
+
+@dataclass(slots=True)
+class Salvage(Generic[Row]):
+    """What became of the rows.
+
+    Args:
+        done: those that the work was done for.
+        failures: the others, each with its error.
+        too_many: the fewest rows that memory was too small for together, while it was large enough for each;
+            0 if there were none.
+    """
+
+    done: list[Row] = field(default_factory=list)
+    failures: list[tuple[Row, Exception]] = field(default_factory=list)
+    too_many: int = 0
+
+
+def bisect(rows: Sequence[Row], work: Callable[[list[Row]], None]) -> Salvage[Row]:
+    """Does the work for all rows at once, or for as many as can be in as few parts as it takes.
+
+    Args:
+        rows: may be none.
+        work: if it raises, no row that it was given has changed.
+    """
+    salvage: Salvage[Row] = Salvage()
+    starved: list[list[Row]] = []
+    parts = [list(rows)] if rows else []
+    while parts:  # no recursion: inside an `except` the failed part's tensors would stay in memory
+        part = parts.pop()
+        error = _attempt(part, work)
+        if error is None:
+            salvage.done += part
+        elif len(part) == 1:
+            salvage.failures.append((part[0], error))
+        else:
+            if is_out_of_memory(error):
+                starved.append(part)
+            parts += [part[len(part) // 2 :], part[: len(part) // 2]]
+    salvage.too_many = _too_many(starved, [row for row, _ in salvage.failures])
+    return salvage
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether this is torch's OutOfMemoryError, or a subclass."""
+    return any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
+
+
+def _too_many(starved: list[list[Row]], failed: list[Row]) -> int:
+    """The size of the smallest part that ran out of memory by its size, and not by a row that fails alone too."""
+    innocent = [part for part in starved if not any(row is guilty for row in part for guilty in failed)]
+    return min(map(len, innocent), default=0)
+
+
+def _attempt(part: list[Row], work: Callable[[list[Row]], None]) -> Exception | None:
+    try:
+        work(part)
+    except Exception as error:
+        traceback.clear_frames(error.__traceback__)  # it would hold every tensor of the failed step
+        return error
+    return None

@@ -1,0 +1,15 @@
+"""The short form of benchmarks/chaos.py: every exact promise holds. Times are a benchmark's affair alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.chaos import measurements, run
+from benchmarks.faults.options import short
+
+
+@pytest.mark.parametrize("name", list(measurements()))
+def test_exact_promises_hold(name: str) -> None:
+    finding = run(measurements()[name], short())
+    broken = [f"{goal.promise}: {goal.found}" for goal in finding.goals if goal.is_exact and not goal.is_met]
+    assert not broken
