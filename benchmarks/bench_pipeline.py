@@ -78,7 +78,7 @@ def main() -> None:
     options = parser.parse_args()
     machine = f"{platform.machine()}, {torch.get_num_threads()} threads"
     print(f"{machine}, torch {torch.__version__}, float32, cfg 1\n")
-    columns = "model | at once | steps | ours, images/s | free shapes | diffusers | invariance cost | ratio | difference"
+    columns = "model | at once | steps | ours, images/s | free | diffusers | invariance costs | ratio | difference"
     print(f"| {columns} |\n|{'---|' * 9}")
     for folder in options.checkpoint or [path for name in DEMOS if (path := demo_path(name))]:
         for batch in options.batch or [1, 8]:
