@@ -1,0 +1,119 @@
+"""R9: what the server says became of every request, against what the clients saw, exactly.
+
+    received = refused + invalid + completed + cancelled + failed
+
+The server's side is its log: one line per request with its status, one per job with its end. A request with jobs ended
+as its jobs did, since a stream's status is sent before its end is known; one without was refused (429, 503), invalid
+(4xx) or left before anything was accepted. Knows the log's fields and no server.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.report import Goal
+
+REFUSED, INVALID, COMPLETED, CANCELLED, FAILED = "refused", "invalid", "completed", "cancelled", "failed"
+CLIENT_LEFT = 499
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One request as its client saw it.
+
+    Args:
+        request_id: sent as X-Request-Id.
+        status: of the answer; for a stream what its last event means; 0 if none came.
+        has_left: whether the client went away on purpose, so that it saw nothing of the end.
+        images: how many it asked for.
+    """
+
+    request_id: str
+    status: int
+    has_left: bool = False
+    images: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The sums, and every request on which the two sides differ, in words."""
+
+    received: int
+    ended: dict[str, int]
+    differences: tuple[str, ...]
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every request ended once, and both sides say the same of each."""
+        return not self.differences and self.received == sum(self.ended.values())
+
+    def goal(self) -> Goal:
+        """As a line of a report."""
+        parts = " + ".join(f"{self.ended[name]} {name}" for name in (REFUSED, INVALID, COMPLETED, CANCELLED, FAILED))
+        differing = f"; {len(self.differences)} differ, the first: {self.differences[0]}" if self.differences else ""
+        promise = "R9: received = refused + invalid + completed + cancelled + failed, by server and clients alike"
+        return Goal(promise, f"{self.received} = {parts}{differing}", self.is_exact)
+
+
+def account(lines: Iterable[dict[str, Any]], sent: Sequence[Sent]) -> Account:
+    """Compares a server's whole log with its clients' requests to /generate."""
+    requests: dict[str, list[int]] = defaultdict(list)
+    ends: dict[str, list[str]] = defaultdict(list)
+    started: dict[int, str] = {}
+    ended: Counter[int] = Counter()
+    for line in lines:
+        match line.get("event"):
+            case "request" if line["path"] == "/generate":
+                requests[line["request_id"]].append(line["status"])
+            case "job_started":
+                started[line["job_id"]] = line["request_id"]
+            case "job_end":
+                ends[line["request_id"]].append(line["outcome"])
+                ended[line["job_id"]] += 1
+    differences = [f"job {job} began and ended {ended[job]} times" for job in started if ended[job] != 1]
+    differences += [f"job {job} ended {times} times" for job, times in ended.items() if times > 1]
+    differences += [f"{name} was not sent" for name in requests.keys() - {each.request_id for each in sent}]
+    for each in sent:
+        differences += _compare(each, requests.get(each.request_id, []), ends.get(each.request_id, []))
+    verdicts = Counter(verdict(statuses[0], ends.get(name, [])) for name, statuses in requests.items())
+    received = sum(map(len, requests.values()))
+    return Account(received, {name: verdicts[name] for name in (REFUSED, INVALID, COMPLETED, CANCELLED, FAILED)},
+                   tuple(differences))  # fmt: skip
+
+
+def verdict(status: int, outcomes: Sequence[str]) -> str:
+    """What became of a request, from the status of its answer and the ends of its jobs."""
+    if "failed" in outcomes or "expired" in outcomes:
+        return FAILED
+    if "cancelled" in outcomes or status in (0, CLIENT_LEFT):
+        return CANCELLED
+    if outcomes:
+        return COMPLETED
+    if status in (429, 503):
+        return REFUSED
+    return INVALID if 400 <= status < 500 else FAILED
+
+
+def _compare(each: Sent, statuses: Sequence[int], outcomes: Sequence[str]) -> list[str]:
+    if not statuses and each.has_left:  # gone before the server had read it
+        return []
+    if len(statuses) != 1:
+        return [f"{each.request_id} was sent once and received {len(statuses)} times"]
+    theirs = verdict(statuses[0], outcomes)
+    if theirs == COMPLETED and len(outcomes) != each.images:
+        return [f"{each.request_id} asked for {each.images} images and {len(outcomes)} were made"]
+    mine = CANCELLED if each.has_left else _verdict_of_client(each.status)
+    if mine == theirs or (each.has_left and theirs in (COMPLETED, REFUSED)):  # it may have ended as the client left
+        return []
+    return [f"{each.request_id}: the client saw {each.status} ({mine}), the server says {theirs}"]
+
+
+def _verdict_of_client(status: int) -> str:
+    if status == 200:
+        return COMPLETED
+    if status in (429, 503):
+        return REFUSED
+    return INVALID if 400 <= status < 500 else FAILED

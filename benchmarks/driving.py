@@ -1,0 +1,125 @@
+"""Drives a server with a load and tells what came of it, who used the cores, and how long everybody waited.
+
+Knows how each contender is started through `benchmarks.contenders`, and no report.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.contenders import Contender, running
+from benchmarks.load import BLOCK, Ask, Trace, ask_one, balanced_asks, open_loop, poisson_times, quantile
+from benchmarks.server import ROOT, Server
+from benchmarks.usage import Shares, shares, usage
+
+OFFERED = 200.0  # requests a second that saturate: more than any of them answers, and no denial of service
+PROBE = Ask(class_id=7, cfg=4.0, steps=20, seed=11)
+STAGES = ("queue", "denoise", "decode", "encode")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one load on one server gave.
+
+    Args:
+        traces: one a request.
+        seconds: from the first request to the last answer.
+        used: who used the cores meanwhile.
+    """
+
+    traces: list[Trace]
+    seconds: float
+    used: Shares
+
+    @property
+    def images_per_second(self) -> float:
+        """Completed images over the whole time."""
+        return sum(trace.status == 200 for trace in self.traces) / self.seconds
+
+    @property
+    def failures(self) -> int:
+        """Requests that got no image."""
+        return sum(trace.status != 200 for trace in self.traces)
+
+    def wait(self, share: float) -> float:
+        """Seconds that this share of the requests waited at most."""
+        return quantile([trace.wait_seconds for trace in self.traces], share)
+
+    def stage_milliseconds(self) -> list[float]:
+        """Mean milliseconds of each of our stages, by Server-Timing, and what is left of the mean wait."""
+        sums = dict.fromkeys(STAGES, 0.0)
+        served = [(trace, trace.answer) for trace in self.traces if trace.answer and trace.status == 200]
+        for _, answer in served:
+            for part in answer.headers["server-timing"].split(", "):
+                stage, _, milliseconds = part.partition(";dur=")
+                sums[stage] += float(milliseconds)
+        means = [sums[stage] / len(served) for stage in STAGES]
+        return [*means, 1e3 * sum(trace.wait_seconds for trace, _ in served) / len(served) - sum(means)]
+
+
+@dataclass(frozen=True, slots=True)
+class Saturated:
+    """A contender at its limit, and its image of one fixed request."""
+
+    contender: Contender
+    load: Load
+    png: bytes
+
+
+async def drive(server: Server, asks: Sequence[Ask], rate: float, source: random.Random) -> Load:
+    """Sends these requests at a rate and measures from the first to the last answer."""
+    times = poisson_times(rate, len(asks), source)
+    before = usage(server.process.pid)
+    traces = await open_loop(server.address, asks, times)
+    after = usage(server.process.pid)
+    return Load(traces, after.at - before.at, shares(before, after))
+
+
+async def saturate(contender: Contender, count: int) -> Saturated:
+    """So many requests at once, the same for every contender, after a block of others to warm up."""
+    async with running(contender) as server:
+        await _warm_up(server)
+        probe = await ask_one(server.address, PROBE, "probe")
+        source = random.Random(1)
+        load = await drive(server, balanced_asks(count, source), OFFERED, source)
+    say(f"{contender.name}, {contender.setting}: {load.images_per_second:.2f} images/s")
+    return Saturated(contender, load, probe.answer.body if probe.answer else b"")
+
+
+async def at_rates(contender: Contender, rates: Sequence[float], seconds: float) -> list[Load]:
+    """One load a rate, the same requests for every contender."""
+    loads = []
+    async with running(contender) as server:
+        await _warm_up(server)
+        for rate in rates:
+            source = random.Random(3)
+            count = max(1, round(rate * seconds / BLOCK)) * BLOCK
+            loads.append(await drive(server, balanced_asks(count, source), rate, source))
+            say(f"{contender.name} at {rate:.2f}/s: p50 {loads[-1].wait(0.5):.2f} s, p95 {loads[-1].wait(0.95):.2f} s")
+    return loads
+
+
+async def bare(model: str, count: int) -> float:
+    """Images a second of the bare pipeline, in a process of its own, at the requests of `saturate`."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "benchmarks.bare", "--model", model, "--count", str(count), "--seed", "1",
+        cwd=ROOT, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, _ = await process.communicate()
+    rate = float(json.loads(out)["images_per_second"])
+    say(f"bare pipeline: {rate:.2f} images/s")
+    return rate
+
+
+def say(text: str) -> None:
+    """Progress for whoever waits."""
+    print(text, file=sys.stderr, flush=True)
+
+
+async def _warm_up(server: Server) -> None:
+    await drive(server, balanced_asks(BLOCK, random.Random(0)), OFFERED, random.Random(0))

@@ -1,0 +1,112 @@
+"""R2: clients that go away at random times; their places are free at the next step and nobody else notices."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+
+from benchmarks.faults.clients import Clients, Seen
+from benchmarks.faults.options import Options
+from benchmarks.load import quantile
+from benchmarks.report import Finding, Goal
+from benchmarks.server import Server, logged_at, serving
+
+TOGETHER = 24
+NEIGHBOURS = 4
+STEPS = 20
+
+
+async def leaving(options: Options) -> Finding:
+    """R2."""
+    command = options.command("--max-queue-sequences", str(options.queue_sequences))
+    async with serving(command, options.environment) as server:
+        clients = Clients(server.address)
+        alone = [await clients.ask(_body(options, number)) for number in range(NEIGHBOURS)]
+        left_at: dict[str, float] = {}
+        done = asyncio.Event()
+        staying = [asyncio.create_task(_stay(options, clients, number, done)) for number in range(NEIGHBOURS)]
+        await _leave_all(options, clients, left_at, alone[0].seconds)
+        done.set()
+        stayed = [await task for task in staying]
+        goals = (
+            _freed_goal(server, left_at),
+            _equal_goal(alone, stayed),
+            await _places_goal(options, clients),
+            await clients.check(server),
+        )
+    gone = sum(each.sent.has_left for each in clients.seen)
+    setting = (
+        f"{options.model}; {options.leaving} clients, {TOGETHER} at a time, go away after a random time, half with a "
+        f"reset and half with an orderly close ({gone} before their answer began), while {NEIGHBOURS} stay and ask "
+        "again and again."
+    )
+    return Finding("R2 disconnects", setting, goals)
+
+
+async def _leave_all(options: Options, clients: Clients, left_at: dict[str, float], seconds: float) -> None:
+    """All the clients that leave, each within about the time that its image would take among the others."""
+    source = random.Random(2)
+    waiting = iter(range(options.leaving))
+
+    async def one() -> None:
+        for number in waiting:
+            stay = source.uniform(0, 3 * seconds)
+            seen = await clients.ask_and_leave(_body(options, 1000 + number), stay, is_abrupt=number % 2 == 0)
+            if seen.sent.has_left:
+                left_at[seen.sent.request_id] = seen.ended_at
+
+    await asyncio.gather(*(one() for _ in range(TOGETHER)))
+
+
+async def _stay(options: Options, clients: Clients, number: int, done: asyncio.Event) -> list[Seen]:
+    """One client that makes the same request until the others have gone; it waits and tries again if refused."""
+    seen = []
+    while not done.is_set():
+        found = await clients.ask(_body(options, number))
+        if found.sent.status != 429:
+            seen.append(found)
+        else:
+            await asyncio.sleep(0.1)
+    return seen
+
+
+def _freed_goal(server: Server, left_at: dict[str, float]) -> Goal:
+    """Between a client's going and its job's end lies at most the step under way, and one more for the messages."""
+    freed = [
+        max(0.0, logged_at(line) - left_at[line["request_id"]])
+        for line in server.find("job_end")
+        if line["outcome"] == "cancelled" and line["request_id"] in left_at
+    ]
+    step = _step_seconds(server)
+    text = (
+        f"p50 {1e3 * quantile(freed, 0.5):.0f} ms, p99 {1e3 * quantile(freed, 0.99):.0f} ms over {len(freed)} jobs, "
+        f"a step taking {1e3 * step:.0f} ms"
+    )
+    return Goal("a place is free within two steps (p99)", text, quantile(freed, 0.99) <= 2 * step, is_exact=False)
+
+
+def _step_seconds(server: Server) -> float:
+    """Median seconds of a step, from the completed jobs."""
+    ends = [line for line in server.find("job_end") if line["outcome"] == "completed"]
+    return quantile([line["denoise_seconds"] / line["steps"] for line in ends], 0.5)
+
+
+def _equal_goal(alone: Sequence[Seen], stayed: Sequence[Sequence[Seen]]) -> Goal:
+    images = [(seen.digest, alone[number].digest) for number, found in enumerate(stayed) for seen in found]
+    different = sum(mine != reference or not mine for mine, reference in images)
+    text = f"{different} of {len(images)} images differ"
+    return Goal("who stays gets the bytes of an undisturbed run", text, bool(images) and not different)
+
+
+async def _places_goal(options: Options, clients: Clients) -> Goal:
+    """With every place free, requests for exactly all of them are taken at once."""
+    bodies = [_body(options, 5000 + number) | {"n": 16} for number in range(options.queue_sequences // 16)]
+    seen = await asyncio.gather(*(clients.ask(body, "application/json") for body in bodies))
+    taken = sum(each.sent.status == 200 for each in seen)
+    text = f"{taken} of {len(bodies)} requests of 16 taken"
+    return Goal("no place is leaked: the whole queue can be filled again", text, taken == len(bodies))
+
+
+def _body(options: Options, number: int) -> dict[str, object]:
+    return {"class_id": options.class_of(number), "cfg": 1.0, "steps": STEPS, "seed": number}

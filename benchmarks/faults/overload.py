@@ -1,0 +1,156 @@
+"""R1: ten times as many requests as the service can do; the bound is exact and nobody waits in vain.
+
+Every 429 says how many sequences are taken, how many may be, and how many it needed: that is checked for each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.faults.clients import Clients, Seen
+from benchmarks.faults.options import Options
+from benchmarks.load import Ask, balanced_asks, poisson_times, quantile
+from benchmarks.report import Finding, Goal
+from benchmarks.server import Server, serving
+
+BOUND = re.compile(r"(\d+) of (\d+) sequences are taken and this request needs (\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Rush:
+    """What a rush of requests came to.
+
+    Args:
+        asks: what was asked.
+        seen: what became of each, in the same order.
+        seconds: until the last was answered.
+    """
+
+    asks: list[Ask]
+    seen: list[Seen]
+    seconds: float
+
+    def with_status(self, status: int) -> list[Seen]:
+        """Those that were answered so."""
+        return [each for each in self.seen if each.sent.status == status]
+
+    def per_second(self, worth: Callable[[Ask], int]) -> float:
+        """What was completed, by its worth, over the whole time."""
+        pairs = zip(self.asks, self.seen, strict=True)
+        return sum(worth(ask) for ask, seen in pairs if seen.sent.status == 200) / self.seconds
+
+
+async def overload(options: Options) -> Finding:
+    """R1."""
+    flags = ("--max-queue-sequences", str(options.queue_sequences))
+    async with serving(options.command(*flags), options.environment) as server:
+        clients = Clients(server.address)
+        alone = quantile([(await clients.ask(_body(options, ask))).seconds for ask in _asks(5, 1)], 0.5)
+        peak = await _peak(options, clients)
+        memory = _memory(server)
+        rate = 10 * peak.per_second(lambda _: 1)
+        flood = await _flood(options, clients, rate)
+        grown = max(0.0, _memory(server) / memory - 1)
+        goals = [*_goals(options.queue_sequences, flood, peak, alone, grown), await clients.check(server)]
+    setting = (
+        f"{options.model}; open-loop Poisson, {rate:.0f} requests a second for {options.overload_seconds:.0f} s "
+        f"({len(flood.seen)} requests, the last answered after {flood.seconds:.1f} s), mixed steps and cfg. Peak: "
+        f"{options.queue_sequences // 2} clients that ask again at once, {rate / 10:.2f} images/s. An image alone "
+        f"takes {alone:.2f} s. Since a guided image needs two places and an unguided one, an overload admits more of "
+        "the latter; so goodput is counted in sequence-steps."
+    )
+    return Finding("R1 overload", setting, tuple(goals))
+
+
+async def _peak(options: Options, clients: Clients) -> Rush:
+    """A queue that is full with no refusal: half as many clients as it has places, each asking again at once."""
+    deadline = time.monotonic() + min(20.0, options.overload_seconds)
+    waiting = iter(_asks(100_000, 2))
+    asks: list[Ask] = []
+    seen: list[Seen] = []
+
+    async def one() -> None:
+        while time.monotonic() < deadline:
+            ask = next(waiting)
+            found = await clients.ask(_body(options, ask))
+            asks.append(ask)
+            seen.append(found)
+
+    began = time.monotonic()
+    await asyncio.gather(*(one() for _ in range(options.queue_sequences // 2)))
+    return Rush(asks, seen, time.monotonic() - began)
+
+
+async def _flood(options: Options, clients: Clients, rate: float) -> Rush:
+    asks = _asks(round(rate * options.overload_seconds), 3)
+    began = time.monotonic()
+    tasks = []
+    for ask, due in zip(asks, poisson_times(rate, len(asks), random.Random(3)), strict=True):
+        if (early := began + due - time.monotonic()) > 0:
+            await asyncio.sleep(early)
+        tasks.append(asyncio.create_task(clients.ask(_body(options, ask))))
+    seen = await asyncio.gather(*tasks)
+    return Rush(asks, list(seen), time.monotonic() - began)
+
+
+def _goals(bound: int, flood: Rush, peak: Rush, alone: float, grown: float) -> list[Goal]:
+    served, refused = flood.with_status(200), flood.with_status(429)
+    others = len(flood.seen) - len(served) - len(refused)
+    unhelpful = sum(each.answer is None or "retry-after" not in each.answer.headers for each in refused)
+    refusal = 1e3 * quantile([each.seconds for each in refused], 0.99)
+    goodput, best = flood.per_second(_work), peak.per_second(_work)
+    expected = bound / flood.per_second(lambda ask: ask.sequences) + alone
+    wait = quantile([each.seconds for each in served], 0.99)
+    return [
+        Goal("every request is answered, with an image or 429 and Retry-After",
+             f"{len(served)} images, {len(refused)} refused ({unhelpful} without Retry-After), {others} others",
+             not others + unhelpful),
+        _bound_goal(refused, bound),
+        Goal("refusals p99 at most 50 ms", f"{refusal:.1f} ms", refusal <= 50, is_exact=False),
+        Goal("goodput at least 95 % of peak", f"{goodput / best:.1%} ({goodput:.0f} of {best:.0f} sequence-steps/s)",
+             goodput >= 0.95 * best, is_exact=False),
+        Goal("admitted p99 at most 1.2 x (queue / throughput + an image alone)",
+             f"{wait:.2f} s of {1.2 * expected:.2f} s", wait <= 1.2 * expected, is_exact=False),
+        Goal("memory of all processes grows by at most 5 %", f"{grown:.1%}", grown <= 0.05, is_exact=False),
+    ]  # fmt: skip
+
+
+def _bound_goal(refused: Sequence[Seen], bound: int) -> Goal:
+    """No request is refused that had room, and never more is taken than the bound."""
+    found = [BOUND.search(each.answer.body.decode()) for each in refused if each.answer]
+    figures = [(int(match[1]), int(match[2]), int(match[3])) for match in found if match]
+    wrong = sum(not (taken <= most == bound < taken + needed) for taken, most, needed in figures)
+    most_taken = max((taken for taken, _, _ in figures), default=0)
+    unreadable = len(refused) - len(figures)
+    text = f"{wrong} of {len(figures)} refusals wrong, {unreadable} unreadable; {most_taken} taken at most"
+    return Goal(f"the bound of {bound} sequences is exact", text, not wrong and not unreadable)
+
+
+def _asks(count: int, seed: int) -> list[Ask]:
+    return balanced_asks(count, random.Random(seed))
+
+
+def _body(options: Options, ask: Ask) -> dict[str, object]:
+    return {"class_id": options.class_of(ask.class_id), "cfg": ask.cfg, "steps": ask.steps, "seed": ask.seed}
+
+
+def _work(ask: Ask) -> int:
+    return ask.sequences * ask.steps
+
+
+def _memory(server: Server) -> float:
+    """Resident MiB of the server's process and its children."""
+    pid = server.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return sum(_resident(int(each)) for each in [pid, *children])
+
+
+def _resident(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))

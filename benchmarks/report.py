@@ -1,0 +1,83 @@
+"""What a measurement says: goals with what was found, tables in markdown, and the machine that it was made on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """One promise and what was found.
+
+    Args:
+        promise: in words, with its bound.
+        found: the figure.
+        is_met: whether it holds.
+        is_exact: whether it must hold on any machine; the others are times, which a busy machine may miss.
+    """
+
+    promise: str
+    found: str
+    is_met: bool
+    is_exact: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One measurement: its name, how it was made, its goals."""
+
+    name: str
+    setting: str
+    goals: tuple[Goal, ...]
+
+
+def machine() -> str:
+    """The machine and the builds, in one line."""
+    model = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "")
+    memory = next((int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), 0)
+    return (
+        f"{model or platform.processor()} ({platform.machine()}), {len(os.sched_getaffinity(0))} cores, "
+        f"{memory / 2**20:.0f} GiB, {platform.system()} {platform.release()}, Python {platform.python_version()}, "
+        f"torch {version('torch')}"
+    )
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A markdown table."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines) + "\n"
+
+
+def findings_text(findings: Sequence[Finding]) -> str:
+    """A section with a table for each."""
+    return "\n".join(f"## {each.name}\n\n{each.setting}\n\n{goals_table(each.goals)}" for each in findings)
+
+
+def goals_table(goals: Sequence[Goal]) -> str:
+    """What was promised, what was found, whether it holds."""
+    rows = [(goal.promise, goal.found, "reached" if goal.is_met else "**missed**") for goal in goals]
+    return table(("promised", "found", ""), rows)
+
+
+def write_result(name: str, title: str, text: str) -> Path:
+    """Writes benchmarks/results/NAME-DATE.md and returns where."""
+    now = datetime.now(UTC)
+    path = RESULTS / f"{name}-{now:%Y-%m-%d}.md"
+    RESULTS.mkdir(exist_ok=True)
+    path.write_text(f"# {title}\n\n{now:%Y-%m-%d %H:%M} UTC. {machine()}.\n\n{text}")
+    return path
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
