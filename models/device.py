@@ -1,6 +1,9 @@
-"""Which device and which number format a model runs in, when the caller leaves it open."""
+"""Which device and which number format a model runs in, when the caller leaves it open; how many threads it takes."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -46,6 +49,17 @@ def choose_dtype(name: str | torch.dtype | None, device: torch.device) -> torch.
     if name not in DTYPES:
         raise DeviceError(f"dtype {name!r} is none of {', '.join(DTYPES)}")
     return DTYPES[name]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let this thread's work on the CPU take no other: convolutions divide their sums by the number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _has_mps() -> bool:

@@ -7,6 +7,7 @@ jobs: keeps the state, writes the log, and puts into words why a worker is not u
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePath
@@ -150,8 +151,13 @@ class Worker:
 def make_workers(
     command: Sequence[str], configure: Configure, devices: Sequence[str], owner: Owner
 ) -> tuple[Worker, ...]:
-    """One worker a device; a single one on the best device present if none is named."""
+    """One worker a device; a single one on the best device present if none is named.
+
+    Several on one machine share its cores: more threads than cores wait for each other at every step.
+    """
     places: Sequence[str | None] = devices or [configure.device]
+    threads = max(1, (os.cpu_count() or 1) // len(places)) if len(places) > 1 else 0
     return tuple(
-        Worker(number, command, replace(configure, device=device), owner) for number, device in enumerate(places)
+        Worker(number, command, replace(configure, device=device, threads=threads), owner)
+        for number, device in enumerate(places)
     )

@@ -51,7 +51,10 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class Configure:
-    """First message to a worker: what to load, how to batch, and how long a step may take; see `service.settings`."""
+    """First message to a worker: what to load, how to batch, and how long a step may take; see `service.settings`.
+
+    `threads` is the share of the processor's cores that a worker takes, 0 to leave it to the library.
+    """
 
     models: tuple[str, ...]
     vae: str | None
@@ -61,6 +64,7 @@ class Configure:
     fill_across_guidance: bool
     batch_invariant: bool = True
     step_timeout_seconds: float = 20.0
+    threads: int = 0
     kind: Literal["configure"] = "configure"
 
 

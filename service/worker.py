@@ -51,6 +51,8 @@ def main(arguments: list[str]) -> int:
         configure = receive(stream)
         if not isinstance(configure, Configure):
             raise WireError("the first message must say what to load")
+        if configure.threads:  # read by OpenMP when the loader below brings it in; the operator's own word counts first
+            os.environ.setdefault("OMP_NUM_THREADS", str(configure.threads))
         inbox: Inbox = queue.SimpleQueue()
         pulse = Pulse(configure.step_timeout_seconds)
         beat_seconds = configure.step_timeout_seconds / BEATS_PER_STEP_TIMEOUT

@@ -70,6 +70,18 @@ def test_the_same_bytes_come_whether_modulations_are_kept_or_not(pipeline: Pipel
         assert np.array_equal(image_alone(bare, spec), image_alone(pipeline, spec))
 
 
+def test_the_number_of_threads_changes_no_byte(pipeline: Pipeline) -> None:
+    before, pictures = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            pictures.append(np.stack(pipeline.generate(list(range(10)), list(range(10)), steps=3)))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(*pictures)
+
+
 def test_pictures_of_free_shapes_differ_by_rounding_alone(pipeline: Pipeline, folder: Path) -> None:
     free = load_pipeline(folder, device="cpu", batch_invariant=False)
     ours = pipeline.generate([1, 2, 3], [0, 1, 2], steps=3)
