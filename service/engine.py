@@ -3,8 +3,8 @@
 One thread runs one loop over all models of one device. Samples join and leave between two
 steps; those of one resolution share a forward pass, and the resolutions take turns. A step
 that raises is halved until only the samples that cause it fail; where memory was what ran out, the
-batches of that resolution stay smaller. Finished samples are decoded in a thread of its own and
-encoded in others, while the loop goes on.
+batches of that resolution stay smaller. Finished samples are encoded in other threads while the loop
+goes on, and decoded in one of their own where a card does the work.
 
 The engine declares the door to the models itself (`Door`) and knows no HTTP, no process and
 no tensor: a sample and its pixels are opaque here. What happens is told through `post`.
@@ -79,10 +79,15 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """How batches are built; see `service.settings` for the meaning of each."""
+    """How batches are built; see `service.settings` for the meaning of the first two.
+
+    `decodes_beside` decodes in a thread of its own, beside the next steps: right where a card does the work. On a
+    processor both would want the same cores and the same interpreter, and a third fewer images would come out.
+    """
 
     max_batch_sequences: int = 16
     fill_across_guidance: bool = True
+    decodes_beside: bool = True
     encode_threads: int = 2
 
 
@@ -121,7 +126,7 @@ class Engine:
         self._rows: dict[int, list[Row]] = {resolution: [] for resolution in doors}
         self._last_turn = dict.fromkeys(doors, 0)
         self._turn = 0
-        self._decoder = ThreadPoolExecutor(1, thread_name_prefix="decode")
+        self._decoder = ThreadPoolExecutor(1, thread_name_prefix="decode") if options.decodes_beside else None
         self._encoders = ThreadPoolExecutor(options.encode_threads, thread_name_prefix="encode-png")
         self._previews = Previews(encode_preview, post, self._encoders)
 
@@ -133,7 +138,8 @@ class Engine:
                 self._admit(resolution)
                 self._step(resolution)
                 self._retire(resolution)
-        self._decoder.shutdown()
+        if self._decoder is not None:
+            self._decoder.shutdown()
         self._encoders.shutdown()
 
     def _receive(self) -> bool:
@@ -233,11 +239,14 @@ class Engine:
         self._post(Shrunk(resolution, self._caps[resolution]))
 
     def _retire(self, resolution: int) -> None:
-        """Hands what is done to the decoding thread; the next step begins at once."""
+        """Decodes what is done; where that happens beside, the next step begins at once."""
         done = [row for row in self._rows[resolution] if row.sample.is_done]
         if done:
             self._rows[resolution] = [row for row in self._rows[resolution] if not row.sample.is_done]
-            self._decoder.submit(self._decode, resolution, done, time.monotonic())
+            if self._decoder is None:
+                self._decode(resolution, done, time.monotonic())
+            else:
+                self._decoder.submit(self._decode, resolution, done, time.monotonic())
 
     def _decode(self, resolution: int, rows: list[Row], denoised_at: float) -> None:
         pixels: dict[int, Any] = {}
@@ -248,7 +257,7 @@ class Engine:
             pixels.update((row.job.id, image) for row, image in zip(some, images, strict=True))
 
         salvage = bisect(rows, decode)
-        decode_seconds = time.monotonic() - denoised_at  # with its wait for the thread
+        decode_seconds = time.monotonic() - denoised_at  # with its wait for a thread
         for row, error in salvage.failures:
             self._post(_failed(row.job, error, _timings(row, denoised_at)))
         for row in salvage.done:

@@ -122,7 +122,11 @@ def serve(
         encode=encode,
         encode_preview=lambda pixels: encode_png(pixels, {}),
         post=post,
-        options=EngineOptions(configure.max_batch_sequences, configure.fill_across_guidance),
+        options=EngineOptions(
+            configure.max_batch_sequences,
+            configure.fill_across_guidance,
+            decodes_beside=all(info.device != "cpu" for info in infos.values()),
+        ),
         pulse=pulse,
     )
     post(Ready(tuple(infos.values())))

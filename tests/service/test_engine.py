@@ -25,7 +25,8 @@ class World:
     """An engine on fake doors that stops after the last of its jobs has ended."""
 
     def __init__(
-        self, jobs: Sequence[Job], *, door: FakeDoor | None = None, places: int = 8, fill: bool = True
+        self, jobs: Sequence[Job], *, door: FakeDoor | None = None, places: int = 8, fill: bool = True,
+        beside: bool = True,
     ) -> None:
         self.events: list[Event] = []
         self._lock = threading.Lock()
@@ -33,7 +34,7 @@ class World:
         self._open = {each.id for each in jobs}
         doors = {64: door or FakeDoor(), 128: door or FakeDoor()}
         self.inbox: Inbox = queue.SimpleQueue()
-        options = EngineOptions(places, fill)
+        options = EngineOptions(places, fill, decodes_beside=beside)
         self.engine = Engine(
             doors, inbox=self.inbox, encode=self._encode, post=self._post, options=options, pulse=Pulse(60.0)
         )
@@ -208,8 +209,33 @@ def test_decoding_does_not_hold_up_the_next_steps() -> None:
     assert not door.has_decoded_early
 
 
-def test_the_end_of_a_job_comes_after_its_last_step() -> None:
-    events = World([job(number, steps=number + 1) for number in range(8)], places=6).run()
+class Threads(FakeDoor):
+    """Notes which threads step and which decode."""
+
+    def __init__(self) -> None:
+        self.stepping: set[int] = set()
+        self.decoding: set[int] = set()
+
+    def step(self, samples: list[FakeSample], /) -> None:
+        self.stepping.add(threading.get_ident())
+        super().step(samples)
+
+    def decode(self, samples: list[FakeSample], /) -> list[Any]:
+        self.decoding.add(threading.get_ident())
+        return list(super().decode(samples))
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_pictures_are_decoded_in_the_loop_unless_a_card_does_the_work(beside: bool) -> None:
+    door = Threads()
+    events = World([job(number, steps=1 + number % 3) for number in range(6)], door=door, beside=beside).run()
+    assert set(outcomes(events).values()) == {Outcome.COMPLETED}
+    assert (door.stepping == door.decoding) is not beside
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_the_end_of_a_job_comes_after_its_last_step(beside: bool) -> None:
+    events = World([job(number, steps=number + 1) for number in range(8)], places=6, beside=beside).run()
 
     def is_about(event: Event, number: int) -> bool:
         return number in getattr(event, "job_ids", ()) or getattr(event, "job_id", None) == number
