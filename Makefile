@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: serve test test-slow check demo demo-quality bench clean
+.PHONY: serve test test-slow check demo demo-quality bench chaos clean
 .DEFAULT_GOAL := serve
 
 $(READY): pyproject.toml constraints.txt
@@ -30,8 +30,13 @@ demo: $(READY)  ## train the two demo models again (about two hours of processor
 demo-quality: $(READY)  ## measure the demo models: classifier accuracy and Frechet distance over 1,000 images each
 	$(BIN)/python -m models.evaluation
 
-bench: $(READY)  ## our pipeline against diffusers' own, same weights, same run
+bench: $(READY)  ## the pipeline against diffusers' own, then the service against its peers (half an hour)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks.bench_pipeline
+	$(BIN)/python -m benchmarks.bench_service
+
+chaos: $(READY)  ## overload, disconnects, kills, poison and slow clients, against a real server (a quarter of an hour)
+	$(BIN)/python -m benchmarks.chaos
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -42,8 +42,8 @@ class Options:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables of the server's processes."""
-        return {"OMP_NUM_THREADS": "1"} if self.is_fake else {}
+        """Variables of the server's processes: one thread computes, so that clients and server have a core too."""
+        return {"OMP_NUM_THREADS": "1"}
 
     def command(self, *flags: str) -> list[str]:
         """How to start the server, its log complete."""
