@@ -18,6 +18,7 @@ from benchmarks.server import Server, serve_command, serving, serving_peer
 OURS = "dit-serve"
 FASTAPI = "FastAPI + DiTPipeline + lock"
 LITSERVE = "LitServe + DiTPipeline"
+DTYPES = ("float32", "bfloat16")  # what from_pretrained gives unasked, and what a processor with bf16 does faster
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +44,20 @@ class Contender:
 
 
 def ours(model: str) -> list[Contender]:
-    """Our service as it comes, and with a worker a core of one thread each."""
-    cores = len(os.sched_getaffinity(0))
+    """Our service as it comes, and in each number format."""
     found = [Contender(OURS, "as it comes", tuple(serve_command(model=model)))]
-    if cores > 1:
-        command = serve_command("--devices", ",".join(["cpu"] * cores), model=model)
-        found.append(Contender(OURS, f"{cores} workers of 1 thread", tuple(command), threads=1))
+    for dtype in DTYPES:
+        found.append(Contender(OURS, dtype, tuple(serve_command("--dtype", dtype, model=model))))
     return found
 
 
 def peers(folder: Path) -> list[Contender]:
-    """Both peers: one process with all cores, as most are run, and a process a core with one thread each."""
+    """Both peers in each number format: one process with all cores, as most are run, and a process a core."""
     cores = len(os.sched_getaffinity(0))
     shapes = [(1, cores)] if cores == 1 else [(1, cores), (cores, 1)]
-    found = [_fastapi(folder, processes, threads) for processes, threads in shapes]
-    return found + [_litserve(folder, *shape, batch) for shape in shapes for batch in (8, 32)]
+    runs = [(dtype, *shape) for dtype in DTYPES for shape in shapes]
+    found = [_fastapi(folder, *run) for run in runs]
+    return found + [_litserve(folder, *run, batch) for run in runs for batch in (8, 32)]
 
 
 @contextlib.asynccontextmanager
@@ -72,17 +72,17 @@ async def running(contender: Contender) -> AsyncIterator[Server]:
             yield server
 
 
-def _fastapi(folder: Path, processes: int, threads: int) -> Contender:
-    command = _peer("fastapi_lock", folder, processes, threads)
-    return Contender(FASTAPI, f"{processes} process(es) of {threads} thread(s)", command, threads)
+def _fastapi(folder: Path, dtype: str, processes: int, threads: int) -> Contender:
+    command = _peer("fastapi_lock", folder, dtype, processes, threads)
+    return Contender(FASTAPI, f"{dtype}, {processes} process(es) of {threads} thread(s)", command, threads)
 
 
-def _litserve(folder: Path, processes: int, threads: int, batch: int) -> Contender:
-    setting = f"{processes} worker(s) of {threads} thread(s), max_batch_size {batch}"
-    command = _peer("litserve_batch", folder, processes, threads)
+def _litserve(folder: Path, dtype: str, processes: int, threads: int, batch: int) -> Contender:
+    setting = f"{dtype}, {processes} worker(s) of {threads} thread(s), max_batch_size {batch}"
+    command = _peer("litserve_batch", folder, dtype, processes, threads)
     return Contender(LITSERVE, setting, (*command, str(batch)), threads)
 
 
-def _peer(module: str, folder: Path, processes: int, threads: int) -> tuple[str, ...]:
-    command = [sys.executable, "-m", f"benchmarks.peers.{module}", str(folder), "{port}", str(processes), str(threads)]
-    return tuple(command)
+def _peer(module: str, folder: Path, dtype: str, processes: int, threads: int) -> tuple[str, ...]:
+    numbers = (str(processes), str(threads), dtype)
+    return (sys.executable, "-m", f"benchmarks.peers.{module}", str(folder), "{port}", *numbers)

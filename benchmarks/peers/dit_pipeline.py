@@ -28,14 +28,15 @@ class Wanted:
     cfg: float
 
 
-def load(folder: Path) -> DiTPipeline:
-    """The pipeline, silent, with the null class where it looks for it."""
-    transformer = DiTTransformer2DModel.from_pretrained(folder / "transformer")
+def load(folder: Path, dtype: str) -> DiTPipeline:
+    """The pipeline in "float32" or "bfloat16", silent, with the null class where it looks for it."""
+    number_format = {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
+    transformer = DiTTransformer2DModel.from_pretrained(folder / "transformer", torch_dtype=number_format)
     for block in transformer.transformer_blocks:
         move_null_class(block.norm1.emb.class_embedder)
     pipeline = DiTPipeline(
         transformer,
-        AutoencoderKL.from_pretrained(folder / "vae"),
+        AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=number_format),
         DDIMScheduler.from_pretrained(folder / "scheduler"),
     )
     pipeline.set_progress_bar_config(disable=True)

@@ -1,6 +1,6 @@
 """What users write today: FastAPI, diffusers' DiTPipeline, and a lock around it.
 
-    python -m benchmarks.peers.fastapi_lock FOLDER PORT PROCESSES THREADS
+    python -m benchmarks.peers.fastapi_lock FOLDER PORT PROCESSES THREADS DTYPE
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from benchmarks.peers.dit_pipeline import Wanted, load, make_pngs
 
-FOLDER, THREADS = "PEER_FOLDER", "PEER_THREADS"
+FOLDER, THREADS, DTYPE = "PEER_FOLDER", "PEER_THREADS", "PEER_DTYPE"
 
 
 class GenerateRequest(BaseModel):
@@ -32,7 +32,7 @@ class GenerateRequest(BaseModel):
 def create_app() -> FastAPI:
     """The application of one process, its model loaded."""
     torch.set_num_threads(int(os.environ[THREADS]))
-    pipeline = load(Path(os.environ[FOLDER]))
+    pipeline = load(Path(os.environ[FOLDER]), os.environ[DTYPE])
     lock = threading.Lock()
     app = FastAPI()
 
@@ -51,8 +51,8 @@ def create_app() -> FastAPI:
 
 def main() -> None:
     """Serves until killed."""
-    folder, port, processes, threads = sys.argv[1:]
-    os.environ[FOLDER], os.environ[THREADS] = folder, threads
+    folder, port, processes, threads, dtype = sys.argv[1:]
+    os.environ.update({FOLDER: folder, THREADS: threads, DTYPE: dtype})
     uvicorn.run(
         "benchmarks.peers.fastapi_lock:create_app", factory=True, port=int(port), workers=int(processes),
         log_level="warning", access_log=False,
