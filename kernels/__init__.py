@@ -2,8 +2,9 @@
 
 Each file holds, in this order, an op's definition in plain torch (`op_reference`), its Triton kernel, the launcher
 (`op_triton`, a torch custom op, so that torch.compile and export see it) and the public `op` that the models call: the
-kernel for tensors on a card, the definition for all others. Nothing here knows models, checkpoints, requests or
-processes; only torch and triton are imported, and where triton is missing the definitions serve alone.
+kernel for tensors on a card, the definition for all others, but for GELU in `linear`, which oneDNN fuses on the CPU.
+Nothing here knows models, checkpoints, requests or processes; only torch and triton are imported, and where triton is
+missing the definitions serve alone.
 
 RESOURCES.md lists what each kernel costs on three targets; `python -m kernels.resources` writes it.
 """

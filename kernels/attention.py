@@ -52,14 +52,17 @@ def blocks_for(tokens: int, dtype: torch.dtype) -> Blocks:
 def attention_reference(qkv: torch.Tensor, num_heads: int) -> torch.Tensor:
     """Return softmax(q kᵀ / √d) v, heads side by side again, (N, T, D).
 
+    On the CPU all of it is float32: torch's kernel for 16 bits is slower there, and rounds the softmax to them.
+
     Args:
         qkv: (N, T, 3D), the queries of all heads, then the keys, then the values; d = D / num_heads.
         num_heads: heads that D splits into.
     """
     rows, tokens, width = qkv.shape
-    heads = qkv.view(rows, tokens, 3, num_heads, width // 3 // num_heads)
-    q, k, v = heads.permute(2, 0, 3, 1, 4)  # (N, heads, T, d) each
-    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(rows, tokens, width // 3)
+    wide = qkv.float() if qkv.device.type == "cpu" and qkv.dtype.itemsize == 2 else qkv
+    q, k, v = wide.view(rows, tokens, 3, num_heads, width // 3 // num_heads).permute(2, 0, 3, 1, 4)  # (N, heads, T, d)
+    y = F.scaled_dot_product_attention(q, k, v)
+    return y.transpose(1, 2).reshape(rows, tokens, width // 3).to(qkv.dtype)
 
 
 @jit()

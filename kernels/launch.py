@@ -20,7 +20,7 @@ try:
 except ImportError:  # no wheel for this machine (macOS, for one): modules of kernels still import, references serve
     triton = tl = None
 
-__all__ = ["DTYPES", "Launch", "is_interpreted", "jit", "takes_kernel", "tl"]
+__all__ = ["DTYPES", "Launch", "is_interpreted", "jit", "takes_kernel", "tl", "wants_gradient"]
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 OLDEST_CARD = (8, 0)  # Triton's own limit on NVIDIA; older cards take the references
@@ -78,6 +78,11 @@ def is_interpreted() -> bool:
     return triton is not None and bool(triton.knobs.runtime.interpret)
 
 
+def wants_gradient(*tensors: torch.Tensor | None) -> bool:
+    """Return whether what is computed from these tensors will be differentiated."""
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+
+
 def takes_kernel(*tensors: torch.Tensor | None) -> bool:
     """Return whether an op on these tensors is a kernel's work.
 
@@ -88,7 +93,7 @@ def takes_kernel(*tensors: torch.Tensor | None) -> bool:
     first = tensors[0]
     if triton is None or first is None or not first.is_cuda or first.dtype not in DTYPES:
         return False
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
+    if wants_gradient(*tensors):
         return False
     if torch.version.hip or not torch.cuda.is_available():  # no card at hand: the tensor is a fake, being traced
         return True

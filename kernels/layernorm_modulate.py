@@ -25,7 +25,8 @@ def layernorm_modulate_reference(
         scale: (N, D), zero leaves the normalised value as it is.
         eps: added to the variance.
     """
-    return F.layer_norm(x, (x.shape[-1],), eps=eps) * (1 + scale.unsqueeze(1)) + shift.unsqueeze(1)
+    normed = F.layer_norm(x, (x.shape[-1],), eps=eps)
+    return torch.addcmul(shift.unsqueeze(1), normed, 1 + scale.unsqueeze(1))
 
 
 @jit()

@@ -8,6 +8,9 @@ number of rows, and K is not split between programs. A row's result is so bitwis
 which a BLAS that picks a kernel by the shape of the batch does not promise. Whether that is worth more than the BLAS
 at a few fixed shapes is a question of measurement (benchmarks/bench_kernels.py); until a card has answered it, `linear`
 takes the BLAS unless it is asked for batch invariance.
+
+On the CPU, where GELU as a pass of its own costs half as much as the product before it, oneDNN fuses the two. There a
+row's result does not depend on the number of rows if that is a multiple of 16: tests hold the libraries to it.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import torch.nn.functional as F
 
 from kernels import checks
 from kernels.gate_residual import gate_residual_reference
-from kernels.launch import Launch, jit, takes_kernel, tl
+from kernels.launch import Launch, jit, takes_kernel, tl, wants_gradient
 
 EPILOGUES = ("none", "gelu_tanh", "gate_residual")
 
@@ -70,6 +73,25 @@ def linear_reference(
     if epilogue == "gelu_tanh":
         return F.gelu(y, approximate="tanh")
     return y if gate is None or residual is None else gate_residual_reference(residual, gate, y)
+
+
+def linear_gelu_onednn(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """Return GELU(x Wᵀ + b), (N, T, O), by oneDNN: the activation is computed while its numbers are in the cache.
+
+    On the CPU, float32 or bfloat16; arguments as in `linear_reference`.
+    """
+    y: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu", [], "tanh")
+    return y
+
+
+def takes_onednn(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> bool:
+    """Return whether `linear_gelu_onednn` serves: on the CPU, in a dtype it has here, with nothing to differentiate.
+
+    torch has oneDNN's fused products for its compiler alone, so they are looked for, not relied on.
+    """
+    if x.device.type != "cpu" or wants_gradient(x, weight, bias) or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return False
+    return x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 @jit()
@@ -220,6 +242,8 @@ def linear(
 ) -> torch.Tensor:
     """Return epilogue(x Wᵀ + b), (N, T, O); see `linear_reference`, on a card and batch-invariant `linear_triton`.
 
+    On the CPU GELU is fused into the product where oneDNN can.
+
     Args:
         x: (N, T, K).
         weight: (O, K).
@@ -236,6 +260,8 @@ def linear(
         y: torch.Tensor = linear_triton(x, weight, bias, epilogue, gate, residual)
         return y
     _check_shapes(x, weight, bias, epilogue, gate, residual)
+    if epilogue == "gelu_tanh" and takes_onednn(x, weight, bias):
+        return linear_gelu_onednn(x, weight, bias)
     return linear_reference(x, weight, bias, epilogue, gate, residual)
 
 

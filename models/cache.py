@@ -38,17 +38,35 @@ def files_sha256(paths: Sequence[Path]) -> str:
         CheckpointError: a file cannot be read, or changes meanwhile.
     """
     stamp = _stamp(paths)
-    entry = cache_folder() / "sums" / f"{hashlib.sha256(repr([s[0] for s in stamp]).encode()).hexdigest()}.json"
-    known = _read_entry(entry)
+    known = _read_entry(_entry(stamp))
     if known.get("files") == stamp and isinstance(known.get("sha256"), str):
         return str(known["sha256"])
+    return _read_sum(paths, stamp)
+
+
+def read_sha256(path: Path) -> str:
+    """Return the SHA-256, in hex, of the file as it is now: it is read, whatever is known of it.
+
+    Raises:
+        CheckpointError: the file cannot be read, or changes meanwhile.
+    """
+    return _read_sum([path], _stamp([path]))
+
+
+def _read_sum(paths: Sequence[Path], stamp: list[list[str | int]]) -> str:
+    """The sum of files read now, kept for the next who asks."""
     digest = hashlib.sha256()
     for path in paths:
         _feed(digest, path)
     if _stamp(paths) != stamp:
         raise CheckpointError(f"{paths[0]}: was changed while it was read: wait until it is written, then try again")
-    _write_entry(entry, {"files": stamp, "sha256": digest.hexdigest()})
+    _write_entry(_entry(stamp), {"files": stamp, "sha256": digest.hexdigest()})
     return digest.hexdigest()
+
+
+def _entry(stamp: list[list[str | int]]) -> Path:
+    """Where the sum of these files is kept."""
+    return cache_folder() / "sums" / f"{hashlib.sha256(repr([s[0] for s in stamp]).encode()).hexdigest()}.json"
 
 
 def _stamp(paths: Sequence[Path]) -> list[list[str | int]]:

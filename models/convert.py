@@ -1,8 +1,8 @@
 """Makes safetensors of what torch.save wrote, once, in a child process; this process never opens a pickle.
 
 Converted files lie in the cache (cache.py) under the SHA-256 of their source, so a file is converted once whatever
-its path. A file appears there whole or not at all; of several processes that want it, one converts and the others
-wait.
+its path. A file appears there whole or not at all, and with it, last, its manifest (manifest.py); of several processes
+that want it, one converts and the others wait.
 
 Knows no tensor: unpickle.py, the child, does the work.
 """
@@ -22,6 +22,7 @@ from pathlib import Path
 from models.cache import cache_folder, files_sha256
 from models.errors import CheckpointError
 from models.files import reason, weights_kind
+from models.manifest import check_manifest, manifest_path, write_manifest
 
 CONVERTED = "model.safetensors"
 
@@ -30,17 +31,20 @@ def ensure_safetensors(path: Path) -> Path:
     """Return the file itself if it is safetensors, else its conversion in the cache, made now if need be.
 
     Raises:
-        CheckpointError: the file is no weights file or cannot be converted; the cache cannot be written.
+        CheckpointError: the file is no weights file, cannot be converted, or is not what its manifest says; the cache
+            cannot be written.
     """
     if weights_kind(path) == "safetensors":
+        check_manifest(path)
         return path
     sha256 = files_sha256([path])
     folder = cache_folder() / "converted" / sha256
     target = folder / CONVERTED
-    if target.exists():
+    if manifest_path(target).exists():
+        check_manifest(target)
         return target
     with _only_one(folder) as lock:
-        if not target.exists():
+        if not manifest_path(target).exists():
             for left in folder.glob("*.partial"):  # of a conversion that was killed: nobody else can be at work here
                 left.unlink(missing_ok=True)
             _run_child(path, target, lock)
@@ -49,11 +53,12 @@ def ensure_safetensors(path: Path) -> Path:
                 raise CheckpointError(
                     f"{path}: was changed while it was read: wait until it is written, then try again"
                 )
+            write_manifest(target, path, sha256)
     return target
 
 
 def convert(source: Path, target: Path) -> None:
-    """Write the model's weights in a .pt or .bin file as a new safetensors file.
+    """Write the model's weights in a .pt or .bin file as a new safetensors file, with its manifest beside it.
 
     Raises:
         CheckpointError: the source is safetensors already or cannot be converted; the target exists or cannot be
@@ -64,6 +69,7 @@ def convert(source: Path, target: Path) -> None:
     if target.exists():
         raise CheckpointError(f"{target}: exists already: choose another name, or remove it")
     _run_child(source, target, None)
+    write_manifest(target, source, files_sha256([source]))
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -36,7 +36,11 @@ def choose_device(name: str | None) -> torch.device:
 
 
 def choose_dtype(name: str | torch.dtype | None, device: torch.device) -> torch.dtype:
-    """Return the number format called `name`; when it is None, bfloat16 on a CUDA card that has it, else float32.
+    """Return the number format called `name`; when it is None, the fastest one that the device computes in by itself.
+
+    CUDA: bfloat16 from compute capability 8.0 on and on every AMD card, float16 from 7.0 on, float32 before. CPU:
+    bfloat16 where the processor multiplies it (AVX-512 BF16 or AMX), else float32. Metal: float32. Whatever the format,
+    timestep and class embedding, sampler state, the norms' statistics and the softmax stay float32.
 
     Raises:
         DeviceError: the name is none of those allowed.
@@ -44,8 +48,9 @@ def choose_dtype(name: str | torch.dtype | None, device: torch.device) -> torch.
     if isinstance(name, torch.dtype):
         name = str(name).removeprefix("torch.")
     if name is None:
-        is_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if is_bf16 else torch.float32
+        if device.type == "cuda":
+            return _fastest_of_card(device)
+        return _fastest_of_processor() if device.type == "cpu" else torch.float32
     if name not in DTYPES:
         raise DeviceError(f"dtype {name!r} is none of {', '.join(DTYPES)}")
     return DTYPES[name]
@@ -60,6 +65,19 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _fastest_of_card(device: torch.device) -> torch.dtype:
+    capability = (8, 0) if torch.version.hip else torch.cuda.get_device_capability(device)
+    return torch.bfloat16 if capability >= (8, 0) else torch.float16 if capability >= (7, 0) else torch.float32
+
+
+def _fastest_of_processor() -> torch.dtype:
+    """Return bfloat16 if oneDNN is here and the processor has instructions for it: emulated, it would be slower."""
+    abilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch cannot tell
+    is_native = bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
+    has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return torch.bfloat16 if is_native and has_onednn else torch.float32
 
 
 def _has_mps() -> bool:

@@ -24,6 +24,7 @@ from torch import nn
 from kernels.attention import attention
 from kernels.gate_residual_layernorm_modulate import gate_residual_layernorm_modulate
 from kernels.layernorm_modulate import layernorm_modulate
+from kernels.linear import linear
 
 NORM_EPS = 1e-6  # of the norms before attention and before the final layer, in the paper's code and in diffusers alike
 FREQUENCIES = 128  # sine and cosine of each: the 256 inputs of the timestep's MLP
@@ -98,11 +99,17 @@ class DiTConfig:
 
 
 class DiT(nn.Module):
-    """A DiT with adaLN-Zero blocks, initialised as the paper does: each block the identity, the output zero."""
+    """A DiT with adaLN-Zero blocks, initialised as the paper does: each block the identity, the output zero.
+
+    Attributes:
+        config: its architecture.
+        batch_invariant: whether a row's numbers may not depend on how many rows there are (see kernels/linear.py).
+    """
 
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
         self.config = config
+        self.batch_invariant = False
         width = config.hidden_size
         positions = sincos_positions(width, config.input_size // config.patch_size)
         self.register_buffer("pos_embed", torch.from_numpy(positions).float())
@@ -147,12 +154,15 @@ class DiT(nn.Module):
 
     def denoise(self, x: torch.Tensor, modulations: torch.Tensor) -> torch.Tensor:
         """Return what `forward` does, for latents x under modulations (N, 6L + 2, D), as float32."""
+        invariant = self.batch_invariant
         patches = patchify(x, self.config.patch_size).to(self.patch_embed.weight.dtype)       # (N, T, C·p·p)
-        h = self.patch_embed(patches) + self.pos_embed.to(patches.dtype)                      # (N, T, D)
+        h = linear(patches, self.patch_embed.weight, self.patch_embed.bias, batch_invariant=invariant)
+        h = h + self.pos_embed.to(patches.dtype)                                              # (N, T, D)
         normed = layernorm_modulate(h, modulations[:, 0], modulations[:, 1], NORM_EPS)        # (N, T, D)
         for i, block in enumerate(self.blocks):
-            h, normed = block(h, normed, modulations[:, 6 * i + 2 : 6 * i + 8])
-        return unpatchify(self.final(normed).float(), self.config.patch_size)                 # (N, out, H, W)
+            h, normed = block(h, normed, modulations[:, 6 * i + 2 : 6 * i + 8], invariant)
+        out = linear(normed, self.final.weight, self.final.bias, batch_invariant=invariant)   # (N, T, p·p·out)
+        return unpatchify(out.float(), self.config.patch_size)                                # (N, out, H, W)
 
     @staticmethod
     def parameter_dtype(name: str, dtype: torch.dtype) -> torch.dtype:
@@ -208,7 +218,7 @@ class DiTBlock(nn.Module):
         self.fc2 = nn.Linear(config.mlp_size, width)
 
     def forward(
-        self, x: torch.Tensor, normed: torch.Tensor, modulation: torch.Tensor
+        self, x: torch.Tensor, normed: torch.Tensor, modulation: torch.Tensor, batch_invariant: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the block's tokens and their norm for the successor, (N, T, D) each.
 
@@ -216,11 +226,16 @@ class DiTBlock(nn.Module):
             x: (N, T, D) tokens.
             normed: (N, T, D), their norm with this block's first shift and scale.
             modulation: (N, 6, D): this block's other four vectors, then the successor's first shift and scale.
+            batch_invariant: whether a row's numbers may not depend on how many rows there are.
         """
         gate_msa, shift_mlp, scale_mlp, gate_mlp, next_shift, next_scale = modulation.unbind(1)
-        h = self.proj(attention(self.qkv(normed), self.num_heads))
+
+        def product(layer: nn.Linear, of: torch.Tensor, epilogue: str = "none") -> torch.Tensor:
+            return linear(of, layer.weight, layer.bias, epilogue, batch_invariant=batch_invariant)
+
+        h = product(self.proj, attention(product(self.qkv, normed), self.num_heads))          # (N, T, D)
         x, normed = gate_residual_layernorm_modulate(x, gate_msa, h, shift_mlp, scale_mlp, self.mlp_norm_eps)
-        h = self.fc2(F.gelu(self.fc1(normed), approximate="tanh"))
+        h = product(self.fc2, product(self.fc1, normed, "gelu_tanh"))                         # (N, T, D)
         return gate_residual_layernorm_modulate(x, gate_mlp, h, next_shift, next_scale, NORM_EPS)
 
 

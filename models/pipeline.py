@@ -8,8 +8,8 @@ Nothing here knows requests, queues or processes.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -17,68 +17,29 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kernels.sampler_step import sampler_step
+from models.card import Card, CudaCard, upload
 from models.checkpoint import Checkpoint, open_checkpoint
 from models.conditioning import Conditioning
-from models.device import choose_device, choose_dtype, one_thread
+from models.decoding import Decoder, Pixels
+from models.device import choose_device, choose_dtype
 from models.dit import DiT
 from models.errors import CheckpointError
-from models.guidance import is_guided, pack
+from models.graphs import StepGraphs
+from models.guidance import is_guided
 from models.hub import fetch_vae
 from models.preview import LatentPreview
 from models.registry import demo_path
-from models.sampler import SAMPLERS, SamplerTable, sampler_table
-from models.vae import VAE, load_vae
+from models.sample import Sample, SampleSpec
+from models.sampler import SAMPLERS, sampler_table
+from models.slots import CAPACITY, Slots
+from models.vae import VAE, load_vae, vae_dtype
 from models.weights import load_dit
 
-Pixels = NDArray[np.uint8]
+__all__ = ["DEFAULT_VAE", "Pipeline", "Sample", "SampleSpec", "load_pipeline"]
+
 DEFAULT_VAE = "stabilityai/sd-vae-ft-ema"  # of the published .pt checkpoints, which bring none
 MODULATION_CACHE_BYTES = 1 << 30
 TOKEN_ROWS = 16  # rows of every matrix product come in multiples; with fewer, its arithmetic depends on how many
-
-
-@dataclass(frozen=True, slots=True)
-class SampleSpec:
-    """What one image is asked to be: everything that its pixels depend on, beside the model."""
-
-    class_id: int
-    seed: int
-    steps: int = 50
-    guidance_scale: float = 4.0
-    sampler: str = "ddim"
-
-
-@dataclass(slots=True)
-class Sample:
-    """One image on its way from noise: i of its steps are done.
-
-    Attributes:
-        spec: what was asked.
-        table: the walk of its sampler.
-        generator: its own source of noise, on the CPU, so that every device sees the same.
-        latents: (1, C, H, W) float32, x_t.
-        x0: (1, C, H, W) float32, the last step's guess of the image; zeros before the first.
-        noise: (1, C, H, W) drawn for the step under way, so that a step which failed can be taken again as it was.
-        i: steps done.
-    """
-
-    spec: SampleSpec
-    table: SamplerTable
-    generator: torch.Generator = field(repr=False)
-    latents: torch.Tensor = field(repr=False)
-    x0: torch.Tensor = field(repr=False)
-    noise: torch.Tensor | None = field(default=None, repr=False)
-    i: int = 0
-
-    @property
-    def steps(self) -> int:
-        """Steps in all."""
-        return len(self.table)
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the latents are ready to decode."""
-        return self.i == self.steps
 
 
 class Pipeline:
@@ -114,14 +75,55 @@ class Pipeline:
         self.resolution = checkpoint.config.input_size * vae.downsampling
         self.max_steps = checkpoint.schedule.num_train_timesteps
         self.samplers = tuple(SAMPLERS)
-        self.batch_invariant = batch_invariant
-        self._conditioning = Conditioning(self.model, modulation_cache_bytes)
+        self.batch_invariant = self.model.batch_invariant = batch_invariant
+        self._conditioning = Conditioning(self.model, modulation_cache_bytes, CAPACITY)
+        self._slots = Slots(self.model, self._conditioning, self.guidance_channels)
+        whole = TOKEN_ROWS // math.gcd(TOKEN_ROWS, checkpoint.config.tokens)
+        self._graphs = StepGraphs(self._slots, whole if batch_invariant else 1)
+        self._decoder = Decoder(vae, self._latent_shape, device, is_invariant=batch_invariant)
         self._preview: LatentPreview | None = None  # fitted at the first look
+        self._stepped: torch.cuda.Event | None = None  # when the step before is computed
 
     @property
     def dtype(self) -> torch.dtype:
         """The number format of the transformer's weights."""
         return self.model.patch_embed.weight.dtype
+
+    @property
+    def modulation_counts(self) -> tuple[int, int]:
+        """Rows of modulations that steps found kept, and that they had to compute, since the start."""
+        return self._conditioning.hits, self._conditioning.misses
+
+    @property
+    def max_sequences(self) -> int | None:
+        """The most sequences that a step may have by the card's memory, known after `warm_up`; None: any number."""
+        return self._graphs.max_sequences
+
+    @property
+    def buckets(self) -> tuple[int, ...]:
+        """The numbers of sequences that steps are captured for."""
+        return self._graphs.buckets
+
+    @property
+    def _latent_shape(self) -> tuple[int, int, int]:
+        config = self.checkpoint.config
+        return config.in_channels, config.input_size, config.input_size
+
+    @torch.inference_mode()
+    def warm_up(self, new_card: Callable[[], Card] | None = None) -> None:
+        """On a card, capture the decoder and the step, and find how many sequences its memory has room for.
+
+        Without it everything works, step by step and slower. To be called once, before the first sample and while
+        nothing else in the process uses a card.
+
+        Args:
+            new_card: makes what captures; CUDA graphs on a CUDA device and nothing elsewhere when None.
+        """
+        if new_card is None and self.device.type == "cuda":
+            new_card = partial(CudaCard, self.device)
+        if new_card is not None:
+            self._decoder.capture(new_card())  # first: the step takes of the rest
+            self._graphs.capture(new_card())
 
     def begin(self, spec: SampleSpec) -> Sample:
         """Return a sample of pure noise, drawn from the seed in float32 on the CPU as diffusers draws it.
@@ -131,45 +133,32 @@ class Pipeline:
         """
         if not 0 <= spec.class_id < self.num_classes:
             raise ValueError(f"class_id must be 0 to {self.num_classes - 1}, got {spec.class_id}")
-        config = self.checkpoint.config
-        table = sampler_table(spec.sampler, self.checkpoint.schedule, spec.steps, config.learn_sigma)
+        schedule, learn_sigma = self.checkpoint.schedule, self.checkpoint.config.learn_sigma
+        table = sampler_table(spec.sampler, schedule, spec.steps, learn_sigma)
         for y in (spec.class_id, self.num_classes) if is_guided(spec.guidance_scale) else (spec.class_id,):
             self._conditioning.prepare(y, table.timesteps)
         generator = torch.Generator("cpu").manual_seed(spec.seed)
-        shape = (1, config.in_channels, config.input_size, config.input_size)
-        latents = torch.randn(shape, generator=generator).to(self.device)
+        latents = upload(torch.randn((1, *self._latent_shape), generator=generator), self.device)
         return Sample(spec, table, generator, latents, torch.zeros_like(latents))
 
     @torch.inference_mode()
     def step(self, samples: Sequence[Sample]) -> None:
-        """Take every sample one denoising step on, all in one forward pass.
+        """Take every sample one denoising step on, all in one forward pass as far as the slots hold them.
+
+        On a card the step may still be under way on return, but the step before is not.
 
         Raises:
             ValueError: a sample is already done.
         """
         if done := [sample.spec for sample in samples if sample.is_done]:
             raise ValueError(f"samples that are done cannot be stepped: {done}")
-        latents = torch.cat([sample.latents for sample in samples])                           # (N, C, H, W)
-        packing = pack(
-            [s.spec.class_id for s in samples], [s.spec.guidance_scale for s in samples], self.num_classes
-        )
-        walkers = [samples[i] for i in packing.sample_of]                                     # (S)
-        modulations = self._conditioning.rows(
-            [(y, walker.table.timesteps, walker.i) for y, walker in zip(packing.classes, walkers, strict=True)]
-        )                                                                                     # (S, 6L + 2, D)
-        out = self._denoise(latents[self._tensor(packing.sample_of)], modulations)            # (S, O, H, W)
-        new, x0 = sampler_step(
-            latents,
-            out,
-            self._tensor(packing.null_rows),
-            self._tensor([s.spec.guidance_scale for s in samples], torch.float32),
-            self.guidance_channels,
-            torch.stack([sample.table.coefficients[sample.i] for sample in samples]).to(self.device),
-            torch.cat([sample.x0 for sample in samples]),
-            self._noise(samples),
-        )
-        for sample, latent, guess in zip(samples, new, x0, strict=True):
-            sample.latents, sample.x0, sample.noise, sample.i = latent[None], guess[None], None, sample.i + 1
+        parts = list(_parts(samples, min(self.max_sequences or CAPACITY, CAPACITY)))
+        stepped = [self._graphs.run(self._slots.fill(part)) for part in parts]
+        ready = self._keep_pace()
+        for part, (new, x0) in zip(parts, stepped, strict=True):
+            for sample, latents, guess in zip(part, new, x0, strict=True):
+                sample.latents, sample.x0, sample.noise, sample.ready = latents[None], guess[None], None, ready
+                sample.i += 1
 
     @torch.inference_mode()
     def preview(self, sample: Sample) -> Pixels:
@@ -182,21 +171,15 @@ class Pipeline:
     def decode(self, samples: Sequence[Sample]) -> list[Pixels]:
         """Return the samples' images, (resolution, resolution, 3) each.
 
-        They are decoded one at a time, by one thread, where an image must not depend on what else goes on: the
-        autoencoder's arithmetic may. (Beside the steps of a busy engine that is also the faster way.)
+        On a card another thread may call this beside `step`.
 
         Raises:
             ValueError: a sample is not done.
-            FloatingPointError: a sample's latents are not finite; decode it alone to know which.
+            FloatingPointError: a sample's latents or image are not finite; decode it alone to know which.
         """
         if early := [sample.spec for sample in samples if not sample.is_done]:
             raise ValueError(f"samples with steps left cannot be decoded: {early}")
-        if lost := [sample.spec for sample in samples if not sample.latents.isfinite().all()]:
-            raise FloatingPointError(f"latents that are not finite cannot be decoded: {lost}")
-        if self.batch_invariant:
-            with one_thread():
-                return [self.vae.decode(sample.latents)[0].numpy() for sample in samples]
-        return list(self.vae.decode(torch.cat([sample.latents for sample in samples])).numpy()) if samples else []
+        return self._decoder(samples)
 
     def generate(
         self,
@@ -233,27 +216,35 @@ class Pipeline:
             return [sample.latents[0].float().cpu().numpy() for sample in samples]
         return self.decode(samples)
 
-    def _denoise(self, x: torch.Tensor, modulations: torch.Tensor) -> torch.Tensor:
-        """Return the network's output for S sequences, filled up so that its arithmetic is always the same."""
-        sequences = x.shape[0]
-        whole = TOKEN_ROWS // math.gcd(TOKEN_ROWS, self.model.config.tokens)
-        missing = -sequences % whole if self.batch_invariant else 0
-        if missing:
-            x, modulations = (torch.cat([v, v[:1].expand(missing, *v.shape[1:])]) for v in (x, modulations))
-        return self.model.denoise(x, modulations)[:sequences]
+    def _keep_pace(self) -> torch.cuda.Event | None:
+        """Mark the step that has just been enqueued and wait for the one before; None where steps are not enqueued.
 
-    def _tensor(self, values: Sequence[float], dtype: torch.dtype = torch.int64) -> torch.Tensor:
-        return torch.tensor(values, dtype=dtype, device=self.device)
-
-    def _noise(self, samples: Sequence[Sample]) -> torch.Tensor | None:
-        """Return this step's noise (N, C, H, W), zeros for samples that add none; None if none adds any."""
-        if not any(sample.table.is_noisy[sample.i] for sample in samples):
+        So the card always has its next step while the host prepares the one after, yet who joins or leaves, and what
+        progress is told, is never more than one step behind.
+        """
+        if self.device.type != "cuda":
             return None
-        for sample in samples:
-            if sample.table.is_noisy[sample.i] and sample.noise is None:
-                sample.noise = torch.randn(sample.latents.shape, generator=sample.generator)
-        silence = torch.zeros(samples[0].latents.shape)
-        return torch.cat([silence if sample.noise is None else sample.noise for sample in samples]).to(self.device)
+        ready = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # sleeps: other threads encode
+        ready.record(torch.cuda.current_stream(self.device))
+        before, self._stepped = self._stepped, ready
+        if before is not None:
+            before.synchronize()
+        return ready
+
+
+def _parts(samples: Sequence[Sample], most: int) -> Iterator[list[Sample]]:
+    """Split samples, in their order, into parts of at most so many sequences."""
+    part: list[Sample] = []
+    taken = 0
+    for sample in samples:
+        cost = 2 if is_guided(sample.spec.guidance_scale) else 1
+        if part and taken + cost > most:
+            yield part
+            part, taken = [], 0
+        part.append(sample)
+        taken += cost
+    if part:
+        yield part
 
 
 def load_pipeline(
@@ -285,7 +276,7 @@ def load_pipeline(
     number_format = choose_dtype(dtype, place)
     opened = open_checkpoint(demo_path(str(checkpoint)) or checkpoint, revision=revision)
     folder = fetch_vae(vae) if vae is not None else opened.vae or fetch_vae(DEFAULT_VAE)
-    autoencoder = load_vae(folder, device=place, dtype=number_format)
+    autoencoder = load_vae(folder, device=place, dtype=vae_dtype(number_format, place))
     if autoencoder.latent_channels != opened.config.in_channels:
         raise CheckpointError(
             f"{folder}: the autoencoder has {autoencoder.latent_channels} latent channels, "

@@ -15,9 +15,11 @@ from safetensors.torch import load_file, save_file
 
 from models.convert import convert, ensure_safetensors
 from models.errors import CheckpointError
+from models.manifest import manifest_path
 from tests.models.checkpoints import TINY, original_state
 from tests.models.test_unpickle import Attack
 
+WHOLE = ["model.safetensors", "model.safetensors.manifest.json"]
 PROGRAM = "import sys, pathlib, models.convert as c; print(c.ensure_safetensors(pathlib.Path(sys.argv[1])))"
 
 
@@ -53,7 +55,7 @@ def test_two_processes_at_once_convert_once(pickled: Path, own_cache: Path) -> N
     printed = {child.communicate()[0].strip() for child in children}
     assert [child.returncode for child in children] == [0, 0]
     assert len(printed) == 1
-    assert left_in(own_cache / "converted") == ["model.safetensors"]
+    assert left_in(own_cache / "converted") == WHOLE
     assert load_file(printed.pop()).keys() == original_state(TINY).keys()
 
 
@@ -62,7 +64,7 @@ def test_the_rest_of_a_killed_conversion_is_cleared_away(pickled: Path, own_cach
     folder.mkdir(parents=True)
     (folder / "model.safetensors.1.partial").write_bytes(b"half of it")
     assert ensure_safetensors(pickled).parent == folder
-    assert left_in(folder) == ["model.safetensors"]
+    assert left_in(folder) == WHOLE
 
 
 def test_a_pickle_with_code_is_refused_without_effect(tmp_path: Path, own_cache: Path) -> None:
@@ -113,10 +115,19 @@ def test_a_cache_that_cannot_be_written_is_said(pickled: Path, tmp_path: Path, m
         ensure_safetensors(pickled)
 
 
+def test_a_conversion_that_was_cut_short_before_its_manifest_is_made_again(pickled: Path, own_cache: Path) -> None:
+    made = ensure_safetensors(pickled)
+    manifest_path(made).unlink()
+    made.write_bytes(b"half of it")
+    assert load_file(ensure_safetensors(pickled)).keys() == original_state(TINY).keys()
+    assert left_in(own_cache / "converted") == WHOLE
+
+
 def test_convert_writes_where_it_is_told_and_only_there(pickled: Path, tmp_path: Path, own_cache: Path) -> None:
     convert(pickled, tmp_path / "y.safetensors")
     assert load_file(tmp_path / "y.safetensors").keys() == original_state(TINY).keys()
-    assert not own_cache.exists()
+    assert manifest_path(tmp_path / "y.safetensors").exists()
+    assert not (own_cache / "converted").exists()
     with pytest.raises(CheckpointError, match=r"y\.safetensors: exists already"):
         convert(pickled, tmp_path / "y.safetensors")
     with pytest.raises(CheckpointError, match="is safetensors already"):

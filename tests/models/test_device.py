@@ -25,9 +25,58 @@ def test_a_device_is_found_where_none_is_asked_for() -> None:
     assert choose_device("cpu") == torch.device("cpu")
 
 
-def test_the_cpu_computes_in_float32_unless_told_otherwise() -> None:
+@pytest.mark.parametrize(
+    ("abilities", "expected"),
+    [
+        ({"avx512_bf16": True}, torch.bfloat16),
+        ({"avx512_bf16": False, "amx_bf16": True}, torch.bfloat16),
+        ({"avx512_f": True, "avx512_bf16": False, "amx_bf16": False}, torch.float32),
+        ({"architecture": "aarch64", "bf16": True}, torch.float32),
+    ],
+)
+def test_a_processor_computes_in_bfloat16_where_it_multiplies_it_by_itself(
+    abilities: dict[str, object], expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities, raising=False)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    assert choose_dtype(None, torch.device("cpu")) is expected
+
+
+def test_a_processor_computes_in_float32_where_torch_cannot_tell_or_lacks_onednn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert choose_dtype(None, torch.device("cpu")) is torch.float32
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    assert choose_dtype(None, torch.device("cpu")) is torch.float32
+
+
+@pytest.mark.parametrize(
+    ("capability", "expected"),
+    [
+        ((9, 0), torch.bfloat16), ((8, 0), torch.bfloat16), ((7, 5), torch.float16), ((7, 0), torch.float16),
+        ((6, 1), torch.float32),
+    ],
+)
+def test_a_card_computes_in_the_smallest_format_that_it_has(
+    capability: tuple[int, int], expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert choose_dtype(None, torch.device("cuda")) is expected
+
+
+def test_an_amd_card_computes_in_bfloat16_and_metal_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.version, "hip", "7.0")
+    assert choose_dtype(None, torch.device("cuda")) is torch.bfloat16
+    assert choose_dtype(None, torch.device("mps")) is torch.float32
+
+
+def test_the_number_format_asked_for_is_taken() -> None:
     cpu = torch.device("cpu")
-    assert choose_dtype(None, cpu) is torch.float32
+    assert choose_dtype("float32", cpu) is torch.float32
     assert choose_dtype("bfloat16", cpu) is torch.bfloat16
     assert choose_dtype(torch.float16, cpu) is torch.float16
 

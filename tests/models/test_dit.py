@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from kernels.linear import linear
 from models.dit import DiT, DiTConfig, patchify, sincos_positions, timestep_waves, unpatchify
 
 SMALL = DiTConfig(input_size=8, patch_size=2, hidden_size=48, depth=3, num_heads=4, num_classes=10)
@@ -66,6 +68,24 @@ def test_modulations_computed_beforehand_give_the_same_output(inputs: tuple[torc
     modulations = model.modulations(t, y)
     assert modulations.shape == (4, 6 * 3 + 2, 48)
     assert torch.equal(model.denoise(x, modulations), model(x, t, y))
+
+
+@pytest.mark.parametrize("batch_invariant", [False, True])
+def test_every_product_of_a_step_is_asked_for_as_the_model_is_told(
+    inputs: tuple[torch.Tensor, ...], batch_invariant: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, t, y = inputs
+    asked = []
+
+    def recorded(*arguments: Any, batch_invariant: bool) -> torch.Tensor:
+        asked.append(batch_invariant)
+        return linear(*arguments, batch_invariant=batch_invariant)
+
+    model = random_dit(SMALL)
+    model.batch_invariant = batch_invariant
+    monkeypatch.setattr("models.dit.linear", recorded)
+    model(x, t, y)
+    assert asked == [batch_invariant] * (4 * SMALL.depth + 2)  # a block's four, the patches and the final layer
 
 
 def test_embedders_per_block_that_agree_equal_one_embedder(inputs: tuple[torch.Tensor, ...]) -> None:

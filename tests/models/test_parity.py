@@ -69,7 +69,8 @@ def test_a_whole_sampling_gives_diffusers_pictures_from_the_same_seeds(
 ) -> None:
     folder = save_folder(tmp_path / "model", random_transformer(depth=2), **settings)
     classes, seeds = [3, 999, 0], [5, 6, 2**40]
-    ours = load_pipeline(folder, device="cpu").generate(classes, seeds, steps=12, guidance_scale=cfg)
+    pipeline = load_pipeline(folder, device="cpu", dtype="float32")
+    ours = pipeline.generate(classes, seeds, steps=12, guidance_scale=cfg)
     generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
     theirs = diffusers_pipeline(folder)(classes, cfg, generators, 12, output_type="np").images
     difference = np.abs(np.stack(ours).astype(float) - 255 * theirs)
