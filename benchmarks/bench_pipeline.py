@@ -1,41 +1,120 @@
-"""Our pipeline against diffusers' own DiTPipeline: the same weights, the same request, the same run.
+"""Our pipeline against diffusers' own DiTPipeline: the same weights, requests and number format, in one run.
 
-    make bench            # or: python -m benchmarks.bench_pipeline --checkpoint FOLDER --batch 8
+    make bench            # or: python -m benchmarks.bench_pipeline --out FILE
+    python -m benchmarks.bench_pipeline --checkpoint FOLDER --dtype bfloat16 --batch 8
 
-Both make the same images from the same seeds (the largest difference between their pixels is printed), so the ratio
-is speed alone. Guidance is off, because diffusers' pipeline takes class 1000 for the null class of any model. "Free
-shapes" is ours without the promise that an image does not depend on its batch. The runs alternate, and the fastest of
-each is taken, because a shared machine only ever makes a run slower.
+Both demo models in float32 and in bfloat16, then DiT-XL/2's shape in bfloat16: all 28 blocks with random weights, few
+steps, and a small autoencoder, so that the figure is the transformer's. Images are guided, two sequences each. "Free
+shapes" is ours without the promise that an image does not depend on its batch (DIT_BATCH_INVARIANT=false). The runs
+alternate, and the fastest of each is taken, because a shared machine only ever makes a run slower.
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2DModel
 
+from benchmarks.peers.dit_pipeline import load as load_diffusers
+from benchmarks.random_models import Sizes, write_folder
+from benchmarks.report import Goal, goals_table, machine, table
 from models import Pipeline, load_pipeline
 from models.registry import DEMOS, demo_path
 
+GUIDANCE_SCALE = 4.0
+XL_NAME = "XL/2 shape"
+XL_2 = Sizes(vae_channels=(32, 32, 32, 32), vae_layers=1)
+COLUMNS = (
+    "model", "dtype", "images at once", "steps", "ours, images/s", "free shapes", "diffusers", "ours / diffusers",
+    "invariance costs", "largest difference",
+)
+METHOD = """\
+# The pipeline against DiTPipeline
 
-def load_diffusers(folder: Path) -> DiTPipeline:
-    """Return diffusers' pipeline on the same folder, silent, with the null class of this model."""
-    pipeline = DiTPipeline(
-        DiTTransformer2DModel.from_pretrained(folder / "transformer"),
-        AutoencoderKL.from_pretrained(folder / "vae"),
-        DDIMScheduler.from_pretrained(folder / "scheduler"),
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+{now}. {machine}, {threads} thread(s).
+
+Whole images, autoencoder included, guidance {guidance_scale:g} (two sequences an image), the same weights, requests and
+number format in one run; the fastest of {runs} alternating runs. The XL/2 shape has all 28 blocks, random weights and a
+small autoencoder. "Free shapes" is ours with DIT_BATCH_INVARIANT=false. The largest difference is that of 8-bit pixels
+between ours and diffusers'; in bfloat16 diffusers draws its noise in 16 bits, so that its pictures are others.
+
+{goals}
+{table}"""
 
 
-def fastest(runs: int, works: dict[str, Callable[[], object]]) -> dict[str, float]:
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One comparison: a folder in diffusers' layout, its name in the table, and what is asked of it."""
+
+    name: str
+    folder: Path
+    dtype: str
+    batch: int
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What was found: the least seconds for the whole batch, and how far the pixels are apart.
+
+    Attributes:
+        case: what was asked.
+        ours: as the service runs it.
+        free: without batch invariance.
+        diffusers: DiTPipeline's.
+        difference: of 8-bit pixels; None where diffusers draws its noise in 16 bits, and so other pictures.
+    """
+
+    case: Case
+    ours: float
+    free: float
+    diffusers: float
+    difference: int | None
+
+    @property
+    def ratio(self) -> float:
+        """How many times as fast as diffusers."""
+        return self.diffusers / self.ours
+
+    @property
+    def row(self) -> tuple[object, ...]:
+        """Its line of the table."""
+        case = self.case
+        speeds = (f"{case.batch / seconds:.3g}" for seconds in (self.ours, self.free, self.diffusers))
+        cost = f"{self.ours / self.free - 1:+.0%}"
+        difference = "" if self.difference is None else self.difference
+        return case.name, case.dtype, case.batch, case.steps, *speeds, f"{self.ratio:.2f}", cost, difference
+
+
+def measure(case: Case, runs: int) -> Outcome:
+    """Return the fastest of some alternating runs, after one that warms up and is compared."""
+    ours = load_pipeline(case.folder, device="cpu", dtype=case.dtype)
+    free = load_pipeline(case.folder, device="cpu", dtype=case.dtype, batch_invariant=False)
+    theirs = load_diffusers(case.folder, case.dtype)
+    classes, seeds = [i % ours.num_classes for i in range(case.batch)], list(range(case.batch))
+
+    def generate(pipeline: Pipeline) -> np.ndarray:
+        return np.stack(pipeline.generate(classes, seeds, steps=case.steps, guidance_scale=GUIDANCE_SCALE))
+
+    def generate_theirs() -> np.ndarray:
+        generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+        images = theirs(classes, GUIDANCE_SCALE, generators, case.steps, output_type="np").images
+        return np.asarray((images * 255).round().astype(np.uint8))
+
+    works = {"ours": lambda: generate(ours), "free": lambda: generate(free), "diffusers": generate_theirs}
+    made = {name: work().astype(int) for name, work in works.items()}
+    difference = int(np.abs(made["ours"] - made["diffusers"]).max()) if case.dtype == "float32" else None
+    return Outcome(case, **fastest(runs, works), difference=difference)
+
+
+def fastest(runs: int, works: Mapping[str, Callable[[], object]]) -> dict[str, float]:
     """Return the least seconds that each of the works took over `runs` alternating runs."""
     best = dict.fromkeys(works, float("inf"))
     for _ in range(runs):
@@ -46,43 +125,55 @@ def fastest(runs: int, works: dict[str, Callable[[], object]]) -> dict[str, floa
     return best
 
 
-def compare(folder: Path, batch: int, steps: int, runs: int) -> None:
-    """Print one line: images a second of all three, what invariance costs, the ratio, and how far pixels differ."""
-    ours, free = load_pipeline(folder), load_pipeline(folder, batch_invariant=False)
-    theirs = load_diffusers(folder)
-    classes = [i % ours.num_classes for i in range(batch)]
-    seeds = list(range(batch))
+def goals(outcomes: Sequence[Outcome]) -> list[Goal]:
+    """Return what was promised of the demo models and of DiT-XL/2's shape, as far as they were measured."""
+    demo = "at least 2 x DiTPipeline on the demo models"
+    kinds = {
+        f"{demo}, one image at once": (2.0, [o for o in outcomes if o.case.name in DEMOS and o.case.batch == 1]),
+        f"{demo}, several at once": (2.0, [o for o in outcomes if o.case.name in DEMOS and o.case.batch > 1]),
+        "no slower than DiTPipeline on DiT-XL/2's shape": (1.0, [o for o in outcomes if o.case.name == XL_NAME]),
+    }
+    ratios = {promise: (least, [o.ratio for o in of]) for promise, (least, of) in kinds.items() if of}
+    return [
+        Goal(promise, f"{min(found):.2f} to {max(found):.2f} x", min(found) >= least)
+        for promise, (least, found) in ratios.items()
+    ]
 
-    def generate(pipeline: Pipeline) -> np.ndarray:
-        return np.stack(pipeline.generate(classes, seeds, steps=steps, guidance_scale=1.0))
 
-    def generate_theirs() -> np.ndarray:
-        generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-        images = theirs(classes, 1.0, generators, steps, output_type="np").images
-        return (images * 255).round().astype(np.uint8)
-
-    difference = np.abs(generate(ours).astype(int) - generate_theirs().astype(int)).max()
-    works = {"ours": lambda: generate(ours), "free": lambda: generate(free), "diffusers": generate_theirs}
-    seconds = fastest(runs, works)
-    speeds = " | ".join(f"{batch / seconds[name]:.2f}" for name in works)
-    cost, ratio = seconds["ours"] / seconds["free"] - 1, seconds["diffusers"] / seconds["ours"]
-    print(f"| {folder.name} | {batch} | {steps} | {speeds} | {100 * cost:+.0f} % | {ratio:.2f} | {difference} |")
+def report(outcomes: Sequence[Outcome], runs: int) -> str:
+    """Return the whole result as markdown."""
+    now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    rows = [outcome.row for outcome in outcomes]
+    return METHOD.format(
+        now=now, machine=machine(), threads=torch.get_num_threads(), guidance_scale=GUIDANCE_SCALE, runs=runs,
+        goals=goals_table(goals(outcomes)), table=table(COLUMNS, rows),
+    )  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", type=Path, action="append", help="diffusers folder; default: both demo models")
+    parser.add_argument("--checkpoint", type=Path, action="append", help="diffusers folder; default: demos and XL/2")
+    parser.add_argument("--dtype", action="append", choices=["float32", "bfloat16"], help="default: both")
     parser.add_argument("--batch", type=int, action="append", help="images at once; default: 1 and 8")
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--xl-steps", type=int, default=3, help="of DiT-XL/2's shape; 0 leaves it out")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--out", type=Path, help="also write the result to this file")
     options = parser.parse_args()
-    machine = f"{platform.machine()}, {torch.get_num_threads()} threads"
-    print(f"{machine}, torch {torch.__version__}, float32, cfg 1\n")
-    columns = "model | at once | steps | ours, images/s | free | diffusers | invariance costs | ratio | difference"
-    print(f"| {columns} |\n|{'---|' * 9}")
-    for folder in options.checkpoint or [path for name in DEMOS if (path := demo_path(name))]:
-        for batch in options.batch or [1, 8]:
-            compare(folder, batch, options.steps, options.runs)
+    folders = options.checkpoint or [path for name in DEMOS if (path := demo_path(name))]
+    cases = [
+        Case(folder.name, folder, dtype, batch, options.steps)
+        for folder in folders for dtype in options.dtype or ("float32", "bfloat16") for batch in options.batch or (1, 8)
+    ]  # fmt: skip
+    with tempfile.TemporaryDirectory() as scratch:
+        if options.xl_steps and not options.checkpoint:
+            xl = Path(scratch) / "xl"
+            write_folder(xl, XL_2, 32, 0, torch.device("cpu"))
+            cases.append(Case(XL_NAME, xl, "bfloat16", 1, options.xl_steps))
+        text = report([measure(case, options.runs) for case in cases], options.runs)
+    print(text)
+    if options.out:
+        options.out.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,160 @@
+"""What bfloat16 costs in quality: whole walks of 50 steps against float32, on the same weights and the same noise.
+
+    python -m benchmarks.bench_quality                      # both demo models, and 2 blocks of DiT-XL/2's width
+    python -m benchmarks.bench_quality --images 32 --out FILE
+
+A row a model and arithmetic: "ours" is the pipeline as it is served; "torch's operators" the same pipeline with every
+op of kernels/ in its definition's form, which is torch's own bfloat16; on a processor there is little between them.
+PSNR and the largest difference are of the 8-bit pictures; the error is
+|latents - float32's| / |float32's|.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import kernels.attention
+import kernels.gate_residual
+import kernels.gate_residual_layernorm_modulate
+import kernels.layernorm_modulate
+import kernels.linear
+import kernels.sampler_step
+from benchmarks.random_models import Sizes, write_folder
+from models import SampleSpec, load_pipeline
+from models.registry import DEMOS
+
+OPS = (
+    kernels.attention, kernels.gate_residual, kernels.gate_residual_layernorm_modulate, kernels.layernorm_modulate,
+    kernels.linear, kernels.sampler_step,
+)
+SHALLOW = Sizes(layers=2, vae_channels=(32, 64, 128, 128), vae_layers=1)  # DiT-XL/2's width, in a processor's reach
+AT_ONCE = 8
+STEPS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """Where images of one arithmetic ended: latents (N, C, h, w) float32 and pixels (N, H, W, 3) uint8."""
+
+    latents: NDArray[np.float32]
+    pixels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One row: how far images of an arithmetic are from float32's.
+
+    Attributes:
+        model: its name.
+        arithmetic: whose, in what number format.
+        images: how many were compared.
+        error: of the latents, |a - b| / |b|.
+        psnr: of the pictures, in dB over all their pixels; None if they are equal.
+        largest: difference of two pixels' values, of 255.
+    """
+
+    model: str
+    arithmetic: str
+    images: int
+    error: float
+    psnr: float | None
+    largest: int
+
+
+def differences(model: str, checkpoint: str | Path, device: str, images: int, steps: int) -> Iterator[Difference]:
+    """Yield a row for our bfloat16 and one for torch's, both against float32."""
+    exact = walk(checkpoint, device, torch.float32, images, steps)
+    yield difference(model, "ours, bfloat16", walk(checkpoint, device, torch.bfloat16, images, steps), exact)
+    with torch_operators():
+        theirs = walk(checkpoint, device, torch.bfloat16, images, steps)
+    yield difference(model, "torch's operators, bfloat16", theirs, exact)
+
+
+def walk(checkpoint: str | Path, device: str, dtype: torch.dtype, images: int, steps: int) -> Walk:
+    """Return images of seeds 0, 1, … and classes in turn, guided, as a number format makes them."""
+    pipeline = load_pipeline(checkpoint, device=device, dtype=dtype)
+    pipeline.warm_up()
+    latents: list[NDArray[np.float32]] = []
+    pixels: list[NDArray[np.uint8]] = []
+    for first in range(0, images, AT_ONCE):
+        seeds = range(first, min(first + AT_ONCE, images))
+        samples = [pipeline.begin(SampleSpec(seed % pipeline.num_classes, seed, steps)) for seed in seeds]
+        for _ in range(steps):
+            pipeline.step(samples)
+        latents += [sample.latents[0].float().cpu().numpy() for sample in samples]
+        pixels += pipeline.decode(samples)
+    return Walk(np.stack(latents), np.stack(pixels))
+
+
+def difference(model: str, arithmetic: str, ours: Walk, exact: Walk) -> Difference:
+    """Return the row of images against those of float32."""
+    a, b = ours.latents.astype(np.float64), exact.latents.astype(np.float64)
+    apart = ours.pixels.astype(np.float64) - exact.pixels
+    squared = float(np.square(apart).mean())
+    return Difference(
+        model, arithmetic, len(a),
+        error=float(np.linalg.norm(a - b) / np.linalg.norm(b)),
+        psnr=10 * float(np.log10(255**2 / squared)) if squared else None,
+        largest=int(np.abs(apart).max()),
+    )
+
+
+@contextlib.contextmanager
+def torch_operators() -> Iterator[None]:
+    """Let every op take its definition on every device: whether it takes another form is asked of `takes_…`."""
+    with contextlib.ExitStack() as stack:
+        for op in OPS:
+            for choice in [name for name in vars(op) if name.startswith("takes_")]:
+                stack.enter_context(mock.patch.object(op, choice, return_value=False))
+        yield
+
+
+def table(rows: Sequence[Difference]) -> str:
+    """Return the rows as markdown."""
+    lines = ["| model | arithmetic | images | error of latents | PSNR, dB | largest difference |", "|" + "---|" * 6]
+    for row in rows:
+        psnr = "equal" if row.psnr is None else f"{row.psnr:.1f}"
+        lines.append(
+            f"| {row.model} | {row.arithmetic} | {row.images} | {row.error:.2e} | {psnr} | {row.largest} of 255 |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or mps")
+    parser.add_argument("--images", type=int, default=32, help="of each demo model; a quarter of them of the wide one")
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--out", type=Path, help="also write the table to this file")
+    options = parser.parse_args()
+    heading = f"{platform.machine()}, {options.device}, torch {torch.__version__}, {options.steps} steps, ddim, cfg 4"
+    rows: list[Difference] = []
+    with tempfile.TemporaryDirectory() as folder:
+        wide = Path(folder) / "wide"
+        write_folder(wide, SHALLOW, 32, seed=0, device=torch.device("cpu"))
+        asked = [(name, name, options.images) for name in DEMOS]
+        asked += [("2 blocks of DiT-XL/2's width, random", str(wide), max(options.images // 4, 1))]
+        for name, checkpoint, images in asked:
+            for row in differences(name, checkpoint, options.device, images, options.steps):
+                print(table([row]).splitlines()[-1], file=sys.stderr, flush=True)
+                rows.append(row)
+    text = f"{heading}\n\n{table(rows)}\n"
+    print(text)
+    if options.out:
+        options.out.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""Run all sections, one process after another, within their timetable; write the report after each.
+
+    benchmarks/gpu.sh                           # on a card, within nine minutes
+    benchmarks/gpu.sh --only steps,ours         # some of the sections
+    benchmarks/gpu.sh --device cpu --out FOLDER # a dry run with tiny shapes: all of the code, no figure that counts
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.gpu import report
+from benchmarks.gpu.sections import SECTIONS, Outcome, Row, Section
+
+ROOT = Path(__file__).parents[2]
+NEEDED = ("ceilings", "folders")  # by other sections
+DRY_PATIENCE = 5  # times as long a limit on a processor, which may be busy with other work and promises no time
+VERSIONS = ("torch", "triton", "diffusers", "safetensors", "numpy")
+
+
+def said(*command: str) -> str | None:
+    """Return what a command prints; None if it is not there or fails."""
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+def version(package: str) -> str | None:
+    """Return the version of a package that is installed; None if it is not, and the sections will say so."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def machine(device: str) -> dict[str, Any]:
+    """Return what the figures belong to, as far as it can be told without torch."""
+    driver = said("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if device == "cuda" else None
+    return {
+        "device": device,
+        "date": datetime.date.today().isoformat(),
+        "commit": said("git", "rev-parse", "--short", "HEAD"),
+        "driver": driver and driver.splitlines()[0],
+        "processor": f"{platform.machine()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+        **{name: version(name) for name in VERSIONS},
+    }
+
+
+def run(section: Section, device: str, work: Path, limit: float) -> tuple[Outcome, dict[str, Any]]:
+    """Return what became of a section within that many seconds, and what its process said of the machine."""
+    if section.needs_card and device == "cpu":
+        return Outcome(section.title, "not on this device", 0.0, []), {}
+    rows, log = work / f"{section.name}.rows", work / f"{section.name}.log"
+    began = time.monotonic()
+    child = [sys.executable, "-m", "benchmarks.gpu.child", section.name, "--device", device]
+    child += ["--work", str(work), "--rows", str(rows), "--began", str(time.time())]
+    with log.open("w", encoding="utf-8") as out:
+        process = subprocess.Popen(
+            child, cwd=ROOT, env=environment(device, work), stdout=out, stderr=out, start_new_session=True
+        )
+        try:
+            code = process.wait(timeout=max(limit, 0))
+            status = "done" if code == 0 else f"failed: {last_line(log) or f'exit status {code}'}"
+        except subprocess.TimeoutExpired:
+            status = f"cut: its time was over after {limit:.0f} s"
+        finally:
+            end(process)
+    found = read(rows)
+    about = found.pop(0)["machine"] if found else {}
+    return Outcome(section.title, status, time.monotonic() - began, found), about
+
+
+def environment(device: str, work: Path) -> dict[str, str]:
+    """Return a section's environment: no network, compiled code kept from one section to the next, Triton's mode."""
+    return {
+        **os.environ,
+        "HF_HUB_OFFLINE": "1",
+        "TORCHINDUCTOR_CACHE_DIR": str(work / "inductor"),
+        "TRITON_CACHE_DIR": str(work / "triton"),
+        **({"TRITON_INTERPRET": "1"} if device == "cpu" else {}),
+    }
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a section with all that it started, compilers for one, if any of it still runs."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
+def read(path: Path) -> list[Row]:
+    """Return the rows that were written whole."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def last_line(log: Path) -> str:
+    """Return the last thing that a section said: its error's."""
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1][:200] if lines else ""
+
+
+def wanted(only: str) -> Sequence[Section]:
+    """Return the sections of a list of names, with those that they need; all where the list is empty.
+
+    Raises:
+        ValueError: there is no such section.
+    """
+    names = {name for name in only.split(",") if name}
+    if unknown := names - {section.name for section in SECTIONS}:
+        raise ValueError(f"no such section: {', '.join(sorted(unknown))}")
+    return [section for section in SECTIONS if not names or section.name in names | set(NEEDED)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder of the report")
+    parser.add_argument("--only", default="", help=f"of {', '.join(section.name for section in SECTIONS)}")
+    options = parser.parse_args()
+    try:
+        sections = wanted(options.only)
+    except ValueError as error:
+        parser.error(str(error))
+    about, outcomes = machine(options.device), dict[str, Outcome]()
+    name = f"gpu-{about['date']}" if options.device == "cuda" else "gpu-dry-run"
+    due = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="dit-gpu-", ignore_cleanup_errors=True) as work:
+        for section in sections:
+            due += section.seconds * (1 if options.device == "cuda" else DRY_PATIENCE)
+            outcomes[section.name], said_of = run(section, options.device, Path(work), due - time.monotonic())
+            about |= said_of
+            report.write(options.out, name, about, outcomes)
+            print(f"{section.title}: {outcomes[section.name].status}", flush=True)
+    print(f"\n{(options.out / f'{name}.md').read_text(encoding='utf-8')}\n{options.out / name}.md, .json")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""The promise of same bytes on this card: every image alone, then all of them in mixed batches that others join."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import numpy as np
+
+from benchmarks.gpu.bench import Bench
+from benchmarks.gpu.sections import Row
+from models import Pipeline, SampleSpec
+from models.decoding import Pixels
+from models.sample import Sample
+from models.sampler import SAMPLERS
+
+MIXES = 3
+AT_ONCE = 32
+
+
+def rows(bench: Bench, argument: str) -> Iterator[Row]:
+    """Yield a row for each resolution and sampler: how many images were compared and how many differed."""
+    for resolution in bench.resolutions:
+        pipeline = bench.load(resolution)
+        specs = mixed_specs(random.Random(resolution), pipeline.num_classes, bench.scale.images)
+        alone = images_alone(pipeline, specs)
+        compared, differing = dict.fromkeys(SAMPLERS, 0), dict.fromkeys(SAMPLERS, 0)
+        for mix in range(MIXES):
+            for spec, image in images_mixed(pipeline, specs, random.Random(mix)).items():
+                compared[spec.sampler] += 1
+                differing[spec.sampler] += not np.array_equal(alone[spec], image)
+        for sampler in SAMPLERS:
+            yield {
+                "resolution": resolution,
+                "sampler": sampler,
+                "compared": compared[sampler],
+                "differing": differing[sampler],
+            }
+
+
+def mixed_specs(draw: random.Random, num_classes: int, images: int) -> list[SampleSpec]:
+    """Return so many images of every sampler, which differ in all that images may differ in."""
+    return [
+        SampleSpec(draw.randrange(num_classes), seed, draw.randint(4, 10), draw.choice((1.0, 1.5, 4.0)), sampler)
+        for sampler in SAMPLERS
+        for seed in range(images)
+    ]
+
+
+def images_alone(pipeline: Pipeline, specs: list[SampleSpec]) -> dict[SampleSpec, Pixels]:
+    """Return each image made with nothing beside it."""
+    images = {}
+    for spec in specs:
+        sample = pipeline.begin(spec)
+        while not sample.is_done:
+            pipeline.step([sample])
+        images[spec] = pipeline.decode([sample])[0]
+    return images
+
+
+def images_mixed(pipeline: Pipeline, specs: list[SampleSpec], draw: random.Random) -> dict[SampleSpec, Pixels]:
+    """Return the images made together as a server makes them, up to four joining at each step."""
+    waiting, active = specs.copy(), list[Sample]()
+    images: dict[SampleSpec, Pixels] = {}
+    draw.shuffle(waiting)
+    while waiting or active:
+        joining = draw.randint(0 if active else 1, 4)
+        for _ in range(min(joining, len(waiting), AT_ONCE - len(active))):
+            active.append(pipeline.begin(waiting.pop()))
+        pipeline.step(active)
+        done = [sample for sample in active if sample.is_done]
+        active = [sample for sample in active if not sample.is_done]
+        images |= {sample.spec: image for sample, image in zip(done, pipeline.decode(done), strict=True)}
+    return images

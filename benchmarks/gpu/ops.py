@@ -1,0 +1,56 @@
+"""Every kernel's result on this card against float64, beside what torch's own operators make of the same numbers.
+
+The memory that a kernel writes to held NaN before: what it leaves out would show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from benchmarks.gpu.bench import Bench
+from benchmarks.gpu.sections import Row
+from benchmarks.kernel_cases import CHECKED, TINY, Case, cases
+
+# |ours - exact| / |exact| that rounding explains: the result is rounded once, the weights of the attention once more
+BOUNDS = {torch.float32: 1e-5, torch.bfloat16: 6e-3, torch.float16: 1e-3}
+
+
+def rows(bench: Bench, argument: str) -> Iterator[Row]:
+    """Yield a row for every kernel, shape and number format."""
+    is_card = bench.device.type == "cuda"
+    dtypes = BOUNDS if is_card else (torch.float32, torch.float16)  # the interpreter does not multiply bfloat16
+    torch.manual_seed(0)
+    for dtype in dtypes:
+        for shape in CHECKED if is_card else TINY:
+            for case in cases(shape, dtype, bench.device):
+                yield row(case, dtype)
+
+
+def row(case: Case, dtype: torch.dtype) -> Row:
+    """Return how far the kernel and torch's operators are from float64."""
+    theirs = outputs(case.torchs())
+    poison = [torch.full_like(out, float("nan")) for out in theirs]
+    del poison  # the allocator hands the same blocks to the kernel
+    ours, exact = outputs(case.ours()), outputs(case.exact())
+    error = distance(ours, exact)
+    return {
+        "kernel": case.name,
+        "dtype": str(dtype).removeprefix("torch."),
+        "error": error,
+        "torch_error": distance(theirs, exact),
+        "bound": BOUNDS[dtype],
+        "is_within": error <= BOUNDS[dtype],  # never of NaN
+    }
+
+
+def outputs(result: Any) -> tuple[torch.Tensor, ...]:
+    """Return an op's results as a tuple."""
+    return result if isinstance(result, tuple) else (result,)
+
+
+def distance(found: tuple[torch.Tensor, ...], exact: tuple[torch.Tensor, ...]) -> float:
+    """Return |found - exact| / |exact|, the largest of all results."""
+    return max(float((a.double() - b).norm() / b.norm()) for a, b in zip(found, exact, strict=True))

@@ -1,0 +1,123 @@
+"""The goals, each reached, missed or not measured: computed from the rows, never from anything else. Knows no torch.
+
+They were set for an H200 as ratios within one run. A goal whose figures are not all there is not measured: the half of
+a sweep that a time limit left would flatter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from benchmarks.gpu.sections import Outcome, Row
+
+FROM_SEQUENCES = (16, 32, 64)
+OURS, EAGER = "ours", "diffusers, eager"
+COMPILED = ("diffusers, max-autotune-no-cudagraphs", "diffusers, max-autotune")
+Found = float | None
+Outcomes = Mapping[str, Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """One thing to reach.
+
+    Attributes:
+        name: what it says.
+        bound: the least value, or the most.
+        is_least: which of the two.
+        found: the value from all sections' rows; None where they do not give it.
+    """
+
+    name: str
+    bound: float
+    is_least: bool
+    found: Callable[[Outcomes], Found]
+
+    def verdict(self, outcomes: Outcomes, device: str) -> Row:
+        """Return the goal's row; on a processor nothing that is found counts."""
+        value = self.found(outcomes) if device == "cuda" else None
+        if value is None:
+            verdict = "not measured"
+        else:
+            verdict = "reached" if (value >= self.bound if self.is_least else value <= self.bound) else "missed"
+        bound = f"at {'least' if self.is_least else 'most'} {self.bound:g}"
+        return {"goal": self.name, "bound": bound, "found": value, "verdict": verdict}
+
+
+def verdicts(outcomes: Outcomes, device: str) -> list[Row]:
+    """Return a row for every goal."""
+    return [goal.verdict(outcomes, device) for goal in GOALS]
+
+
+def rows_of(outcomes: Outcomes, *names: str) -> list[Row]:
+    """Return the rows of some sections, as far as they got."""
+    return [row for name in names if name in outcomes for row in outcomes[name].rows]
+
+
+def least_share(outcomes: Outcomes, resolution: int, batch_invariant: bool) -> Found:
+    """Return the least share of the matrix ceiling over the numbers of sequences that the goal speaks of."""
+    shares = {
+        row["sequences"]: row["share"]
+        for row in rows_of(outcomes, "steps")
+        if (row["resolution"], row["batch_invariant"]) == (resolution, batch_invariant)
+    }
+    found = [shares.get(sequences) for sequences in FROM_SEQUENCES]
+    return min((share for share in found if share is not None), default=None) if None not in found else None
+
+
+def images_a_second(outcomes: Outcomes, contender: str) -> dict[str, float]:
+    """Return a contender's images a second at 256 pixels, by how many of how many steps."""
+    return {
+        row["what"]: row["value"]
+        for row in rows_of(outcomes, "ours", "eager", "compiled", "graphs")
+        if (row["contender"], row["resolution"], row["unit"]) == (contender, 256, "images/s")
+    }
+
+
+def speed_over(outcomes: Outcomes, *contenders: str) -> Found:
+    """Return our images a second over the fastest contender's, the least ratio of both numbers of steps."""
+    ours = images_a_second(outcomes, OURS)
+    theirs = [images_a_second(outcomes, contender) for contender in contenders]
+    best = {what: max((them[what] for them in theirs if what in them), default=None) for what in ours}
+    if len(ours) < 2 or None in best.values():
+        return None
+    return min(ours[what] / value for what, value in best.items() if value is not None)
+
+
+def wait_for_one(outcomes: Outcomes) -> Found:
+    """Return the milliseconds of one image of 50 steps at 256 pixels."""
+    wanted = (OURS, 256, "one image, 50 steps")
+    found = [r["value"] for r in rows_of(outcomes, "ours") if (r["contender"], r["resolution"], r["what"]) == wanted]
+    return float(found[0]) if found else None
+
+
+def worse_than_torch(outcomes: Outcomes) -> Found:
+    """Return our error over that of torch's own bfloat16, the largest of all models; None if one is missing."""
+    errors: dict[str, dict[bool, float]] = {}
+    for row in rows_of(outcomes, "quality"):
+        errors.setdefault(row["model"], {})[row["arithmetic"].startswith("ours")] = row["error"]
+    if len(errors) < 2 or any(len(pair) < 2 for pair in errors.values()):
+        return None
+    return max(pair[True] / pair[False] for pair in errors.values())
+
+
+def failures(outcomes: Outcomes, section: str, count: Callable[[Row], int]) -> Found:
+    """Return the sum of what a section that came to its end counts as wrong."""
+    if section not in outcomes or outcomes[section].status != "done" or not outcomes[section].rows:
+        return None
+    return float(sum(count(row) for row in outcomes[section].rows))
+
+
+GOALS = (
+    Goal("ops outside rounding of float64", 0, False, lambda o: failures(o, "ops", lambda row: not row["is_within"])),
+    Goal("images that differ by their batch", 0, False, lambda o: failures(o, "invariance", lambda r: r["differing"])),
+    Goal("share of the matrix ceiling, 256 px, from 16 sequences", 0.72, True, lambda o: least_share(o, 256, True)),
+    Goal("share of the matrix ceiling, 512 px, from 16 sequences", 0.70, True, lambda o: least_share(o, 512, True)),
+    Goal("the same, 256 px, any shape allowed", 0.72, True, lambda o: least_share(o, 256, False)),
+    Goal("the same, 512 px, any shape allowed", 0.70, True, lambda o: least_share(o, 512, False)),
+    Goal("images/s over diffusers compiled, 256 px", 1.15, True, lambda o: speed_over(o, *COMPILED)),
+    Goal("images/s over diffusers eager, 256 px", 1.8, True, lambda o: speed_over(o, EAGER)),
+    Goal("one image of 50 steps, 256 px, ms", 60, False, wait_for_one),
+    Goal("error over that of torch's own bfloat16", 1.1, False, worse_than_torch),
+)

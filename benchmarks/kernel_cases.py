@@ -1,0 +1,152 @@
+"""Every kernel with its definition in torch's own operators, on random tensors of DiT-XL/2's shapes and of odd ones.
+
+The same cases are checked against float64 and timed. Triton decides when it is first imported whether kernels are
+interpreted on the processor: TRITON_INTERPRET must be set before this module is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+from kernels.attention import attention_reference, attention_triton
+from kernels.gate_residual import gate_residual_reference, gate_residual_triton
+from kernels.gate_residual_layernorm_modulate import (
+    gate_residual_layernorm_modulate_reference,
+    gate_residual_layernorm_modulate_triton,
+)
+from kernels.layernorm_modulate import layernorm_modulate_reference, layernorm_modulate_triton
+from kernels.linear import linear_reference, linear_triton
+from kernels.sampler_step import guide_reference, sampler_step_reference, sampler_step_triton
+
+EPS = 1e-6
+
+
+class Shape(NamedTuple):
+    """What a step of the network works on: sequences, tokens each, width, heads, width of the MLP's hidden layer."""
+
+    sequences: int
+    tokens: int
+    width: int = 1152
+    heads: int = 16
+    mlp: int = 4608
+
+
+TIMED = (Shape(64, 256), Shape(2, 256), Shape(16, 1024))  # the first is the one to keep if time is short
+CHECKED = (Shape(2, 256), Shape(2, 1024), Shape(3, 257), Shape(1, 1), Shape(5, 65, 384, 6, 1536))
+TINY = (Shape(2, 5, width=72, heads=1, mlp=96),)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One kernel on one shape.
+
+    Attributes:
+        name: of the kernel and its shape.
+        kernel: the launcher.
+        reference: the definition, in torch's own operators.
+        arguments: of either.
+        amount: bytes that must move, or floating point operations.
+        unit: "GB/s" or "TFLOP/s", which says what the amount is.
+    """
+
+    name: str
+    kernel: Callable[..., Any]
+    reference: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    amount: float
+    unit: str
+
+    def ours(self) -> Any:
+        """Return what the kernel computes."""
+        return self.kernel(*self.arguments)
+
+    def torchs(self) -> Any:
+        """Return what torch's own operators compute."""
+        return self.reference(*self.arguments)
+
+    def exact(self) -> Any:
+        """Return what they compute in float64."""
+        is_real = [isinstance(a, torch.Tensor) and a.is_floating_point() for a in self.arguments]
+        return self.reference(*(a.double() if real else a for a, real in zip(self.arguments, is_real, strict=True)))
+
+
+def cases(shape: Shape, dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
+    """Yield every kernel's case on a shape."""
+    yield from _token_cases(shape, dtype, device)
+    yield from _linear_cases(shape, dtype, device)
+    yield _sampler_step_case(shape, device)
+
+
+def _token_cases(shape: Shape, dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
+    """Yield the kernels between the matrix products."""
+    n, t, width, heads, _ = shape
+    x, h = (torch.randn(n, t, width, device=device, dtype=dtype) for _ in range(2))
+    qkv = torch.randn(n, t, 3 * width, device=device, dtype=dtype)
+    shift, scale, gate = torch.randn(n, 6, width, device=device, dtype=dtype).unbind(1)[:3]
+    size = 1.0 * x.numel() * x.element_size()
+    where = f"{n} x {t} x {width}"
+    yield Case(
+        f"layernorm_modulate {where}", layernorm_modulate_triton, layernorm_modulate_reference,
+        (x, shift, scale, EPS), 2 * size, "GB/s",
+    )
+    yield Case(
+        f"gate_residual {where}", gate_residual_triton, gate_residual_reference, (x, gate, h), 3 * size, "GB/s"
+    )
+    yield Case(
+        f"gate_residual_layernorm_modulate {where}",
+        gate_residual_layernorm_modulate_triton, gate_residual_layernorm_modulate_reference,
+        (x, gate, h, shift, scale, EPS), 4 * size, "GB/s",
+    )
+    yield Case(
+        f"attention {where}", attention_triton, attention_reference, (qkv, heads), 4.0 * n * t * t * width, "TFLOP/s"
+    )
+
+
+def _linear_cases(shape: Shape, dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
+    """Yield the four layers of a block with their epilogues."""
+    n, t, width, _, mlp = shape
+    layers = (
+        ("qkv", width, 3 * width, "none"), ("proj", width, width, "gate_residual"),
+        ("fc1", width, mlp, "gelu_tanh"), ("fc2", mlp, width, "gate_residual"),
+    )
+    for name, size, out, epilogue in layers:
+        x = torch.randn(n, t, size, device=device, dtype=dtype)
+        weight = torch.randn(out, size, device=device, dtype=dtype) / size**0.5
+        bias = torch.randn(out, device=device, dtype=dtype)
+        is_gated = epilogue == "gate_residual"
+        gate = torch.randn(n, 6, out, device=device, dtype=dtype)[:, 2] if is_gated else None
+        residual = torch.randn(n, t, out, device=device, dtype=dtype) if is_gated else None
+        yield Case(
+            f"linear {name}, {epilogue} {n} x {t} x {size}", linear_triton, linear_reference,
+            (x, weight, bias, epilogue, gate, residual), 2.0 * n * t * size * out, "TFLOP/s",
+        )
+
+
+def _sampler_step_case(shape: Shape, device: torch.device) -> Case:
+    """Return the update of half as many rows as sequences, all guided, on the latents of that many tokens."""
+    rows, side = max(shape.sequences // 2, 1), 2 * max(round(shape.tokens**0.5), 1)
+    x, x0_prev, noise = (torch.randn(rows, 4, side, side, device=device) for _ in range(3))
+    out = torch.randn(2 * rows, 8, side, side, device=device)
+    null_rows = torch.arange(rows, 2 * rows, device=device)
+    guidance, coefficients = torch.full((rows,), 4.0, device=device), torch.rand(rows, 10, device=device)
+    moved = 8.75 * x.numel() * 4  # x, out twice as wide, 3 of its null's 4 channels, x0_prev, noise; two written
+    return Case(
+        f"sampler_step {rows} x 4 x {side} x {side}", sampler_step_triton, _guide_and_step,
+        (x, out, null_rows, guidance, 3, coefficients, x0_prev, noise), moved, "GB/s",
+    )
+
+
+def _guide_and_step(
+    x: torch.Tensor,
+    out: torch.Tensor,
+    null_rows: torch.Tensor,
+    guidance_scale: torch.Tensor,
+    guidance_channels: int,
+    *rest: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return both halves of the update, as the kernel's one call does."""
+    return sampler_step_reference(x, guide_reference(out, null_rows, guidance_scale, guidance_channels), *rest)

@@ -1,0 +1,136 @@
+"""Every section's rows, dry: what they hold is asserted, what they measure is not."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from benchmarks.bench_kernels import result
+from benchmarks.gpu import ceilings, end_to_end, invariance, kernel_rates, ops, quality, steps
+from benchmarks.gpu.bench import Bench
+from benchmarks.gpu.sections import SECTIONS
+from benchmarks.kernel_cases import Case
+from models.sampler import SAMPLERS
+
+
+def test_the_ceilings_are_left_for_the_sections_after(bench: Bench) -> None:
+    found = {row["unit"]: row["best"] for row in ceilings.rows(bench, "")}
+    assert set(found) == {"TFLOP/s", "GB/s"}
+    assert bench.ceilings() == found
+
+
+def test_steps_are_measured_for_every_number_of_sequences_with_and_without_invariance(bench: Bench) -> None:
+    rows = list(steps.rows(bench, ""))
+    expected = {(r, i, s) for r in bench.resolutions for i in (True, False) for s in bench.scale.sequences}
+    assert {(row["resolution"], row["batch_invariant"], row["sequences"]) for row in rows} == expected
+    assert len(rows) == len(expected)
+
+
+def test_a_steps_share_is_its_rate_over_the_ceiling(bench: Bench) -> None:
+    list(ceilings.rows(bench, ""))
+    for row in steps.rows(bench, ""):
+        assert row["share"] == pytest.approx(row["tflops"] / bench.ceilings()["TFLOP/s"])
+
+
+def test_a_steps_operations_are_the_published_ones() -> None:
+    from models.registry import multiply_adds, variants
+
+    config = variants()["DiT-XL/2"]
+    assert multiply_adds(config) * 2e-9 == pytest.approx(237.2, abs=0.1)
+
+
+def test_images_of_every_sampler_are_compared_and_none_differs(bench: Bench) -> None:
+    rows = list(invariance.rows(bench, ""))
+    expected = {(resolution, sampler) for resolution in bench.resolutions for sampler in SAMPLERS}
+    assert {(row["resolution"], row["sampler"]) for row in rows} == expected
+    assert all(row["compared"] == invariance.MIXES * bench.scale.images for row in rows)
+    assert all(row["differing"] == 0 for row in rows)
+
+
+def test_an_image_that_differs_is_counted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    mixed = invariance.images_mixed
+
+    def spoilt(*arguments: object) -> object:
+        images = mixed(*arguments)  # type: ignore[arg-type]
+        return {spec: image + 1 if spec.sampler == "ddpm" else image for spec, image in images.items()}
+
+    monkeypatch.setattr(invariance, "images_mixed", spoilt)
+    found = {(row["resolution"], row["sampler"]): row["differing"] for row in invariance.rows(bench, "")}
+    assert found[64, "ddpm"] == invariance.MIXES * bench.scale.images
+    assert found[64, "ddim"] == 0
+
+
+def test_the_images_compared_differ_in_steps_and_guidance() -> None:
+    specs = invariance.mixed_specs(random.Random(0), 10, 16)
+    assert len({spec.steps for spec in specs}) > 3
+    assert {spec.guidance_scale for spec in specs} == {1.0, 1.5, 4.0}
+
+
+@pytest.mark.parametrize("contender", ["ours", "ours, free shapes", "diffusers, eager", "diffusers, fused qkv"])
+def test_a_contender_gives_every_figure(bench: Bench, contender: str) -> None:
+    rows = list(end_to_end.rows(bench, contender))
+    of_small = [row["what"] for row in rows if row["resolution"] == 64]
+    assert sorted(of_small) == sorted(
+        ["start-up", "first answer, 1 of 5 steps", "one image, 5 steps", "2 at once, 5 steps", "2 at once, 2 steps",
+         "peak memory"]
+    )  # fmt: skip
+    assert {row["contender"] for row in rows} == {contender}
+    assert all(row["value"] > 0 for row in rows if row["what"] != "peak memory")
+    assert all(row["value"] is None for row in rows if row["what"] == "peak memory")  # nobody counts on a processor
+
+
+def test_every_contender_that_a_section_names_is_there() -> None:
+    named = {section.argument for section in SECTIONS if section.module == "end_to_end"}
+    assert named == set(end_to_end.CONTENDERS)
+
+
+def test_quality_has_our_arithmetic_and_torchs_for_both_models(bench: Bench) -> None:
+    rows = list(quality.rows(bench, ""))
+    assert len(rows) == 4
+    assert {row["model"] for row in rows} == {"random, 64 px", "digits-64"}
+    assert all(0 < row["error"] < 0.5 for row in rows)
+
+
+def test_an_ops_row_says_whether_its_error_is_rounding() -> None:
+    x = torch.ones(8)
+
+    def row(kernel: float) -> dict[str, object]:
+        case = Case("op", lambda x: x * kernel, lambda x: x * 2.0, (x,), 1.0, "GB/s")
+        return ops.row(case, torch.float32)
+
+    assert row(2.0) == {
+        "kernel": "op", "dtype": "float32", "error": 0.0, "torch_error": 0.0, "bound": 1e-5, "is_within": True
+    }  # fmt: skip
+    assert row(2.001)["is_within"] is False
+    assert row(float("nan"))["is_within"] is False
+
+
+def test_a_kernels_row_has_its_rate_and_share(bench: Bench) -> None:
+    case = Case("op", lambda x: x + 1, lambda x: x + 1.5, (torch.zeros(8),), 1e9, "GB/s")
+    found = result(case, bench.device, {"GB/s": 50.0})
+    assert found.rate == pytest.approx(1e9 / (found.ours_ms * 1e-3) / 1e9)
+    assert found.ceiling_share == pytest.approx(found.rate / 50.0)
+    assert found.difference == pytest.approx(0.5)
+
+
+def test_every_section_has_a_module_with_rows() -> None:
+    known = {"ceilings": ceilings, "invariance": invariance, "kernel_rates": kernel_rates, "ops": ops, "steps": steps}
+    known |= {"quality": quality, "end_to_end": end_to_end}
+    assert {section.module for section in SECTIONS} == {*known, "folders"}
+    assert all(callable(module.rows) for module in known.values())
+
+
+def test_nothing_of_the_service_is_needed() -> None:
+    code = (
+        "import sys\n"
+        "sys.modules |= dict.fromkeys(('pydantic', 'fastapi', 'starlette', 'uvicorn', 'prometheus_client'))\n"
+        "import benchmarks.gpu.__main__, benchmarks.gpu.child\n"
+        "from benchmarks.gpu import ceilings, end_to_end, folders, invariance, kernel_rates, ops, quality, steps\n"
+        "from diffusers import DiTPipeline\n"
+        "assert not any(name.split('.')[0] == 'service' for name in sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
