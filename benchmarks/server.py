@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import socket
+import statistics
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
@@ -23,6 +24,7 @@ from benchmarks.client import Address, NoAnswer, get
 ROOT = Path(__file__).parents[1]
 PATIENCE_SECONDS = 120.0
 LINE_LIMIT_BYTES = 1 << 20
+FREE_PORTS = ("--port", "0", "--metrics-port", "0")
 Line = dict[str, Any]
 
 
@@ -93,12 +95,12 @@ class Server:
 
 def serve_command(*flags: str, model: str = "digits-64") -> list[str]:
     """The command of our service on a real model."""
-    return [sys.executable, "-m", "service", "serve", "--port", "0", "--models", model, *flags]
+    return [sys.executable, "-m", "service", "serve", *FREE_PORTS, "--models", model, *flags]
 
 
 def fake_command(*flags: str) -> list[str]:
     """The command of our service with the tests' fake model: every process and socket is real, no image is."""
-    return [sys.executable, "-m", "tests.service.serve_fake", "--port", "0", "--models", "fake-64", *flags]
+    return [sys.executable, "-m", "tests.service.serve_fake", *FREE_PORTS, "--models", "fake-64", *flags]
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -150,6 +152,12 @@ def free_port() -> int:
     """A TCP port that nobody listens on now."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
+
+
+def step_seconds(server: Server, since: int = 0) -> float:
+    """Median seconds of a step in the jobs that were completed from line number `since` on."""
+    ends = [line for line in server.find("job_end", since) if line["outcome"] == "completed"]
+    return float(statistics.median(line["denoise_seconds"] / line["steps"] for line in ends))
 
 
 def logged_at(line: Line) -> float:

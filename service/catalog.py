@@ -31,7 +31,8 @@ def catalog_router(front: Front) -> APIRouter:
     @router.get("/v1/models", responses=problems(503))
     async def models() -> ModelsAnswer:
         """The loaded models, the default one first."""
-        return ModelsAnswer(models=[_model_answer(model, k == 0) for k, model in enumerate(_loaded(front).values())])
+        loaded = enumerate(_loaded(front).items())
+        return ModelsAnswer(models=[_model_answer(info, front.devices(side), k == 0) for k, (side, info) in loaded])
 
     @router.get("/v1/classes", responses=problems(422, 503))
     async def classes(
@@ -84,7 +85,7 @@ def _choose(models: dict[int, ModelInfo], resolution: int | None) -> ModelInfo:
     return models[resolution]
 
 
-def _model_answer(model: ModelInfo, is_default: bool) -> ModelAnswer:
+def _model_answer(model: ModelInfo, devices: list[str], is_default: bool) -> ModelAnswer:
     return ModelAnswer(
         name=model.name,
         resolution=model.resolution,
@@ -93,7 +94,7 @@ def _model_answer(model: ModelInfo, is_default: bool) -> ModelAnswer:
         samplers=list(model.samplers),
         guidance_channels=model.guidance_channels,
         dtype=model.dtype,
-        device=model.device,
+        devices=devices,
         weights_sha256=model.sha256,
         is_default=is_default,
     )

@@ -7,7 +7,6 @@ jobs: keeps the state, writes the log, and puts into words why a worker is not u
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePath
@@ -15,6 +14,8 @@ from typing import Protocol
 
 from service.job import Event
 from service.messages import Configure, Fatal, FromWorker, Heartbeat, Loading, ModelInfo, Ready, ToWorker
+from service.placement import Placement
+from service.standby import Standby
 from service.supervisor import Supervisor
 
 MAX_FAILED_STARTS = 5
@@ -41,19 +42,22 @@ class Worker:
 
     Args:
         number: which one.
-        command: how to start it, see `service.supervisor`.
+        standby: where its processes come from.
         configure: what it is to load, and where.
         owner: who wants to know.
     """
 
-    def __init__(self, number: int, command: Sequence[str], configure: Configure, owner: Owner) -> None:
+    def __init__(self, number: int, standby: Standby, configure: Configure, owner: Owner) -> None:
         self.number = number
         self.device = configure.device
         self.failed_starts = 0
         self.is_up = False
         self._owner = owner
-        self._supervisor = Supervisor(command, configure, self)
+        self.models: dict[int, ModelInfo] = {}
+        self._standby = standby
+        self._supervisor = Supervisor(standby, configure, self)
         self._was_ever_up = False
+        self._was_up_last = False
         self._is_told_end = False
         self._loading = ""
         self._last_end = ""
@@ -65,8 +69,8 @@ class Worker:
 
     @property
     def is_given_up(self) -> bool:
-        """Whether it failed to start so often that nobody waits for it, though it is tried again."""
-        return self.failed_starts >= MAX_FAILED_STARTS
+        """Whether it is not up and failed to start so often that nobody waits for it, though it is tried again."""
+        return not self.is_up and self.failed_starts >= MAX_FAILED_STARTS
 
     @property
     def name(self) -> str:
@@ -79,7 +83,8 @@ class Worker:
         if self.is_up:
             return ""
         if self.is_given_up:
-            return (f"the worker failed to start {self.failed_starts} times, "
+            what = "ended without having had any work" if self._was_up_last else "failed to start"
+            return (f"the worker {what} {self.failed_starts} times, "
                     f"the last time by {self._last_end}; the log says more")  # fmt: skip
         if self._loading:
             return f"loading {self._loading}"
@@ -92,8 +97,9 @@ class Worker:
         self._supervisor.start()
 
     async def stop(self) -> None:
-        """Ends it for good."""
+        """Ends it for good, and with it the process that stands by."""
         await self._supervisor.stop()
+        await self._standby.stop()
 
     def send(self, message: ToWorker) -> None:
         """Sends a message to the present process; without one it is lost, as it would be in a crash."""
@@ -114,9 +120,10 @@ class Worker:
             case _:
                 self._owner.worker_told(self, message)
 
-    def worker_ended(self, how: str) -> None:
+    def worker_ended(self, how: str, *, has_failed_to_start: bool) -> None:
         """The process is gone, and another one follows."""
-        self.failed_starts = 0 if self.is_up else self.failed_starts + 1
+        self.failed_starts = self.failed_starts + 1 if has_failed_to_start else 0
+        self._was_up_last = self.is_up
         if not self._is_told_end:
             self._last_end = how
         self.is_up = self._is_told_end = False
@@ -131,7 +138,7 @@ class Worker:
 
     def _ready(self, models: dict[int, ModelInfo]) -> None:
         self.is_up = self._was_ever_up = True
-        self.failed_starts = 0
+        self.models = models
         self._loading = ""
         self._owner.worker_ready(self, models)
         self._log("ready", models=[model.name for model in models.values()], worker_pid=self.pid)
@@ -149,15 +156,11 @@ class Worker:
 
 
 def make_workers(
-    command: Sequence[str], configure: Configure, devices: Sequence[str], owner: Owner
+    command: Sequence[str], configure: Configure, placement: Placement, owner: Owner
 ) -> tuple[Worker, ...]:
-    """One worker a device; a single one on the best device present if none is named.
-
-    Several on one machine share its cores: more threads than cores wait for each other at every step.
-    """
-    places: Sequence[str | None] = devices or [configure.device]
-    threads = max(1, (os.cpu_count() or 1) // len(places)) if len(places) > 1 else 0
+    """One worker a device, whose processes come from one place."""
+    standby = Standby(command, threads=placement.threads, is_wanted=placement.keeps_standby)
     return tuple(
-        Worker(number, command, replace(configure, device=device, threads=threads), owner)
-        for number, device in enumerate(places)
+        Worker(number, standby, replace(configure, device=device), owner)
+        for number, device in enumerate(placement.devices)
     )

@@ -5,7 +5,8 @@ Here a connection has `header_seconds` from its opening, or from the first byte 
 until the last header, and then `body_seconds` for the body. Both count from the beginning, so that
 sending a byte now and then gains nothing. Headers past `max_header_bytes` are refused with 431.
 Between requests uvicorn's own keep-alive time-out rules. An answer, or what had piled up of it, that
-is not read within `write_seconds` is given up and the connection reset.
+is not read within `write_seconds` is given up and the connection reset. Of the requests that are sent
+before earlier ones are answered only a few are parsed, and they are begun by turns (`service.pipelining`).
 
 Refusals made here never reach the application, so they are counted here. Knows no application.
 """
@@ -17,8 +18,10 @@ import http
 import socket
 import struct
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from service.pipelining import MAX_PARSED_AHEAD, Ahead, Turns
 from service.settings import Settings
 from service.tally import Tally
 
@@ -33,17 +36,21 @@ class GuardedProtocol(HttpToolsProtocol):
     write_seconds = 30.0
     max_header_bytes = 32 << 10
     tally: Tally
+    turns: Turns
 
+    flow: Ahead
     _unread: asyncio.TimerHandle | None = None
     _deadline: asyncio.TimerHandle | None = None
     _is_reading_headers = False
     _is_too_large = False
+    _is_answered = False  # within the call that starts the next request of this connection
     _unparsed_bytes = 0
     _header_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected."""
         super().connection_made(transport)
+        self.flow = Ahead(transport)
         self._set_deadline(self.header_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -56,11 +63,21 @@ class GuardedProtocol(HttpToolsProtocol):
         """Bytes came; those before a request line (blank lines) start the clock too."""
         if self._deadline is None and (self.cycle is None or self.cycle.response_complete):
             self._set_deadline(self.header_seconds)
-        self._unparsed_bytes += len(data)
-        super().data_received(data)
-        # The parser keeps an unfinished header to itself, so the bytes that led to no callback count as well.
-        if self._is_reading_headers and self._unparsed_bytes > self.max_header_bytes:
-            self._refuse(http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        self.flow.hold(data)
+        self._parse()
+
+    def _parse(self) -> None:
+        """Parses what was read, as far as the answers have not fallen behind; the clock of the rest stands still."""
+        while self.flow.is_holding and len(self.pipeline) < MAX_PARSED_AHEAD and not self.transport.is_closing():
+            piece = self.flow.next_slice()
+            self._unparsed_bytes += len(piece)
+            super().data_received(piece)
+            # The parser keeps an unfinished header to itself, so the bytes that led to no callback count as well.
+            if self._is_reading_headers and self._unparsed_bytes > self.max_header_bytes:
+                self._refuse(http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        if self.flow.is_holding:
+            self.flow.pause_reading()
+            self._clear_deadline()
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -106,9 +123,33 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """An answer is written; what the system did not take at once is still ours."""
+        self._is_answered = True
         super().on_response_complete()
+        self._is_answered = False
+        if self.flow.is_holding and not self.transport.is_closing():
+            self.loop.call_soon(self._parse_on)
         if self.transport.get_write_buffer_size() > 0:
             self._expect_reading()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Begins the first request of a connection at once; one that waited for an answer, in its turn."""
+        start = super()._start_asgi_task
+        if self._is_answered:
+            self.turns.add(lambda: None if self.transport.is_closing() else start(cycle, app))
+        else:
+            start(cycle, app)
+
+    def _parse_on(self) -> None:
+        """Parses more of what was read; a request that was begun has all of its time again."""
+        if self.transport.is_closing():
+            return
+        if self._is_reading_headers:
+            self._set_deadline(self.header_seconds)
+        elif self.cycle.more_body:
+            self._set_deadline(self.body_seconds)
+        self._parse()
+        if not self.pipeline:
+            self.flow.resume_reading()
 
     def send_400_response(self, msg: str) -> None:
         """Refuses what the parser could not read, or what was too large for us."""
@@ -185,6 +226,7 @@ def guarded_protocol(settings: Settings, counts: Tally) -> type[GuardedProtocol]
         body_seconds = settings.body_seconds
         write_seconds = settings.write_seconds
         tally = counts
+        turns = Turns()
         max_header_bytes = settings.max_header_bytes
 
     return Guarded

@@ -125,7 +125,7 @@ class ModelAnswer(BaseModel):
     samplers: list[str]
     guidance_channels: int
     dtype: str
-    device: str
+    devices: list[str] = Field(description="Of each worker that is up.")
     weights_sha256: str
     is_default: bool
 

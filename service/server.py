@@ -15,18 +15,26 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Generator
-from typing import Any
+from collections.abc import AsyncGenerator, Generator
+from typing import Any, Literal
 
 import uvicorn
+from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
+from starlette.types import ASGIApp
 
 from service.api import create_app
 from service.errors import StartError
 from service.front import Front
+from service.gpu import open_gpus
 from service.http_protocol import guarded_protocol
 from service.logs import set_up_logging
 from service.messages import Configure
+from service.metrics import Metrics
+from service.metrics_app import PATH as METRICS_PATH
+from service.metrics_app import metrics_app
+from service.placement import place, this_machine
 from service.settings import Settings
+from service.state_metrics import StateCollector
 from service.supervisor import worker_command
 from service.tally import Tally
 
@@ -46,10 +54,14 @@ def run(settings: Settings, loader: str) -> int:
         StartError: the address is not to be had, or the models cannot be loaded.
     """
     set_up_logging(settings.log_level)
-    with _listen(settings.host, settings.port) as listener:
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, that nobody reads
+    with contextlib.ExitStack() as open_sockets:
+        listener = open_sockets.enter_context(_listen(settings.host, settings.port))
+        for_metrics = open_sockets.enter_context(_listen_for_metrics(settings)) if settings.metrics else None
+        _log_listening("listening", "listening on http://%s:%d", settings.host, listener)
         factory = uvicorn.Config("", log_config=None).get_loop_factory()
         with asyncio.Runner(loop_factory=factory) as runner:
-            return runner.run(_serve(settings, loader, listener))
+            return runner.run(_serve(settings, loader, listener, for_metrics))
 
 
 class _Server(uvicorn.Server):
@@ -85,22 +97,27 @@ class _Ending:
         self._server.should_exit = True
 
 
-async def _serve(settings: Settings, loader: str, listener: socket.socket) -> int:
+async def _serve(
+    settings: Settings, loader: str, listener: socket.socket, for_metrics: socket.socket | None
+) -> int:
+    registry, tally = CollectorRegistry(), Tally()
     front = Front(
         worker_command(loader),
         _configure(settings),
-        settings.devices,
+        place(settings.devices, settings.models, this_machine(), keeps_standby=settings.standby),
         max_queue_sequences=settings.max_queue_sequences,
+        metrics=Metrics(registry),
     )
-    server = _Server(_uvicorn_config(settings, front))
+    server = _Server(_uvicorn_config(settings, create_app(front, settings, tally), tally))
     ending = _Ending(server, front, settings.drain_seconds)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ending.on_signal)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     ends: set[asyncio.Future[Any]] = {serving, front.fatal}
-    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-    server.should_exit = True
-    await serving
+    async with _telling_prometheus(settings, registry, StateCollector(front, tally), for_metrics):
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        server.should_exit = True
+        await serving
     if front.fatal.done():
         raise front.fatal.result()
     return ending.status
@@ -116,16 +133,41 @@ def _configure(settings: Settings) -> Configure:
         fill_across_guidance=settings.fill_across_guidance,
         batch_invariant=settings.batch_invariant,
         step_timeout_seconds=settings.step_timeout_seconds,
+        silence_seconds=settings.silence_seconds,
+        modulation_cache_bytes=settings.modulation_cache_bytes,
     )
 
 
-def _uvicorn_config(settings: Settings, front: Front) -> uvicorn.Config:
-    tally = Tally()
+@contextlib.asynccontextmanager
+async def _telling_prometheus(
+    settings: Settings, registry: CollectorRegistry, state: StateCollector, listener: socket.socket | None
+) -> AsyncGenerator[None, None]:
+    """Answers on the metrics' socket for the length of a with-statement, up to the last answer of the other one."""
+    if listener is None:
+        yield
+        return
+    registry.register(state)
+    ProcessCollector(namespace="dit", registry=registry)
+    if (gpus := open_gpus()) is not None:
+        registry.register(gpus)
+    own_tally = Tally()  # Prometheus' requests are nobody's work
+    server = _Server(_uvicorn_config(settings, metrics_app(registry, gpus), own_tally, lifespan="off"))
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving
+
+
+def _uvicorn_config(
+    settings: Settings, app: ASGIApp, tally: Tally, lifespan: Literal["on", "off"] = "on"
+) -> uvicorn.Config:
     return uvicorn.Config(
-        create_app(front, settings, tally),
+        app,
         http=guarded_protocol(settings, tally),
         ws="none",
-        lifespan="on",
+        lifespan=lifespan,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -133,14 +175,23 @@ def _uvicorn_config(settings: Settings, front: Front) -> uvicorn.Config:
     )
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen_for_metrics(settings: Settings) -> socket.socket:
+    listener = _listen(settings.metrics_host, settings.metrics_port, "--metrics-host or --metrics-port")
+    _log_listening("metrics_listening", f"metrics at http://%s:%d{METRICS_PATH}", settings.metrics_host, listener)
+    return listener
+
+
+def _listen(host: str, port: int, flags: str = "--host or --port") -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as error:
-        raise StartError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --host or --port") from None
-    bound = listener.getsockname()[1]
-    fields = {"event": "listening", "host": host, "port": bound}
-    shown = f"[{host}]" if ":" in host else host
-    logging.getLogger("dit.server").info("listening on http://%s:%d", shown, bound, extra={"fields": fields})
+        raise StartError(f"cannot listen on {host}:{port}: {error.strerror}; choose another {flags}") from None
     return listener
+
+
+def _log_listening(event: str, text: str, host: str, listener: socket.socket) -> None:
+    bound = listener.getsockname()[1]
+    fields = {"event": event, "host": host, "port": bound}
+    shown = f"[{host}]" if ":" in host else host
+    logging.getLogger("dit.server").info(text, shown, bound, extra={"fields": fields})

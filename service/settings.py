@@ -42,14 +42,21 @@ class Settings(BaseModel):
     devices: tuple[str, ...] = Field(
         default=(),
         description="Devices, comma-separated, one worker process each: cuda:0,cuda:1 or cpu; "
-        "default the best one present.",
+        "default the best card present, else one worker a core for small models, else the processor as a whole.",
     )
     dtype: str | None = Field(
         default=None,
-        description="float32, bfloat16 or float16; default bfloat16 where a CUDA card has it, else float32.",
+        description="float32, bfloat16 or float16; default the fastest that the device computes in by itself.",
     )
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port to listen on, 0 to 65535; 0 is any free one.")
+    metrics: bool = Field(default=True, description="Answer Prometheus: GET /metrics on a port of its own.")
+    metrics_host: str = Field(
+        default="127.0.0.1", min_length=1, description="Address to listen on for Prometheus; no key is asked for."
+    )
+    metrics_port: int = Field(
+        default=9464, ge=0, le=65535, description="TCP port for Prometheus, 0 to 65535; 0 is any free one."
+    )
     max_batch_sequences: int = Field(
         default=16, ge=2, le=4096,
         description="Most rows of one forward pass, 2 to 4096; a guided image takes two, an unguided one.",
@@ -65,10 +72,24 @@ class Settings(BaseModel):
         default=True,
         description="Compute in fixed shapes, so that an image's bytes do not depend on what else is in its batch.",
     )
+    modulation_cache_bytes: int = Field(
+        default=1 << 30, ge=0, le=1 << 40,
+        description="Bytes of a model's device memory, 0 to 2^40, for what conditions the images under way; "
+        "what does not fit is computed in each step. A card sets them aside at the start.",
+    )
     step_timeout_seconds: float = Field(
         default=20.0, ge=0.1, le=3600, allow_inf_nan=False,
         description="Seconds, 0.1 to 3600, after which a denoising step is a hang, and the worker is replaced; "
         "at least 20 times the measured step time in any case.",
+    )
+    silence_seconds: float = Field(
+        default=1.5, ge=0.1, le=3600, allow_inf_nan=False,
+        description="Seconds, 0.1 to 3600, without a sign of life after which a worker process is replaced; "
+        "at least 4 times the measured step time in any case.",
+    )
+    standby: bool = Field(
+        default=True,
+        description="Keep a process started ahead, without a model, so that a dead worker is replaced within a second.",
     )
     drain_seconds: float = Field(
         default=60.0, ge=0, le=3600, allow_inf_nan=False,
@@ -122,6 +143,8 @@ class Settings(BaseModel):
                 f"max_queue_sequences ({self.max_queue_sequences}) must be at least "
                 f"max_batch_sequences ({self.max_batch_sequences}), or a batch could never be full"
             )
+        if self.metrics and self.port == self.metrics_port != 0:
+            raise ValueError(f"port and metrics_port are both {self.port}; metrics have a port of their own")
         if len(set(self.models)) < len(self.models):
             raise ValueError(f"models names one twice: {', '.join(self.models)}")
         if len({device.partition(":")[0] for device in self.devices}) > 1:

@@ -1,37 +1,40 @@
-"""Keeps one worker process alive: starts it, listens to it, starts another when it ends or hangs.
+"""Keeps one worker process alive: listens to it, and takes another when it ends, hangs or falls silent.
 
-A worker beats (`service.messages.Heartbeat`) as long as it runs, loading included, and says if its
-work is overdue. It is killed when it says so, and when it has said nothing for half of the step
-time-out, so that a hang is seen within twice the bound of a step. While it loads it has far longer.
-Silence is counted in ticks of the event loop: a loop that was held up itself finds what came
-meanwhile before it has counted far.
+A worker beats (`service.messages.Heartbeat`) from a thread of its own as long as its process runs, loading
+included, and says if its work is overdue. It is killed when it says so: a hang. It is also killed when it
+has said nothing for `silence_seconds`: a stopped process. That bound is wider where a step takes long, as
+whoever computes may hold the interpreter and with it the beat, and before the first step was measured; while
+it loads the worker has far longer. Silence is counted in ticks of the event loop, each at its nominal length:
+on a machine so busy that this process is late too, time passes as slowly for both.
 
-Tells a `Listener` what happens and sends it what it is asked to; which jobs there are and what
-becomes of them is `service.front`'s affair. Knows no HTTP and no model.
+A worker that ends having had no work, soon after it was ready or before, has failed to start: the next
+one comes after a longer pause. Tells a `Listener` what happens and sends the worker what it is asked to;
+which jobs there are and what becomes of them is `service.front`'s affair. Knows no HTTP and no model.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Protocol
 
 from service.errors import WireError
+from service.job import Started, Stepped
 from service.messages import Configure, FromWorker, Heartbeat, Message, Ready, ToWorker
+from service.standby import Standby, ended
 from service.wire import pack, receive_async
 
 FIRST_BACKOFF_SECONDS = 0.1
 MAX_BACKOFF_SECONDS = 10.0
-KILL_AFTER_SECONDS = 5.0
-SILENCE_PER_STEP_TIMEOUT = 0.5
+SILENT_STEPS = 4.0  # so many of the slowest steps of late may pass without a beat
+SILENCE_PER_STEP_TIMEOUT = 0.5  # as long as no step was measured
+STEP_MEMORY = 0.99  # by which a slow step counts less with each one after it
 LOADING_SILENCE_SECONDS = 600.0  # a large library on a slow disk holds the interpreter while it is linked
-TICKS = 8  # in the longest silence
+STEADY_SECONDS = 30.0  # a worker without work that lives longer has not failed to start
+TICKS = 8  # in the shortest silence
 
 
 class Listener(Protocol):
@@ -40,7 +43,7 @@ class Listener(Protocol):
     def worker_said(self, message: FromWorker) -> None:
         """A message came."""
 
-    def worker_ended(self, how: str) -> None:
+    def worker_ended(self, how: str, *, has_failed_to_start: bool) -> None:
         """The process is gone, and everything that it said has been told; another one follows."""
 
     def supervision_ended(self, error: BaseException) -> None:
@@ -48,41 +51,46 @@ class Listener(Protocol):
 
 
 def worker_command(loader: str) -> list[str]:
-    """The command that starts a worker; the socket's descriptor and the loader are appended by the supervisor."""
+    """The command that starts a worker, for `service.standby`."""
     # -P: the folder in which somebody starts the server is no place to import code from
     return [sys.executable, "-P", "-m", "service.worker", "{fd}", loader]
-
-
-def _worker_environment() -> dict[str, str]:
-    """This process's environment, with the folder of these packages on the path wherever they are installed."""
-    here = str(Path(__file__).resolve().parent.parent)
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))}
 
 
 class Supervisor:
     """One worker process after the other.
 
     Args:
-        command: how to start it; "{fd}" stands for the number of its socket.
+        standby: where they come from.
         configure: the first message to each.
         listener: who wants to know.
     """
 
-    def __init__(self, command: Sequence[str], configure: Configure, listener: Listener) -> None:
-        self._command = tuple(command)
+    def __init__(self, standby: Standby, configure: Configure, listener: Listener) -> None:
+        self._standby = standby
         self._configure = configure
         self._listener = listener
         self._writer: asyncio.StreamWriter | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._silent_seconds = 0.0
-        self._patience_seconds = LOADING_SILENCE_SECONDS
+        self._slowest_step_seconds = 0.0  # of late; outlives the process, as the next one has the same model
+        self._ready_at: float | None = None
+        self._has_worked = False
         self._why_killed = ""
 
     @property
     def pid(self) -> int | None:
         """The process id of the present worker, None between two."""
         return None if self._process is None else self._process.pid
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long the present worker may be silent."""
+        if self._ready_at is None:
+            return LOADING_SILENCE_SECONDS
+        if not self._slowest_step_seconds:
+            return max(self._configure.silence_seconds, SILENCE_PER_STEP_TIMEOUT * self._configure.step_timeout_seconds)
+        return max(self._configure.silence_seconds, SILENT_STEPS * self._slowest_step_seconds)
 
     def start(self) -> None:
         """Begins to keep a worker alive; returns at once."""
@@ -107,73 +115,71 @@ class Supervisor:
     async def _keep_alive(self) -> None:
         backoff = FIRST_BACKOFF_SECONDS
         while True:
-            was_ready, how = await self._one_life()
-            self._listener.worker_ended(how)
-            backoff = FIRST_BACKOFF_SECONDS if was_ready else min(2 * backoff, MAX_BACKOFF_SECONDS)
+            how = await self._one_life()
+            has_failed_to_start = self._has_failed_to_start
+            self._listener.worker_ended(how, has_failed_to_start=has_failed_to_start)
+            backoff = min(2 * backoff, MAX_BACKOFF_SECONDS) if has_failed_to_start else FIRST_BACKOFF_SECONDS
             await asyncio.sleep(backoff)
 
-    async def _one_life(self) -> tuple[bool, str]:
-        """Starts a process and listens until its end: (whether it was ever ready, how it ended)."""
+    @property
+    def _has_failed_to_start(self) -> bool:
+        """Whether the last worker ended without having been of use; one that dies of its work is no bad start."""
+        if self._ready_at is None:
+            return True
+        return not self._has_worked and asyncio.get_running_loop().time() - self._ready_at < STEADY_SECONDS
+
+    async def _one_life(self) -> str:
+        """Takes a process and listens until its end: how it ended."""
+        self._silent_seconds, self._ready_at, self._has_worked, self._why_killed = 0.0, None, False, ""
         try:
-            process, ours = await self._spawn()
+            self._process, ours = await self._standby.take()
         except OSError as error:
-            return False, f"cannot be started: {error.strerror}"
-        self._process = process
-        self._silent_seconds, self._patience_seconds, self._why_killed = 0.0, LOADING_SILENCE_SECONDS, ""
+            return f"cannot be started: {error.strerror}"
+        try:
+            await self._converse(ours)
+        finally:
+            status = await ended(self._process)
+            self._process = None
+        return self._why_killed or _describe(status)
+
+    async def _converse(self, ours: socket.socket) -> None:
+        """Says what to load, and listens until the socket closes."""
         reader, self._writer = await asyncio.open_connection(sock=ours)
         watching = asyncio.create_task(self._watch(), name="worker-watch")
         try:
             self.send(self._configure)
-            was_ready = await self._listen(reader)
+            while (message := await receive_async(reader)) is not None:
+                await self._take_in(_checked(message))
+        except (WireError, ConnectionError) as error:
+            logging.getLogger("dit.supervisor").error("the worker is replaced: %s", error)
         finally:
             watching.cancel()
             self._writer.close()
             self._writer = None
-            status = await _ended(process)
-            self._process = None
-        return was_ready, self._why_killed or _describe(status)
 
-    async def _spawn(self) -> tuple[asyncio.subprocess.Process, socket.socket]:
-        """A new process and our end of its socket."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            descriptor = theirs.fileno()
-            command = [str(descriptor) if part == "{fd}" else part for part in self._command]
-            try:
-                process = await asyncio.create_subprocess_exec(
-                    *command, stdin=asyncio.subprocess.DEVNULL, pass_fds=[descriptor], env=_worker_environment()
-                )
-            except BaseException:
-                ours.close()
-                raise
-        return process, ours
-
-    async def _listen(self, reader: asyncio.StreamReader) -> bool:
-        was_ready = False
-        try:
-            while (message := await receive_async(reader)) is not None:
-                self._silent_seconds = 0.0
-                if isinstance(message, Ready):
-                    was_ready, self._patience_seconds = True, self._working_silence_seconds
-                if isinstance(message, Heartbeat) and message.overdue:
-                    self._kill(f"hung in {message.overdue}")
-                self._listener.worker_said(_checked(message))
-        except (WireError, ConnectionError) as error:
-            logging.getLogger("dit.supervisor").error("the worker is replaced: %s", error)
-        return was_ready
-
-
-    @property
-    def _working_silence_seconds(self) -> float:
-        return SILENCE_PER_STEP_TIMEOUT * self._configure.step_timeout_seconds
+    async def _take_in(self, message: FromWorker) -> None:
+        self._silent_seconds = 0.0
+        match message:
+            case Ready():
+                self._ready_at = asyncio.get_running_loop().time()
+                await self._standby.prepare()
+            case Started():
+                self._has_worked = True
+            case Stepped(seconds=seconds):
+                self._slowest_step_seconds = max(seconds, STEP_MEMORY * self._slowest_step_seconds)
+            case Heartbeat(overdue) if overdue:
+                self._kill(f"hung in {overdue}")
+            case _:
+                pass
+        self._listener.worker_said(message)
 
     async def _watch(self) -> None:
         """Kills a worker that is silent for too long."""
-        tick_seconds = self._working_silence_seconds / TICKS
-        while self._silent_seconds <= self._patience_seconds:
+        tick_seconds = self._configure.silence_seconds / TICKS
+        while self._silent_seconds <= self.patience_seconds:
             await asyncio.sleep(tick_seconds)
             self._silent_seconds += tick_seconds
-        self._kill(f"silent for {self._patience_seconds:.1f} s")
+        self._kill(f"silent for {self.patience_seconds:.1f} s")
 
     def _kill(self, why: str) -> None:
         if self._process is not None and self._process.returncode is None:
@@ -185,15 +191,6 @@ def _checked(message: Message) -> FromWorker:
     if not isinstance(message, FromWorker):
         raise WireError(f"a worker does not say {message.kind}")
     return message
-
-
-async def _ended(process: asyncio.subprocess.Process) -> int:
-    """The status of a process whose socket is closed; killed if it does not end by itself."""
-    try:
-        return await asyncio.wait_for(process.wait(), KILL_AFTER_SECONDS)
-    except TimeoutError:
-        process.kill()
-        return await process.wait()
 
 
 def _describe(status: int) -> str:

@@ -1,10 +1,11 @@
 """The child process that holds the models: `python -m service.worker FD LOADER`.
 
 FD is one end of a UNIX socket pair, LOADER the import path of the function that loads a model.
-The main thread loads and then runs the engine; a reader thread feeds it, and another one tells the
-parent at regular times that the process runs, and if its work does not end. The process ends when
-the socket closes, even while it loads, because then its parent is gone; the signals that a terminal or an
-orchestrator sends to everybody are the parent's business and are ignored here.
+The main thread imports the loader, waits for the first message (`service.standby`), loads and then runs the
+engine; a reader thread feeds it, and another one tells the parent at regular times that the process runs, and
+if its work does not end. The process ends when the socket closes, even while it loads, because then its parent
+is gone; the signals that a terminal or an orchestrator sends to everybody are the parent's business and are
+ignored here.
 
 Knows no HTTP. Nothing of a client reaches it but the numbers of a `Job`.
 """
@@ -26,7 +27,7 @@ from typing import Any, BinaryIO, cast
 from service.engine import Cancel, Door, Engine, EngineOptions, Inbox
 from service.errors import WireError
 from service.job import Job
-from service.logs import set_up_logging
+from service.logs import adopt_library_loggers, set_up_logging
 from service.messages import CancelJob, Configure, Fatal, Heartbeat, Loading, Message, ModelInfo, Ready, SubmitJob
 from service.png import encode_png
 from service.pulse import Pulse
@@ -36,7 +37,7 @@ from service.wire import pack, receive
 
 Loader = Callable[[str, Configure], tuple[ModelInfo, Door]]
 DEFAULT_LOADER = "service.door:load"
-BEATS_PER_STEP_TIMEOUT = 8
+BEATS_PER_SILENCE = 6
 
 
 def main(arguments: list[str]) -> int:
@@ -48,18 +49,17 @@ def main(arguments: list[str]) -> int:
     with socket.socket(fileno=descriptor) as connection:
         stream = connection.makefile("rb")
         post = _Post(connection)
-        configure = receive(stream)
-        if not isinstance(configure, Configure):
-            raise WireError("the first message must say what to load")
-        if configure.threads:  # read by OpenMP when the loader below brings it in; the operator's own word counts first
-            os.environ.setdefault("OMP_NUM_THREADS", str(configure.threads))
+        told: queue.SimpleQueue[Configure] = queue.SimpleQueue()
         inbox: Inbox = queue.SimpleQueue()
-        pulse = Pulse(configure.step_timeout_seconds)
-        beat_seconds = configure.step_timeout_seconds / BEATS_PER_STEP_TIMEOUT
-        threading.Thread(target=_read, args=(stream, inbox), name="read-socket", daemon=True).start()
-        threading.Thread(target=_beat, args=(pulse, post, beat_seconds), name="heartbeat", daemon=True).start()
+        threading.Thread(target=_read, args=(stream, told, inbox), name="read-socket", daemon=True).start()
         try:
-            doors = load_all(configure, _imported(loader), post)
+            load = _imported(loader)
+            adopt_library_loggers()
+            configure = told.get()
+            pulse = Pulse(configure.step_timeout_seconds)
+            beat_seconds = configure.silence_seconds / BEATS_PER_SILENCE
+            threading.Thread(target=_beat, args=(pulse, post, beat_seconds), name="heartbeat", daemon=True).start()
+            doors = load_all(configure, load, post)
         except Exception as error:
             post(_fatal(error))
             return 1
@@ -133,11 +133,13 @@ def serve(
     engine.run()
 
 
-def _read(stream: BinaryIO, inbox: Inbox) -> None:
-    """Feeds the engine; ends the process with the socket, whatever the main thread is doing."""
+def _read(stream: BinaryIO, told: queue.SimpleQueue[Configure], inbox: Inbox) -> None:
+    """Passes on what to load, feeds the engine, and ends the process with the socket, whatever else it is doing."""
     try:
         while (message := receive(stream)) is not None:
             match message:
+                case Configure():
+                    told.put(message)
                 case SubmitJob(job):
                     inbox.put(job)
                 case CancelJob(job_id):

@@ -6,7 +6,7 @@ import asyncio
 import random
 import signal
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from benchmarks.accounting import account
 from benchmarks.client import NoAnswer, get
@@ -33,6 +33,7 @@ class Ends:
 
 async def drain(options: Options) -> Finding:
     """R3."""
+    options = replace(options, model=options.drain_model)
     ends = Ends()
     source = random.Random(4)
     for number in range(options.terminations):

@@ -15,6 +15,7 @@ class Options:
 
     Args:
         model: "digits-64", or "fake" for the tests' model of which every process is real and no image is.
+        drain_model: the same for R3, which starts a server for every signal.
         overload_seconds: R1's length.
         leaving: R2's clients.
         terminations: R3's servers.
@@ -26,6 +27,7 @@ class Options:
     """
 
     model: str = "digits-64"
+    drain_model: str = "fake"
     overload_seconds: float = 60.0
     leaving: int = 1000
     terminations: int = 100
@@ -46,8 +48,8 @@ class Options:
         return {"OMP_NUM_THREADS": "1"}
 
     def command(self, *flags: str) -> list[str]:
-        """How to start the server, its log complete."""
-        flags = ("--log-level", "debug", *flags)
+        """How to start the server, its log complete; with one worker, so that there is one to be hit."""
+        flags = ("--log-level", "debug", "--devices", "cpu", *flags)
         return fake_command(*flags) if self.is_fake else serve_command(*flags, model=self.model)
 
     def class_of(self, number: int) -> int:
@@ -58,6 +60,6 @@ class Options:
 def short() -> Options:
     """The form for continuous integration: all of it within a minute on one core."""
     return Options(
-        "fake", overload_seconds=3.0, leaving=40, terminations=2, crashes=3, batches=500, slow_sockets=60,
+        "fake", "fake", overload_seconds=3.0, leaving=40, terminations=2, crashes=3, batches=500, slow_sockets=60,
         queue_sequences=32, limit_seconds=1.0,
     )  # fmt: skip

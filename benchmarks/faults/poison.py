@@ -45,6 +45,9 @@ class PoisonSample:
 class PoisonDoor:
     """A door that does nothing, and fails for the jobs of some classes."""
 
+    cache_counts = (0, 0)  # it caches nothing
+    max_sequences: int | None = None
+
     def begin(self, spec: Job, /) -> PoisonSample:
         """A sample, unless its class fails here."""
         if spec.class_id == BEGIN:

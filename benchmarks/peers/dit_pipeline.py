@@ -49,7 +49,8 @@ def move_null_class(embedder: Any) -> None:
     if len(table) > NULL_CLASS:
         return
     padding = table[-1:].expand(NULL_CLASS + 1 - len(table), -1)
-    embedder.embedding_table = torch.nn.Embedding.from_pretrained(torch.cat([table, padding]))
+    whole = torch.cat([table, padding])
+    embedder.embedding_table = torch.nn.Embedding.from_pretrained(whole)  # type: ignore[no-untyped-call]
 
 
 def make_pngs(pipeline: DiTPipeline, wanted: Sequence[Wanted]) -> list[bytes]:

@@ -84,7 +84,8 @@ class Running:
 
 
 def fake_command(*flags: str, models: str = "fake-64,fake-128") -> list[str]:
-    return [sys.executable, "-m", "tests.service.serve_fake", "--port", "0", "--models", models, *flags]
+    return [sys.executable, "-m", "tests.service.serve_fake", "--port", "0", "--metrics-port", "0",
+            "--models", models, *flags]  # fmt: skip
 
 
 def clean_environment() -> dict[str, str]:
