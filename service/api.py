@@ -15,11 +15,12 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from service.auth import KeyGuard, read_digests
 from service.catalog import catalog_router
@@ -31,6 +32,7 @@ from service.openapi import with_keys
 from service.probes import probe_router
 from service.settings import Settings
 from service.tally import Tally
+from service.traces import request_telemetry
 from service.version import version
 
 
@@ -62,19 +64,26 @@ def create_app(front: Front, settings: Settings, tally: Tally | None = None) -> 
         summary="Class-conditional images from Diffusion Transformers.",
         lifespan=lifespan,
         redoc_url=None,
+        telemetry=request_telemetry(),
         redirect_slashes=False,  # it would redirect to wherever the Host header points
     )
-    app.include_router(generate_router(front, settings.max_body_bytes))
-    app.include_router(catalog_router(front))
-    app.include_router(probe_router(front))
+    routers = (generate_router(front, settings.max_body_bytes), catalog_router(front), probe_router(front))
+    for router in routers:
+        app.include_router(router)
     app.add_middleware(KeyGuard, digests=digests)
-    app.add_middleware(RequestMiddleware, tally=tally)  # the last one added stands before all others
+    paths = _paths(app, *routers)
+    app.add_middleware(RequestMiddleware, tally=tally, routes=paths)  # the last one added stands before all others
     app.state.tally = tally
     app.openapi = with_keys(app.openapi) if digests else app.openapi  # type: ignore[method-assign]
     app.add_exception_handler(Problem, _answer_problem)
     app.add_exception_handler(HTTPException, _answer_http_exception)
     app.add_exception_handler(RequestValidationError, _answer_wrong_query)
     return app
+
+
+def _paths(*routers: FastAPI | APIRouter) -> frozenset[str]:
+    """The paths of all routes; none of ours has parameters."""
+    return frozenset(route.path for router in routers for route in router.routes if isinstance(route, Route))
 
 
 def _log_tally(tally: Tally) -> None:

@@ -1,7 +1,8 @@
 """Finds the rows that a piece of work fails for, by halving, so that the others are not harmed.
 
-Memory running out is nobody's fault as long as fewer rows can be done; it is told apart from errors.
-Knows no engine and no tensor: an out-of-memory error is recognised by its name.
+Memory running out is nobody's fault as long as fewer rows can be done; it is told apart from errors. A device that is
+lost is no row's failure and is not caught: nothing works any more in this process, for any row.
+Knows no engine and no tensor: both are recognised by their names.
 """
 
 from __future__ import annotations
@@ -23,11 +24,15 @@ class Salvage(Generic[Row]):
         failures: the others, each with its error.
         too_many: the fewest rows that memory was too small for together, while it was large enough for each;
             0 if there were none.
+        bisections: how often a part was halved because of an error.
+        memory_splits: how often because memory was too small for it.
     """
 
     done: list[Row] = field(default_factory=list)
     failures: list[tuple[Row, Exception]] = field(default_factory=list)
     too_many: int = 0
+    bisections: int = 0
+    memory_splits: int = 0
 
 
 def bisect(rows: Sequence[Row], work: Callable[[list[Row]], None]) -> Salvage[Row]:
@@ -36,6 +41,9 @@ def bisect(rows: Sequence[Row], work: Callable[[list[Row]], None]) -> Salvage[Ro
     Args:
         rows: may be none.
         work: if it raises, no row that it was given has changed.
+
+    Raises:
+        AcceleratorError: torch's, out of `work`: the device is lost.
     """
     salvage: Salvage[Row] = Salvage()
     starved: list[list[Row]] = []
@@ -50,7 +58,10 @@ def bisect(rows: Sequence[Row], work: Callable[[list[Row]], None]) -> Salvage[Ro
         else:
             if is_out_of_memory(error):
                 starved.append(part)
+            else:
+                salvage.bisections += 1
             parts += [part[len(part) // 2 :], part[: len(part) // 2]]
+    salvage.memory_splits = len(starved)
     salvage.too_many = _too_many(starved, [row for row, _ in salvage.failures])
     return salvage
 
@@ -58,6 +69,11 @@ def bisect(rows: Sequence[Row], work: Callable[[list[Row]], None]) -> Salvage[Ro
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether this is torch's OutOfMemoryError, or a subclass."""
     return any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
+
+
+def is_device_lost(error: BaseException) -> bool:
+    """Whether this is torch's AcceleratorError, or a subclass: after most of them every other call fails too."""
+    return any(kind.__name__ == "AcceleratorError" for kind in type(error).__mro__)
 
 
 def _too_many(starved: list[list[Row]], failed: list[Row]) -> int:
@@ -70,6 +86,8 @@ def _attempt(part: list[Row], work: Callable[[list[Row]], None]) -> Exception | 
     try:
         work(part)
     except Exception as error:
+        if is_device_lost(error):
+            raise
         traceback.clear_frames(error.__traceback__)  # it would hold every tensor of the failed step
         return error
     return None

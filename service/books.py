@@ -8,13 +8,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from service.errors import Problem
+from opentelemetry.context import Context
+
+from service.errors import JobCancelled, JobExpired, Problem
 from service.estimate import WorkEstimate
 from service.job import Job, JobEnd, Outcome, Preview, Started, Stepped
+from service.traces import current_context, record_job
 
 LINE_SECONDS = 0.5  # one count of the line serves all who ask within that time
 
@@ -32,9 +35,12 @@ class Accepted:
         worker: number of the worker that has it, None while it waits to be sent.
         is_running: whether it has left the worker's queue.
         given_up: how it shall end once the worker has freed its row, None while its client waits.
+        steps_when_given_up: how many were made by then, as last heard from the worker.
         preview: the newest look at it, None before the first.
         started_at: monotonic seconds, when it last left the queue.
+        first_step_at: monotonic seconds, when its first step was told, whatever happened to it later; 0 before.
         changed: set whenever there is something new to tell, None if nobody watches.
+        context: of its request, for the traces.
     """
 
     job: Job
@@ -45,9 +51,12 @@ class Accepted:
     worker: int | None = None
     is_running: bool = False
     given_up: Outcome | None = None
+    steps_when_given_up: int = 0
     preview: Preview | None = None
     started_at: float = 0.0
+    first_step_at: float = 0.0
     changed: asyncio.Event | None = None
+    context: Context = field(default_factory=current_context)
 
     @property
     def steps_done(self) -> int:
@@ -80,11 +89,34 @@ class Place:
 
 @dataclass(slots=True)
 class Counters:
-    """Jobs by what became of them; accepted = the sum of the ends + those on the books. And what befell them."""
+    """Jobs by what became of them; accepted = the sum of the ends + those on the books."""
 
     accepted: int = 0
-    out_of_memory: int = 0
     ended: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
+
+
+@dataclass(slots=True)
+class Census:
+    """The unfinished jobs in numbers.
+
+    Args:
+        jobs, sequences: by (resolution, whether it has left the worker's queue).
+    """
+
+    jobs: Counter[tuple[int, bool]] = field(default_factory=Counter)
+    sequences: Counter[tuple[int, bool]] = field(default_factory=Counter)
+
+    def count(self, accepted: Accepted, sign: int) -> None:
+        """Counts a job in as it stands, or out."""
+        state = accepted.job.resolution, accepted.is_running
+        self.jobs[state] += sign
+        self.sequences[state] += sign * accepted.job.sequences
+
+    def move(self, accepted: Accepted, *, is_running: bool) -> None:
+        """Notes that a job has left the queue, or is back in it."""
+        self.count(accepted, -1)
+        accepted.is_running = is_running
+        self.count(accepted, 1)
 
 
 class Books:
@@ -94,6 +126,7 @@ class Books:
         self.sequences = 0
         self.estimate = WorkEstimate()
         self.counters = Counters()
+        self.census = Census()
         self._accepted: OrderedDict[int, Accepted] = OrderedDict()
         self._line: dict[int, int] = {}
         self._line_drawn_at = 0.0
@@ -110,6 +143,7 @@ class Books:
         self._accepted[job.id] = accepted
         self.sequences += job.sequences
         self.counters.accepted += 1
+        self.census.count(accepted, 1)
         self.estimate.add(job, job.steps)
         return accepted
 
@@ -119,7 +153,7 @@ class Books:
             self.estimate.observe(event)
         for accepted in (self._accepted[job_id] for job_id in event.job_ids if job_id in self._accepted):
             if isinstance(event, Started):
-                accepted.is_running = True
+                self.census.move(accepted, is_running=True)
                 accepted.started_at = time.monotonic()
                 fields = {
                     "event": "job_started",
@@ -130,6 +164,7 @@ class Books:
                 logging.getLogger("dit.job").debug("job started", extra={"fields": fields})
             else:
                 accepted.steps_left -= 1
+                accepted.first_step_at = accepted.first_step_at or time.monotonic()
                 self.estimate.add(accepted.job, -1)
             accepted.tell_watcher()
 
@@ -143,7 +178,7 @@ class Books:
         """A worker is gone: of the jobs that it had none runs any more, and those that were running are suspect."""
         for accepted in lost:
             accepted.crashes += accepted.is_running
-            accepted.is_running = False
+            self.census.move(accepted, is_running=False)
             self.estimate.add(accepted.job, accepted.job.steps - accepted.steps_left)
             accepted.steps_left = accepted.job.steps
 
@@ -163,8 +198,8 @@ class Books:
         """The job of this id, if it has not ended."""
         return self._accepted.get(job_id)
 
-    def end(self, accepted: Accepted, end: JobEnd, problem: Problem | None = None) -> None:
-        """Takes a job off the books and keeps its promise; a job ends only once.
+    def end(self, accepted: Accepted, end: JobEnd, problem: Problem | None = None) -> JobEnd:
+        """Takes a job off the books and keeps its promise; a job ends only once. Returns the end with the whole wait.
 
         Args:
             accepted: the job.
@@ -175,10 +210,20 @@ class Books:
         self.sequences -= accepted.job.sequences
         self.estimate.add(accepted.job, -accepted.steps_left)
         self.counters.ended[end.outcome] += 1
+        self.census.count(accepted, -1)
         end = _with_whole_wait(accepted, end)
         _log_end(accepted, end)
+        record_job(accepted.job, end, accepted.context)
         if not accepted.result.done():
             accepted.result.set_result(end if problem is None else problem)
+        return end
+
+
+def told_when_given_up(outcome: Outcome) -> Problem:
+    """What the client of a job that was given up is told."""
+    if outcome is Outcome.EXPIRED:
+        return JobExpired("the deadline passed, or the service was shut down, before the image was finished")
+    return JobCancelled("the client went away")
 
 
 def _with_whole_wait(accepted: Accepted, end: JobEnd) -> JobEnd:
@@ -206,6 +251,8 @@ def _log_end(accepted: Accepted, end: JobEnd) -> None:
         "encode_seconds": round(stages.encode_seconds, 6),
         "crashes": accepted.crashes,
     }
+    if accepted.given_up is not None:
+        fields["steps_after_given_up"] = accepted.steps_done - accepted.steps_when_given_up
     if end.reason:
         fields["reason"] = end.reason
     level = logging.ERROR if end.outcome is Outcome.FAILED else logging.INFO

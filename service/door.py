@@ -21,6 +21,16 @@ class PipelineDoor:
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
 
+    @property
+    def cache_counts(self) -> tuple[int, int]:
+        """Modulations that were kept, and that had to be computed, since the start."""
+        return self._pipeline.modulation_counts
+
+    @property
+    def max_sequences(self) -> int | None:
+        """The most sequences that a step has room for; None: any number."""
+        return self._pipeline.max_sequences
+
     def begin(self, spec: Job, /) -> Sample:
         """One image: its latents, its table of steps, its generator."""
         return self._pipeline.begin(sample_spec(spec))
@@ -61,7 +71,7 @@ def describe(pipeline: Pipeline, vae: str | None) -> ModelInfo:
 
 
 def load(model: str, configure: Configure) -> tuple[ModelInfo, Door]:
-    """Loads one model of the settings.
+    """Loads one model of the settings and, on a card, captures its steps.
 
     Raises:
         ModelError: it cannot be loaded; the message says why and what to do.
@@ -71,8 +81,10 @@ def load(model: str, configure: Configure) -> tuple[ModelInfo, Door]:
         vae=configure.vae,
         device=configure.device,
         dtype=configure.dtype,
+        modulation_cache_bytes=configure.modulation_cache_bytes,
         batch_invariant=configure.batch_invariant,
     )
+    pipeline.warm_up()
     return describe(pipeline, configure.vae), PipelineDoor(pipeline)
 
 

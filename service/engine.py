@@ -15,30 +15,29 @@ from __future__ import annotations
 import logging
 import queue
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from service.blame import bisect
-from service.job import Event, Job, JobEnd, Outcome, Shrunk, Started, Stepped, Timings
+from service.blame import Salvage, bisect, is_device_lost
+from service.job import Event, Job, JobEnd, Outcome, Shrunk, Split, Started, Stepped, Timings
 from service.previews import Previews
 from service.pulse import Pulse
 from service.queue import JobQueue
-
-
-class Sample(Protocol):
-    """One image in the making, as the engine sees it; i of its steps are done."""
-
-    @property
-    def i(self) -> int: ...
-
-    @property
-    def is_done(self) -> bool: ...
+from service.rows import Row, Sample, count_sequences, row_timings, split_rows
 
 
 class Door(Protocol):
     """What the engine asks of a model, from its own thread; `decode` runs in another one, beside the others."""
+
+    @property
+    def cache_counts(self) -> tuple[int, int]:
+        """Modulations that were kept, and that had to be computed, since the start."""
+
+    @property
+    def max_sequences(self) -> int | None:
+        """The most sequences that a step has room for; None: any number."""
 
     def begin(self, spec: Job, /) -> Sample:
         """One image: its latents, its table of steps, its generator."""
@@ -64,17 +63,7 @@ class Stop:
     """End the loop; what waits or runs is left as it is."""
 
 
-Inbox = queue.SimpleQueue[Job | Cancel | Stop]
-
-
-@dataclass(slots=True)
-class Row:
-    """What one place of a batch is doing."""
-
-    job: Job
-    sample: Sample
-    queue_seconds: float
-    began_at: float
+Inbox = queue.SimpleQueue[Job | Cancel | Stop | BaseException]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,18 +109,20 @@ class Engine:
         self._encode = encode
         self._post = post
         self._pulse = pulse
-        self._caps = dict.fromkeys(doors, options.max_batch_sequences)
+        most = options.max_batch_sequences
+        self._caps = {resolution: min(most, door.max_sequences or most) for resolution, door in doors.items()}
         self._queue = JobQueue(fill_across_guidance=options.fill_across_guidance)
         self._pushed_at: dict[int, float] = {}
         self._rows: dict[int, list[Row]] = {resolution: [] for resolution in doors}
         self._last_turn = dict.fromkeys(doors, 0)
         self._turn = 0
+        self._cache_told = dict.fromkeys(doors, (0, 0))
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="decode") if options.decodes_beside else None
         self._encoders = ThreadPoolExecutor(options.encode_threads, thread_name_prefix="encode-png")
         self._previews = Previews(encode_preview, post, self._encoders)
 
     def run(self) -> None:
-        """Serves the inbox until a Stop arrives there."""
+        """Serves the inbox until a Stop arrives there; raises what a lost device does, for another process to go on."""
         while self._receive():
             resolution = self._whose_turn()
             if resolution is not None:
@@ -154,6 +145,8 @@ class Engine:
                     return False
                 case Cancel(job_id):
                     self._cancel(job_id)
+                case BaseException():
+                    raise message
                 case job:
                     self._push(job)
 
@@ -174,7 +167,7 @@ class Engine:
             for row in rows:
                 if row.job.id == job_id:
                     rows.remove(row)
-                    self._post(JobEnd(job_id, Outcome.CANCELLED, timings=_timings(row)))
+                    self._post(JobEnd(job_id, Outcome.CANCELLED, timings=row_timings(row)))
                     return
 
     def _whose_turn(self) -> int | None:
@@ -187,7 +180,7 @@ class Engine:
 
     def _admit(self, resolution: int) -> None:
         rows = self._rows[resolution]
-        places = self._caps[resolution] - _sequences(rows)
+        places = self._caps[resolution] - count_sequences(rows)
         scale = rows[0].job.guidance_scale if rows else None
         jobs = self._queue.take(resolution, places, running_scale=scale)
         if not jobs:
@@ -199,6 +192,8 @@ class Engine:
                 with self._pulse.work(f"beginning an image of {resolution} pixels", 1):
                     sample = self._doors[resolution].begin(job)
             except Exception as error:
+                if is_device_lost(error):
+                    raise
                 self._post(_failed(job, error, Timings(queue_seconds=waited)))
             else:
                 rows.append(Row(job, sample, waited, time.monotonic()))
@@ -208,31 +203,42 @@ class Engine:
         self._turn += 1
         self._last_turn[resolution] = self._turn
         rows, self._rows[resolution] = self._rows[resolution], []
-        for batch in list(_split(rows, self._caps[resolution])):
+        for batch in list(split_rows(rows, self._caps[resolution])):
             self._rows[resolution] += self._step_batch(resolution, batch)
 
     def _step_batch(self, resolution: int, rows: list[Row]) -> list[Row]:
         """The rows that have taken the step; of the others it has been told why not."""
 
         def step(some: list[Row]) -> None:
-            with self._pulse.work(f"a step of {resolution} pixels", _sequences(some)):
+            with self._pulse.work(f"a step of {resolution} pixels", count_sequences(some)):
                 self._doors[resolution].step([row.sample for row in some])
 
         began = time.monotonic()
         salvage = bisect(rows, step)
         seconds = time.monotonic() - began
         if salvage.too_many:
-            self._shrink(resolution, _sequences(rows) * salvage.too_many // (2 * len(rows)))
+            self._shrink(resolution, count_sequences(rows) * salvage.too_many // (2 * len(rows)))
+        self._tell_splits(resolution, salvage)
         for row, error in salvage.failures:
-            self._post(_failed(row.job, error, _timings(row)))
+            self._post(_failed(row.job, error, row_timings(row)))
         if salvage.done:
-            ids = tuple(row.job.id for row in salvage.done)
-            self._post(Stepped(ids, resolution, _sequences(salvage.done), seconds))
+            self._tell_step(resolution, salvage.done, seconds)
         for row in salvage.done:
             if row.job.preview_every:
                 with self._pulse.work(f"a preview of {resolution} pixels", 1):
                     self._previews.take(self._doors[resolution], row.job, row.sample)
         return salvage.done
+
+    def _tell_step(self, resolution: int, rows: list[Row], seconds: float) -> None:
+        counts, told = self._doors[resolution].cache_counts, self._cache_told[resolution]
+        self._cache_told[resolution] = counts
+        ids, sequences = tuple(row.job.id for row in rows), count_sequences(rows)
+        hits, misses = counts[0] - told[0], counts[1] - told[1]
+        self._post(Stepped(ids, resolution, sequences, seconds, self._caps[resolution], hits, misses))
+
+    def _tell_splits(self, resolution: int, salvage: Salvage[Row]) -> None:
+        if salvage.bisections or salvage.memory_splits:
+            self._post(Split(resolution, salvage.bisections, salvage.memory_splits))
 
     def _shrink(self, resolution: int, sequences: int) -> None:
         self._caps[resolution] = max(2, min(sequences, self._caps[resolution]))
@@ -246,7 +252,12 @@ class Engine:
             if self._decoder is None:
                 self._decode(resolution, done, time.monotonic())
             else:
-                self._decoder.submit(self._decode, resolution, done, time.monotonic())
+                self._decoder.submit(self._decode, resolution, done, time.monotonic()).add_done_callback(self._pass_on)
+
+    def _pass_on(self, decoding: Future[None]) -> None:
+        """Lets the loop raise what ended the work of the decoding thread."""
+        if (error := decoding.exception()) is not None:
+            self._inbox.put(error)
 
     def _decode(self, resolution: int, rows: list[Row], denoised_at: float) -> None:
         pixels: dict[int, Any] = {}
@@ -258,8 +269,9 @@ class Engine:
 
         salvage = bisect(rows, decode)
         decode_seconds = time.monotonic() - denoised_at  # with its wait for a thread
+        self._tell_splits(resolution, salvage)
         for row, error in salvage.failures:
-            self._post(_failed(row.job, error, _timings(row, denoised_at)))
+            self._post(_failed(row.job, error, row_timings(row, denoised_at)))
         for row in salvage.done:
             timings = Timings(row.queue_seconds, denoised_at - row.began_at, decode_seconds)
             self._encoders.submit(self._finish, row.job, pixels[row.job.id], timings)
@@ -279,27 +291,7 @@ class Engine:
         return time.monotonic() - self._pushed_at.pop(job.id)
 
 
-def _sequences(rows: Sequence[Row]) -> int:
-    return sum(row.job.sequences for row in rows)
-
-
-def _split(rows: Sequence[Row], most: int) -> Iterator[list[Row]]:
-    """The rows in their order, in parts of at most so many sequences."""
-    part: list[Row] = []
-    for row in rows:
-        if part and _sequences(part) + row.job.sequences > most:
-            yield part
-            part = []
-        part.append(row)
-    if part:
-        yield part
-
-
-def _timings(row: Row, until: float | None = None) -> Timings:
-    end = time.monotonic() if until is None else until
-    return Timings(row.queue_seconds, end - row.began_at)
-
-
 def _failed(job: Job, error: Exception, timings: Timings) -> JobEnd:
-    logging.getLogger("dit.engine").error("a job failed", exc_info=error, extra={"fields": {"job_id": job.id}})
+    fields = {"event": "job_failed", "job_id": job.id, "request_id": job.request_id}
+    logging.getLogger("dit.engine").error("a job failed", exc_info=error, extra={"fields": fields})
     return JobEnd(job.id, Outcome.FAILED, timings=timings, reason=f"{type(error).__name__}: {error}")

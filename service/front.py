@@ -13,27 +13,28 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from service.books import Accepted, Books
+from prometheus_client import CollectorRegistry
+
+from service.admission import Admission
+from service.books import Accepted, Books, told_when_given_up
 from service.dispatch import Dispatch
 from service.errors import (
-    DeadlineTooShort,
-    JobCancelled,
     JobCrashed,
-    JobExpired,
     JobFailed,
     NotReady,
     Problem,
-    QueueFull,
     ShuttingDown,
     StartError,
+    problem_kind,
 )
 from service.fleet import Worker, make_workers
-from service.job import Event, Job, JobEnd, Outcome, Preview, Shrunk, Started, Stepped
+from service.job import Event, Job, JobEnd, Outcome, Preview, Shrunk, Split, Started, Stepped
 from service.messages import CancelJob, Configure, ModelInfo, SubmitJob
+from service.metrics import Metrics
+from service.placement import Placement
 
 MAX_CRASHES = 2
 RETRY_WHEN_LOADING_SECONDS = 2
@@ -60,20 +61,23 @@ class Front:
     Args:
         command: how to start a worker, see `service.supervisor`.
         configure: what the workers are to load.
-        devices: one worker each; a single one on the best device present if there are none.
+        placement: where the workers run; one on the best device present if it is not said.
         max_queue_sequences: most sequences accepted and not finished.
+        metrics: where everything is recorded, if anybody reads it.
     """
 
     def __init__(
-        self, command: Sequence[str], configure: Configure, devices: Sequence[str] = (), *, max_queue_sequences: int
-    ) -> None:
+        self, command: Sequence[str], configure: Configure, placement: Placement | None = None, *,
+        max_queue_sequences: int, metrics: Metrics | None = None,
+    ) -> None:  # fmt: skip
         self.models: dict[int, ModelInfo] = {}
         self.fatal: asyncio.Future[StartError] = asyncio.get_running_loop().create_future()
         self._books = Books()
-        self._workers = make_workers(command, configure, devices, self)
+        self._workers = make_workers(command, configure, placement or Placement(), self)
         self._dispatch = Dispatch(len(self._workers), configure.max_batch_sequences)
-        self._max_queue_sequences = max_queue_sequences
-        self._running_sequences = configure.max_batch_sequences
+        self._metrics = metrics or Metrics(CollectorRegistry())
+        self._metrics.expect_workers(len(self._workers))
+        self.admission = Admission(self._books, max_queue_sequences, configure.max_batch_sequences)
         self._ids = itertools.count(1)
         self._is_draining = False
         self._emptied = asyncio.Event()
@@ -93,6 +97,15 @@ class Front:
     def books(self) -> Books:
         """The accepted jobs, to be read."""
         return self._books
+
+    @property
+    def workers_up(self) -> tuple[bool, ...]:
+        """Whether each worker takes jobs, in the order of their numbers."""
+        return tuple(worker.is_up for worker in self._workers)
+
+    def devices(self, resolution: int) -> list[str]:
+        """Where the model of this resolution runs: of each worker that is up."""
+        return [worker.models[resolution].device for worker in self._workers if worker.is_up]
 
     def start(self) -> None:
         """Starts the workers; returns at once."""
@@ -115,9 +128,9 @@ class Front:
             NotReady: no model is loaded, or it cannot be started.
         """
         if self._is_draining:
-            raise ShuttingDown("new work is refused; admitted work is being finished")
+            raise self._refused(ShuttingDown("new work is refused; admitted work is being finished"))
         if not self.models or self._is_hopeless:
-            raise NotReady(self.readiness.reason, retry_after=RETRY_WHEN_LOADING_SECONDS)
+            raise self._refused(NotReady(self.readiness.reason, retry_after=RETRY_WHEN_LOADING_SECONDS))
 
     def submit(self, jobs: Sequence[Job], deadline: float | None = None) -> list[Accepted]:
         """Accepts all of these jobs or none.
@@ -133,34 +146,18 @@ class Front:
             DeadlineTooShort: they would not be done in time; says when they would be, unless they never are.
         """
         self.check_open()
-        needed = sum(job.sequences for job in jobs)
-        free = self._max_queue_sequences - self._books.sequences
-        if needed > free:
-            seconds = self._books.estimate.seconds_until_free(needed - free, self._books.sequences)
-            raise QueueFull(
-                f"{self._books.sequences} of {self._max_queue_sequences} sequences are taken and this request needs "
-                f"{needed}; room is expected in {seconds} seconds",
-                retry_after=seconds,
-            )
-        if deadline is not None:
-            self._check_deadline(jobs, deadline - asyncio.get_running_loop().time())
+        deadline_seconds = None if deadline is None else deadline - asyncio.get_running_loop().time()
+        if (problem := self.admission.refusal(jobs, deadline_seconds)) is not None:
+            raise self._refused(problem)
         accepted = [self._books.enter(job) for job in jobs]
         for each in accepted:
             self._dispatch.add(each)
         self._send_unsent()
         return accepted
 
-    def _check_deadline(self, jobs: Sequence[Job], deadline_seconds: float) -> None:
-        """Refuses what would come too late; as long as nothing was measured, nothing is known to."""
-        books, capacity = self._books, self._running_sequences
-        predicted = books.estimate.finish_seconds(jobs, held=books.sequences, capacity=capacity)
-        if predicted <= deadline_seconds or not books.estimate.is_measured(jobs[0].resolution):
-            return
-        alone = books.estimate.finish_seconds(jobs, held=0, capacity=capacity)
-        raise DeadlineTooShort(
-            f"the finish is expected in {predicted:.1f} seconds, the deadline is in {deadline_seconds:.1f}",
-            retry_after=max(1, math.ceil(predicted - deadline_seconds)) if alone <= deadline_seconds else None,
-        )
+    def _refused(self, problem: Problem) -> Problem:
+        self._metrics.refused(problem_kind(problem).slug, problem.retry_after)
+        return problem
 
     async def results(self, accepted: Sequence[Accepted]) -> list[JobEnd]:
         """The ends of jobs that belong together, in order; they are given up if one fails or nobody waits any more.
@@ -184,12 +181,12 @@ class Front:
         for each in accepted:
             if each.given_up is not None or each.result.done():
                 continue
-            each.given_up = outcome
+            each.given_up, each.steps_when_given_up = outcome, each.steps_done
             if each.worker is not None:
-                each.result.set_result(_told(outcome))
+                each.result.set_result(told_when_given_up(outcome))
                 self._workers[each.worker].send(CancelJob(each.job.id))
             else:
-                self._end(each, JobEnd(each.job.id, outcome), _told(outcome))
+                self._end(each, JobEnd(each.job.id, outcome), told_when_given_up(outcome))
         self._send_unsent()
 
     async def drain(self, seconds: float) -> bool:
@@ -210,6 +207,7 @@ class Front:
             self.stop_for_good("the workers have not loaded the same: the models' files have changed, start again")
             return
         self.models = self.models or models
+        self._metrics.expect_models(self.models)
         lane = self._dispatch.lanes[worker.number]
         lane.is_up = lane.is_expected = True
         self._count_workers()
@@ -223,10 +221,14 @@ class Front:
             case Stepped():
                 self._dispatch.note_step(self._dispatch.lanes[worker.number], event)
                 self._books.note(event)
+                self._metrics.stepped(event)
             case Preview():
                 self._books.note_preview(event)
+                if (accepted := self._books.find(event.job_id)) is not None:
+                    self._metrics.previewed(accepted.job.resolution)
+            case Split():
+                self._metrics.split(event)
             case Shrunk():
-                self._books.counters.out_of_memory += 1
                 fields = {"event": "out_of_memory", "worker": worker.number, **asdict(event)}
                 logging.getLogger("dit.front").warning("out of memory", extra={"fields": fields})
             case JobEnd():
@@ -242,13 +244,14 @@ class Front:
         self._dispatch.put_back(lost)
         for each in lost:
             if each.given_up is not None:
-                self._end(each, JobEnd(each.job.id, each.given_up), _told(each.given_up))
+                self._end(each, JobEnd(each.job.id, each.given_up), told_when_given_up(each.given_up))
             elif each.crashes >= MAX_CRASHES:
                 detail = "the worker process ended twice while this image was being made; it is not tried again"
                 self._end(each, JobEnd(each.job.id, Outcome.FAILED, reason=how), JobCrashed(detail))
         if self._is_hopeless:
             for each in self._books:
                 self._end(each, JobEnd(each.job.id, Outcome.FAILED, reason=how), NotReady(self.readiness.reason))
+        self._metrics.worker_lost(worker.number, sum(not each.result.done() for each in lost))
         self._send_unsent()
 
     def stop_for_good(self, sentence: str) -> None:
@@ -273,7 +276,8 @@ class Front:
         if accepted is None:
             return
         if accepted.given_up is not None:
-            self._end(accepted, JobEnd(end.job_id, accepted.given_up, timings=end.timings), _told(accepted.given_up))
+            end = JobEnd(end.job_id, accepted.given_up, timings=end.timings)
+            self._end(accepted, end, told_when_given_up(accepted.given_up))
         elif end.outcome is Outcome.COMPLETED:
             self._end(accepted, end, None)
         else:
@@ -281,7 +285,10 @@ class Front:
         self._send_unsent()
 
     def _end(self, accepted: Accepted, end: JobEnd, problem: Problem | None) -> None:
-        self._books.end(accepted, end, problem)
+        end = self._books.end(accepted, end, problem)
+        if end.outcome is Outcome.COMPLETED:
+            first_step = accepted.first_step_at - accepted.accepted_at
+            self._metrics.completed(accepted.job.resolution, end, first_step)
         self._dispatch.remove(accepted)
         if self._is_draining and not len(self._books):
             self._emptied.set()
@@ -289,10 +296,3 @@ class Front:
 
 def _without_device(models: Mapping[int, ModelInfo]) -> list[ModelInfo]:
     return [replace(model, device="") for model in models.values()]
-
-
-def _told(outcome: Outcome) -> Problem:
-    """What the client of a job that was given up is told."""
-    if outcome is Outcome.EXPIRED:
-        return JobExpired("the deadline passed, or the service was shut down, before the image was finished")
-    return JobCancelled("the client went away")

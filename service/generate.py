@@ -146,7 +146,8 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, list[
 
 def answer(representation: str, jobs: Sequence[Job], ends: Sequence[JobEnd], model: ModelInfo) -> Response:
     """The response with its images."""
-    headers = _headers(jobs) | {"Server-Timing": _server_timing(max((end.timings for end in ends), key=_total))}
+    slowest = max((end.timings for end in ends), key=lambda timings: timings.total_seconds)
+    headers = _headers(jobs) | {"Server-Timing": _server_timing(slowest)}
     if representation == PNG:
         return Response(ends[0].png, media_type=PNG, headers=headers)
     images = [_image(job, end, model) for job, end in zip(jobs, ends, strict=True)]
@@ -197,7 +198,3 @@ def _milliseconds(timings: Timings) -> list[tuple[str, float]]:
 def _server_timing(timings: Timings) -> str:
     """Server-Timing (W3C), of the image that took longest."""
     return ", ".join(f"{stage};dur={milliseconds}" for stage, milliseconds in _milliseconds(timings))
-
-
-def _total(timings: Timings) -> float:
-    return timings.queue_seconds + timings.denoise_seconds + timings.decode_seconds + timings.encode_seconds

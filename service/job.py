@@ -67,6 +67,11 @@ class Timings:
     decode_seconds: float = 0.0
     encode_seconds: float = 0.0
 
+    @property
+    def total_seconds(self) -> float:
+        """All stages together."""
+        return self.queue_seconds + self.denoise_seconds + self.decode_seconds + self.encode_seconds
+
 
 @dataclass(frozen=True, slots=True)
 class Started:
@@ -85,12 +90,17 @@ class Stepped:
         resolution: the model that ran.
         sequences: rows of the batch.
         seconds: wall time of the step.
+        places: most rows that the batch could have had.
+        cache_hits, cache_misses: rows of modulations that were found kept, and that had to be computed.
     """
 
     job_ids: tuple[int, ...]
     resolution: int
     sequences: int
     seconds: float
+    places: int = 0
+    cache_hits: int = 0
+    cache_misses: int = 0
     kind: Literal["stepped"] = "stepped"
 
 
@@ -125,6 +135,22 @@ class Shrunk:
 
 
 @dataclass(frozen=True, slots=True)
+class Split:
+    """A step or a decoding had to be done in parts.
+
+    Args:
+        resolution: the model that ran.
+        bisections: how often a part was halved to find the images that an error is about.
+        memory_splits: how often because memory was too small for it.
+    """
+
+    resolution: int
+    bisections: int
+    memory_splits: int
+    kind: Literal["split"] = "split"
+
+
+@dataclass(frozen=True, slots=True)
 class JobEnd:
     """What came out of a job.
 
@@ -144,4 +170,4 @@ class JobEnd:
     kind: Literal["job_end"] = "job_end"
 
 
-Event = Started | Stepped | Preview | Shrunk | JobEnd
+Event = Started | Stepped | Preview | Shrunk | Split | JobEnd

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from service.job import Job, JobEnd, Preview, Shrunk, Started, Stepped
+from service.job import Job, JobEnd, Preview, Shrunk, Split, Started, Stepped
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +51,7 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class Configure:
-    """First message to a worker: what to load, how to batch, and how long a step may take; see `service.settings`.
-
-    `threads` is the share of the processor's cores that a worker takes, 0 to leave it to the library.
-    """
+    """First message to a worker: what to load, how to batch, what a hang is and a silence; see `service.settings`."""
 
     models: tuple[str, ...]
     vae: str | None
@@ -64,7 +61,8 @@ class Configure:
     fill_across_guidance: bool
     batch_invariant: bool = True
     step_timeout_seconds: float = 20.0
-    threads: int = 0
+    silence_seconds: float = 1.5
+    modulation_cache_bytes: int = 1 << 30
     kind: Literal["configure"] = "configure"
 
 
@@ -129,5 +127,5 @@ class Fatal:
 
 
 ToWorker = Configure | SubmitJob | CancelJob
-FromWorker = Loading | Ready | Heartbeat | Fatal | Started | Stepped | Preview | Shrunk | JobEnd
+FromWorker = Loading | Ready | Heartbeat | Fatal | Started | Stepped | Preview | Shrunk | Split | JobEnd
 Message = ToWorker | FromWorker

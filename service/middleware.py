@@ -16,7 +16,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import InternalError, Problem, problem_body, problem_kind
-from service.tally import Tally
+from service.tally import OTHER_ROUTE, Tally
+from service.traces import name_request
 
 REQUEST_ID = "X-Request-Id"
 _HARMLESS_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -25,11 +26,18 @@ PROBES = ("/livez", "/readyz")  # asked every few seconds by machines: of no int
 
 
 class RequestMiddleware:
-    """Gives each request an id, answers what nobody caught, counts it and writes one line."""
+    """Gives each request an id, answers what nobody caught, counts it and writes one line.
 
-    def __init__(self, app: ASGIApp, tally: Tally) -> None:
+    Args:
+        app: what is asked.
+        tally: where requests are counted.
+        routes: the paths that are counted by name; all others are one.
+    """
+
+    def __init__(self, app: ASGIApp, tally: Tally, routes: frozenset[str] = frozenset()) -> None:
         self._app = app
         self._tally = tally
+        self._routes = routes
         self._log = logging.getLogger("dit.request")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,6 +47,7 @@ class RequestMiddleware:
             return
         identity = request_id_of(Headers(scope=scope).get(REQUEST_ID))
         scope.setdefault("state", {})["request_id"] = identity
+        name_request(identity)
         began, status = time.monotonic(), 0
         self._tally.received += 1
 
@@ -58,7 +67,7 @@ class RequestMiddleware:
                 await response(scope, receive, send_with_id)
         finally:
             ended_as = scope["state"].get("ended_as", status)
-            self._tally.end(ended_as)
+            self._tally.end(ended_as, scope["path"] if scope["path"] in self._routes else OTHER_ROUTE)
             self._write_line(scope, identity, ended_as, time.monotonic() - began)
 
     def _write_line(self, scope: Scope, identity: str, status: int, seconds: float) -> None:

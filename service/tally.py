@@ -1,16 +1,18 @@
-"""What became of every request that was received, counted once each.
+"""What became of every request that was received, counted once each, by where it went and how it was answered.
 
     received = refused + invalid + completed + cancelled + failed + those under way
 
-Jobs, of which one request may have several, are counted in `service.books`. Knows statuses alone.
+Jobs, of which one request may have several, are counted in `service.books`. Knows routes and statuses alone.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 CLIENT_LEFT = 499
+OTHER_ROUTE = "other"
 
 
 class Verdict(StrEnum):
@@ -25,19 +27,27 @@ class Verdict(StrEnum):
 
 @dataclass(slots=True)
 class Tally:
-    """Requests by what became of them."""
+    """Requests by (route, status)."""
 
     received: int = 0
-    ended: dict[Verdict, int] = field(default_factory=lambda: dict.fromkeys(Verdict, 0))
+    answered: Counter[tuple[str, int]] = field(default_factory=Counter)
+
+    @property
+    def ended(self) -> dict[Verdict, int]:
+        """Ended requests by what became of them."""
+        sums = dict.fromkeys(Verdict, 0)
+        for (_, status), count in self.answered.items():
+            sums[verdict_of(status)] += count
+        return sums
 
     @property
     def under_way(self) -> int:
         """Requests received and not ended."""
-        return self.received - sum(self.ended.values())
+        return self.received - self.answered.total()
 
-    def end(self, status: int) -> None:
-        """Counts the end of a request, by the status that it was answered with."""
-        self.ended[verdict_of(status)] += 1
+    def end(self, status: int, route: str = OTHER_ROUTE) -> None:
+        """Counts the end of a request, by the status that it was answered with and one of our paths."""
+        self.answered[route, status] += 1
 
 
 def verdict_of(status: int) -> Verdict:

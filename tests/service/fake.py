@@ -34,6 +34,9 @@ class FakeSample:
 
 
 class FakeDoor:
+    cache_counts = (0, 0)
+    max_sequences: int | None = None
+
     def begin(self, spec: Job, /) -> FakeSample:
         return FakeSample(spec)
 
@@ -70,5 +73,6 @@ def load(model: str, configure: Configure) -> tuple[ModelInfo, FakeDoor]:
         Path(fifo).read_bytes()
     labels = tuple((f"class {k}", f"kind {k}") for k in range(100))
     samplers = ("ddim", "ddpm", "dpm++")
-    info = ModelInfo(name, int(resolution), 100, labels, 1000, samplers, 4, "float32", "cpu", "00" * 32)
+    device = configure.device or "cpu"
+    info = ModelInfo(name, int(resolution), 100, labels, 1000, samplers, 4, "float32", device, "00" * 32)
     return info, FakeDoor()

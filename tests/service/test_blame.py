@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.blame import bisect, is_out_of_memory
+from service.blame import bisect, is_device_lost, is_out_of_memory
 
 
 class OutOfMemoryError(RuntimeError):
@@ -14,6 +15,10 @@ class OutOfMemoryError(RuntimeError):
 
 class SubclassOfIt(OutOfMemoryError):
     """As a later torch may raise."""
+
+
+class AcceleratorError(RuntimeError):
+    """Of the name of torch's."""
 
 
 @given(st.lists(st.booleans(), max_size=40))
@@ -74,7 +79,27 @@ def test_an_error_keeps_nothing_of_the_failed_work_alive() -> None:
     assert "tensor" not in innermost.tb_frame.f_locals
 
 
+def test_a_lost_device_is_nobody_s_failure() -> None:
+    def work(rows: list[int]) -> None:
+        raise AcceleratorError
+
+    with pytest.raises(AcceleratorError):
+        bisect(range(8), work)
+    assert not is_device_lost(OutOfMemoryError())
+
+
 def test_out_of_memory_is_known_by_its_name() -> None:
     assert is_out_of_memory(OutOfMemoryError())
     assert is_out_of_memory(SubclassOfIt())
     assert not is_out_of_memory(MemoryError())
+
+
+def test_halvings_are_counted_by_their_reason() -> None:
+    def work(rows: list[int]) -> None:
+        if len(rows) > 4:
+            raise OutOfMemoryError
+        if 5 in rows:
+            raise ValueError
+
+    salvage = bisect(range(8), work)
+    assert (salvage.memory_splits, salvage.bisections) == (1, 2)  # 8; then 4 to 7 and 4 to 5

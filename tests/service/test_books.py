@@ -114,6 +114,22 @@ def test_remaining_work_falls_with_steps_and_returns_with_a_crash() -> None:
     with_books(test)
 
 
+def test_the_census_knows_how_many_wait_and_run_before_and_after_a_crash() -> None:
+    def test(books: Books) -> None:
+        for number, scale in ((1, 4.0), (2, 1.0), (3, 4.0)):
+            books.enter(job(number, scale))
+        books.note(Started((1, 2)))
+        assert dict(books.census.sequences) == {(64, False): 2, (64, True): 3}
+        books.note_crash([accepted for accepted in books if accepted.job.id == 1])
+        assert dict(books.census.jobs) == {(64, False): 2, (64, True): 1}
+        books.note(Started((1,)))
+        for number in (1, 2, 3):
+            end(books, number)
+        assert set(books.census.jobs.values()) == set(books.census.sequences.values()) == {0}
+
+    with_books(test)
+
+
 def test_an_event_of_a_job_that_has_ended_is_nothing() -> None:
     def test(books: Books) -> None:
         books.note(Started((99,)))

@@ -18,6 +18,7 @@ from PIL import Image
 
 from models import load_pipeline
 from service.door import PipelineDoor, load
+from service.job import Job
 from service.messages import Configure
 from service.png import read_png, read_receipt
 from tests.service.running import PATIENCE_SECONDS, Running, running
@@ -27,7 +28,9 @@ REQUEST = {"class_id": 7, "cfg": 4, "steps": 20, "seed": 3}
 
 
 def serve_command(models: Path | str, *flags: str) -> list[str]:
-    return [sys.executable, "-m", "service", "serve", "--port", "0", "--models", str(models), *flags]
+    """A server with one worker, so that all requests share its batches, unless the flags say otherwise."""
+    command = [sys.executable, "-m", "service", "serve", "--port", "0", "--metrics-port", "0", "--devices", "cpu"]
+    return [*command, "--models", str(models), *flags]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +70,8 @@ def test_the_receipt_names_the_model(server: Running, random_folder: Path) -> No
     receipt = read_receipt(post(server, REQUEST).content)
     pipeline = load_pipeline(random_folder)
     assert (receipt.model, receipt.weights_sha256) == ("random-64", pipeline.sha256)
-    assert (receipt.class_name, receipt.guidance_channels, receipt.dtype) == ("thing 7", 4, "float32")
+    assert (receipt.class_name, receipt.guidance_channels) == ("thing 7", 4)
+    assert f"torch.{receipt.dtype}" == str(pipeline.dtype)
 
 
 def test_classes_come_from_the_checkpoint(server: Running) -> None:
@@ -103,6 +107,14 @@ def test_the_pipeline_is_told_whether_its_batches_may_matter(random_folder: Path
     _, door = load(model, Configure((model,), None, "cpu", None, 16, True, batch_invariant=batch_invariant))
     assert isinstance(door, PipelineDoor)
     assert door._pipeline.batch_invariant is batch_invariant
+
+
+def test_the_pipeline_is_told_how_many_modulations_it_may_keep(random_folder: Path) -> None:
+    model = str(random_folder)
+    _, door = load(model, Configure((model,), None, "cpu", None, 16, True, modulation_cache_bytes=0))
+    door.step([door.begin(Job(0, "r", 64, class_id=1, seed=0, steps=2, guidance_scale=4.0, sampler="ddim"))])
+    assert door.cache_counts == (0, 2)
+    assert door.max_sequences is None  # a processor has no cap
 
 
 def test_a_missing_checkpoint_ends_the_start_with_a_sentence(tmp_path: Path) -> None:

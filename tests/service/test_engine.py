@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.engine import Cancel, Engine, EngineOptions, Inbox, Stop
-from service.job import Event, Job, JobEnd, Outcome, Shrunk, Started, Stepped
+from service.job import Event, Job, JobEnd, Outcome, Started, Stepped
 from service.pulse import Pulse
 from tests.service.fake import RAISES, FakeDoor, FakeSample
 
@@ -100,89 +100,11 @@ def test_resolutions_take_turns() -> None:
     assert [event.resolution for event in steps(events)] == [64, 128] * 3
 
 
-def test_a_failing_step_fails_its_own_sample_only() -> None:
-    events = World([job(1), job(2, RAISES), job(3), job(4), job(5, scale=1)], places=16).run()
-    assert outcomes(events).pop(2) is Outcome.FAILED
-    assert {number for number, outcome in outcomes(events).items() if outcome is Outcome.COMPLETED} == {1, 3, 4, 5}
-
-
-def test_neighbours_of_a_failing_sample_get_the_same_bytes() -> None:
-    def image(events: list[Event]) -> bytes:
-        return next(event.png for event in events if isinstance(event, JobEnd) and event.job_id == 1)
-
-    assert image(World([job(1), job(2, RAISES), job(3)]).run()) == image(World([job(1)]).run())
-
-
-def test_a_failure_tells_its_reason() -> None:
-    (end,) = [event for event in World([job(1, RAISES)]).run() if isinstance(event, JobEnd)]
-    assert end.reason == "RuntimeError: this class raises in its step"
-
-
-class FailsToBegin(FakeDoor):
-    def begin(self, spec: Job, /) -> FakeSample:
-        if spec.class_id == 1:
-            raise ValueError("no such class")
-        return super().begin(spec)
-
-
-class FailsToDecode(FakeDoor):
-    def decode(self, samples: list[FakeSample], /) -> list[Any]:
-        if any(sample.job.class_id == 1 for sample in samples):
-            raise ValueError("cannot decode")
-        return list(super().decode(samples))
-
-
-@pytest.mark.parametrize("door", [FailsToBegin(), FailsToDecode()])
-def test_a_failure_elsewhere_hits_its_own_job_only(door: FakeDoor) -> None:
-    events = World([job(1), job(2, 1), job(3)], door=door).run()
-    assert outcomes(events) == {1: Outcome.COMPLETED, 2: Outcome.FAILED, 3: Outcome.COMPLETED}
-
-
-class OutOfMemoryError(RuntimeError):
-    """Of the name of torch's."""
-
-
-class SmallMemory(FakeDoor):
-    """Has memory for so many samples at once; one that `RAISES` finds none at all."""
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.tried: list[int] = []
-
-    def step(self, samples: list[FakeSample], /) -> None:
-        self.tried.append(len(samples))
-        if len(samples) > self.most or any(sample.job.class_id == RAISES for sample in samples):
-            raise OutOfMemoryError
-        super().step(samples)
-
-
-def shrunk(events: list[Event]) -> list[int]:
-    return [event.max_batch_sequences for event in events if isinstance(event, Shrunk)]
-
-
-def test_out_of_memory_halves_the_batch_for_good_and_fails_nobody() -> None:
-    door = SmallMemory(3)
-    events = World([job(number) for number in range(12)], door=door, places=16).run()
-    assert set(outcomes(events).values()) == {Outcome.COMPLETED}
-    assert shrunk(events) == [4]  # two guided samples, after eight and four were too many
-    assert door.tried[:4] == [8, 4, 2, 2]
-    assert max(door.tried[6:]) == 2
-
-
-def test_the_lower_cap_is_of_its_resolution_alone() -> None:
-    jobs = [job(number, resolution=64 if number < 8 else 128) for number in range(16)]
-    world = World(jobs, places=16)
-    world.engine._doors = {64: SmallMemory(3), 128: FakeDoor()}
-    events = world.run()
-    assert max(event.sequences for event in steps(events) if event.resolution == 128) == 16
-    assert set(outcomes(events).values()) == {Outcome.COMPLETED}
-
-
-def test_a_sample_that_never_finds_memory_fails_alone_and_lowers_no_cap() -> None:
-    jobs = [job(number, RAISES if number == 3 else 0) for number in range(8)]
-    events = World(jobs, door=SmallMemory(8), places=16).run()
-    assert [number for number, outcome in outcomes(events).items() if outcome is Outcome.FAILED] == [3]
-    assert shrunk(events) == []
+def test_a_batch_is_no_larger_than_its_model_has_room_for() -> None:
+    door = FakeDoor()
+    door.max_sequences = 4
+    events = World([job(number) for number in range(6)], door=door, places=16).run()
+    assert max(event.sequences for event in steps(events)) == 4
 
 
 class SlowToDecode(FakeDoor):
@@ -245,12 +167,6 @@ def test_the_end_of_a_job_comes_after_its_last_step(beside: bool) -> None:
         assert [type(event) for event in mine] == [Started, *[Stepped] * (number + 1), JobEnd]
 
 
-def test_a_failing_encoder_fails_its_job() -> None:
-    world = World([job(1)])
-    world.engine._encode = lambda job, pixels: b"" + pixels  # type: ignore[method-assign]
-    assert outcomes(world.run()) == {1: Outcome.FAILED}
-
-
 def test_a_running_job_is_cancelled_at_the_next_step_and_its_place_is_taken() -> None:
     world = World([job(1, steps=100), job(2, steps=2)], places=2)
     world.on_event = lambda event: world.inbox.put(Cancel(1)) if isinstance(event, Stepped) else None
@@ -279,19 +195,6 @@ def test_a_job_cancelled_while_its_batch_forms_harms_no_other() -> None:
     ended = outcomes(world.run())
     assert [number for number, outcome in ended.items() if outcome is Outcome.CANCELLED] == [2]
     assert sum(outcome is Outcome.COMPLETED for outcome in ended.values()) == 3
-
-
-class Ungroupable(Job):
-    """A job that the grouping fails for."""
-
-    @property
-    def group(self) -> tuple[int, float]:
-        raise TypeError("no group")
-
-
-def test_an_exception_in_the_grouping_fails_its_job_alone() -> None:
-    events = World([job(1), Ungroupable(2, "r", 64, 0, 0, 3, 4.0, "ddim"), job(3)]).run()
-    assert outcomes(events) == {1: Outcome.COMPLETED, 2: Outcome.FAILED, 3: Outcome.COMPLETED}
 
 
 def test_progress_is_monotone() -> None:

@@ -157,6 +157,21 @@ def test_a_worker_that_cannot_start_makes_readyz_say_so_and_why() -> None:
         assert client.get("/livez").status_code == 200
 
 
+def test_a_worker_that_dies_again_and_again_without_work_makes_readyz_say_so_and_why() -> None:
+    with running(fake_command(), until_ready=False) as server, server.client() as client:
+        for number in range(1, 6):
+            server.wait_until_ready()
+            os.kill(server.worker_pid, signal.SIGKILL)
+            assert server.wait_for_event("worker_ended")["failed_starts"] == number
+        problem = assert_problem(client.get("/readyz"), 503, "not-ready")
+        assert "ended without having had any work 5 times, the last time by killed by SIGKILL" in str(problem["detail"])
+        assert_problem(post(server, {"class_id": 1}), 503, "not-ready")
+        server.wait_until_ready()  # it is tried again all the same
+        assert post(server, {"class_id": 1}).status_code == 200
+        os.kill(server.worker_pid, signal.SIGKILL)
+        assert server.wait_for_event("worker_ended")["failed_starts"] == 0  # it has had work
+
+
 def test_a_job_that_hangs_twice_fails_alone(pool: ThreadPoolExecutor) -> None:
     with running(debug("--step-timeout-seconds", "2")) as server:
         innocent = start(server, pool, {**SLOW_JOB, "n": 2})
@@ -166,7 +181,7 @@ def test_a_job_that_hangs_twice_fails_alone(pool: ThreadPoolExecutor) -> None:
 
 
 def test_a_stopped_worker_costs_the_client_nothing_but_time(pool: ThreadPoolExecutor) -> None:
-    with running(debug("--step-timeout-seconds", "2")) as server:
+    with running(debug("--step-timeout-seconds", "2", "--silence-seconds", "1")) as server:
         answer = start(server, pool, {**SLOW_JOB, "n": 2})
         os.kill(server.worker_pid, signal.SIGSTOP)
         assert server.wait_for_event("worker_ended")["how"] == "silent for 1.0 s"
@@ -181,6 +196,8 @@ def two_workers(*flags: str, models: str = "fake-64,fake-128") -> list[str]:
 def test_two_workers_share_the_work(pool: ThreadPoolExecutor) -> None:
     with running(two_workers()) as server:
         server.wait_until_ready()
+        with server.client() as client:
+            assert client.get("/v1/models").json()["models"][0]["devices"] == ["fake:0", "fake:1"]
         answers = [pool.submit(post, server, SLOW_JOB) for _ in range(2)]
         assert {server.wait_for_event("job_started")["worker"] for _ in answers} == {0, 1}
         first, second = (answer.result(PATIENCE_SECONDS).content for answer in answers)

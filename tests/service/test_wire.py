@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import WireError
-from service.job import Job, JobEnd, Outcome, Preview, Shrunk, Started, Stepped, Timings
+from service.job import Job, JobEnd, Outcome, Preview, Shrunk, Split, Started, Stepped, Timings
 from service.messages import (
     CancelJob,
     Configure,
@@ -38,9 +38,10 @@ MESSAGES: list[Message] = [
     Ready((MODEL,)),
     Fatal("no such file", "CheckpointError", True),
     Started((1, 2)),
-    Stepped((1, 2), 64, 4, 0.25),
+    Stepped((1, 2), 64, 4, 0.25, 16, 3, 1),
     Preview(7, 3, b"\x89PNG"),
     Shrunk(64, 8),
+    Split(64, 3, 1),
     Heartbeat("a step of 64 pixels: 21.0 s, where 20.0 s are the most"),
     JobEnd(7, Outcome.COMPLETED, b"\x89PNG\x00", Timings(1, 2, 3, 4)),
     JobEnd(7, Outcome.FAILED, reason="RuntimeError: no"),
