@@ -24,7 +24,7 @@ def test_xl_2_loads_serves_and_gives_an_image(
     monkeypatch.setattr("tests.service.running.PATIENCE_SECONDS", 300.0)
     model = tmp_path / ("0400000.pt" if kind == "training" else "DiT-XL-2-256")
     write(kind, model, DiTConfig())
-    flags = ["--models", str(model), "--dtype", "bfloat16", "--port", "0"]
+    flags = ["--models", str(model), "--dtype", "bfloat16", "--port", "0", "--metrics-port", "0"]
     if kind == "training":  # as the published train.py writes it: no autoencoder inside
         random_vae().save_pretrained(tmp_path / "vae")
         flags += ["--vae", str(tmp_path / "vae")]
