@@ -2,14 +2,26 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
+TOOLS := build/tools
+LOCKED_EXTRAS := gpu traces
+NEEDED_BY_TORCH := filelock fsspec jinja2 networkx setuptools sympy typing-extensions
 
-.PHONY: serve test test-slow check demo demo-quality bench chaos clean
+KEYS := docker/secrets/api_keys
+COMPOSE ?= $(if $(shell docker compose version 2>/dev/null),docker compose,podman-compose)
+UP ?= --build
+
+.PHONY: serve test test-slow test-system up down check demo demo-quality bench chaos sbom lock docs clean
 .DEFAULT_GOAL := serve
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(READY)
+
+$(TOOLS)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --constraint constraints.txt cyclonedx-bom uv
+	touch $(TOOLS)/ready
 
 serve: $(READY)  ## run the service on the embedded demo models, http://127.0.0.1:8000
 	$(BIN)/dit serve
@@ -20,9 +32,36 @@ test: $(READY)  ## every test that needs no GPU and few minutes
 test-slow: $(READY)  ## full-size checkpoints: needs 16 GiB of memory and of disk
 	$(BIN)/python -m pytest -q -m slow
 
+test-system: $(READY)  ## container images, the compose stack and Prometheus, really run: Debian, as root, a quarter of an hour
+	PYTHON=$(PYTHON) tests/system/install.sh
+	$(BIN)/python -m pytest -q -m system
+
+$(KEYS):
+	mkdir -p -m 700 $(@D)
+	umask 022 && $(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(32))' > $@
+
+up: $(KEYS)  ## the stack of docker-compose.yml, with a key of its own in docker/secrets/api_keys
+	API_KEYS_FILE=./$(KEYS) $(COMPOSE) up --detach $(UP)
+
+down:  ## ends that stack; its volumes stay
+	API_KEYS_FILE=./$(KEYS) $(COMPOSE) down
+
 check: $(READY)  ## lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+sbom: $(READY) $(TOOLS)/ready  ## build/sbom.json: what is installed, as CycloneDX
+	$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --validate \
+		--output-file build/sbom.json $(BIN)/python
+
+lock: $(TOOLS)/ready  ## requirements.lock: what serving needs at the versions of constraints.txt, with hashes, torch apart
+	echo torch > build/apart
+	printf '%s\n' $(NEEDED_BY_TORCH) | $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 \
+		--generate-hashes --constraint constraints.txt --excludes build/apart $(LOCKED_EXTRAS:%=--extra %) \
+		--annotation-style line --custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml -
+
+docs: $(READY)  ## the table of settings in docs/operations.md
+	$(BIN)/python -m service.reference docs/operations.md
 
 demo: $(READY)  ## train the two demo models again (about two hours of processor time)
 	$(BIN)/python -m models.demo.train
@@ -35,7 +74,7 @@ bench: $(READY)  ## the pipeline against diffusers' own, then the service agains
 	$(BIN)/python -m benchmarks.bench_pipeline
 	$(BIN)/python -m benchmarks.bench_service
 
-chaos: $(READY)  ## overload, disconnects, kills, poison and slow clients, against a real server (a quarter of an hour)
+chaos: $(READY)  ## overload, disconnects, kills, poison and slow clients, against a real server (20 minutes)
 	$(BIN)/python -m benchmarks.chaos
 
 clean:
