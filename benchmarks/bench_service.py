@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 from collections.abc import Sequence
 
 import uvloop
@@ -30,7 +31,8 @@ async def measure(model: str, count: int, tuning_count: int, seconds: float) -> 
     tried = [await saturate(each, tuning_count) for each in [*own, *peers(folder)]]
     mine, *others = [await saturate(each, count) for each in best_settings(tried)]
     as_it_comes = mine if mine.contender == own[0] else await saturate(own[0], count)
-    bare_rate = max([await bare(model, count) for _ in range(2)])  # who shares the machine only makes it slower
+    processes = [1, len(os.sched_getaffinity(0))]
+    bare_rate = max([await bare(model, count, each) for each in processes * 2])  # others can only make it slower
     capacity = max(each.load.images_per_second for each in others)
     rates = [share * capacity for share in SHARES]
     loads = {each.contender.name: await at_rates(each.contender, rates, seconds) for each in [mine, *others]}

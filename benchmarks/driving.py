@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +21,7 @@ from benchmarks.usage import Shares, shares, usage
 
 OFFERED = 200.0  # requests a second that saturate: more than any of them answers, and no denial of service
 PROBE = Ask(class_id=7, cfg=4.0, steps=20, seed=11)
+SETTLED, SETTLING_SECONDS = 0.05, 20.0  # share of all cores that an idle server takes at most; how long it may not be
 STAGES = ("queue", "denoise", "decode", "encode")
 
 
@@ -81,7 +84,7 @@ async def drive(server: Server, asks: Sequence[Ask], rate: float, source: random
 
 
 async def saturate(contender: Contender, count: int) -> Saturated:
-    """So many requests at once, the same for every contender, after a block of others to warm up."""
+    """So many requests at once, the same for every contender, after a block of others and a rest."""
     async with running(contender) as server:
         await _warm_up(server)
         probe = await ask_one(server.address, PROBE, "probe")
@@ -104,15 +107,19 @@ async def at_rates(contender: Contender, rates: Sequence[float], seconds: float)
     return loads
 
 
-async def bare(model: str, count: int) -> float:
-    """Images a second of the bare pipeline, in a process of its own, at the requests of `saturate`."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks.bare", "--model", model, "--count", str(count), "--seed", "1",
-        cwd=ROOT, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    out, _ = await process.communicate()
-    rate = float(json.loads(out)["images_per_second"])
-    say(f"bare pipeline: {rate:.2f} images/s")
+async def bare(model: str, count: int, processes: int) -> float:
+    """Images a second of the bare pipeline at such requests, in processes that share the cores and the requests."""
+    command = (sys.executable, "-m", "benchmarks.bare", "--model", model, "--count", str(count // processes))
+    threads = str(max(1, len(os.sched_getaffinity(0)) // processes))
+    running = [
+        await asyncio.create_subprocess_exec(
+            *command, cwd=ROOT, stdout=asyncio.subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": threads}
+        )
+        for _ in range(processes)
+    ]
+    told = [(await process.communicate())[0] for process in running]
+    rate = sum(float(json.loads(out)["images_per_second"]) for out in told)
+    say(f"bare pipeline, {processes} process(es): {rate:.2f} images/s")
     return rate
 
 
@@ -122,4 +129,10 @@ def say(text: str) -> None:
 
 
 async def _warm_up(server: Server) -> None:
+    """A block of requests, and then what a server does once after its start is left to end: it is no part of a load."""
     await drive(server, balanced_asks(BLOCK, random.Random(0)), OFFERED, random.Random(0))
+    until, is_settled = time.monotonic() + SETTLING_SECONDS, False
+    while not is_settled and time.monotonic() < until:
+        before = usage(server.process.pid)
+        await asyncio.sleep(1.0)
+        is_settled = shares(before, usage(server.process.pid)).server < SETTLED

@@ -104,7 +104,8 @@ def _saturation(results: Results) -> str:
          each.load.failures, *_used(each.load), _difference(each.png, results.ours.png)]
         for each in [*both, *results.peers]
     ]  # fmt: skip
-    rows.append(["bare pipeline", "16 sequences a step, no HTTP, no PNG", f"{results.bare:.2f}", *[""] * 6])
+    setting = "16 sequences a step, no HTTP, no PNG; one process or one a core"
+    rows.append(["bare pipeline", setting, f"{results.bare:.2f}", *[""] * 6])
     return table(("server", "setting", "images/s", "requests", "failed", *USED, "pixels"), rows)
 
 
