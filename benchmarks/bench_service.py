@@ -5,7 +5,7 @@
 Against FastAPI with diffusers' DiTPipeline behind a lock, and LitServe with its batching around the same. Open-loop
 Poisson arrivals of mixed classes, steps (10, 20, 50) and cfg (1, 1.5, 4). First each server's images a second at
 saturation, then the waits at 30, 60 and 90 % of what the best peer can do, and what serving costs against the bare
-pipeline. Writes benchmarks/results/service-DATE.md. About twenty minutes on two cores.
+pipeline. Writes benchmarks/results/service-DATE.md. About half an hour on two cores.
 """
 
 from __future__ import annotations
@@ -14,29 +14,59 @@ import argparse
 import asyncio
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import uvloop
 
 from benchmarks.contenders import Contender, ours, peers
-from benchmarks.driving import Saturated, at_rates, bare, saturate
+from benchmarks.driving import Load, Saturated, at_rates, bare, joined, saturate
 from benchmarks.report import write_result
 from benchmarks.server import ROOT
 from benchmarks.service_report import SHARES, Results, report
 
 
-async def measure(model: str, count: int, tuning_count: int, seconds: float) -> Results:
-    """Everything, one server at a time."""
-    folder = ROOT / "models" / "demo" / model
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is measured.
+
+    Args:
+        count: requests at saturation.
+        tuning_count: requests for each setting that is tried.
+        seconds: length of each load below saturation.
+        rounds: how often each load is measured, the tried settings' apart.
+    """
+
+    count: int
+    tuning_count: int
+    seconds: float
+    rounds: int
+
+
+async def measure(model: str, plan: Plan) -> Results:
+    """Everything, one server at a time; in rounds, so that a machine's better and worse minutes meet all of them."""
     own = ours(model)
-    tried = [await saturate(each, tuning_count) for each in [*own, *peers(folder)]]
-    mine, *others = [await saturate(each, count) for each in best_settings(tried)]
-    as_it_comes = mine if mine.contender == own[0] else await saturate(own[0], count)
-    processes = [1, len(os.sched_getaffinity(0))]
-    bare_rate = max([await bare(model, count, each) for each in processes * 2])  # others can only make it slower
-    capacity = max(each.load.images_per_second for each in others)
-    rates = [share * capacity for share in SHARES]
-    loads = {each.contender.name: await at_rates(each.contender, rates, seconds) for each in [mine, *others]}
-    return Results(tried, mine, as_it_comes, others, bare_rate, loads)
+    tried = [await saturate(each, plan.tuning_count) for each in [*own, *peers(ROOT / "models" / "demo" / model)]]
+    best = best_settings(tried)
+    mine, *others = await _limits(best, plan)
+    as_it_comes = mine if mine.contender == own[0] else await saturate(own[0], plan.count)
+    processes = [1, len(os.sched_getaffinity(0))] * plan.rounds
+    bare_rate = max([await bare(model, plan.count, each) for each in processes])  # others can only make it slower
+    rates = [share * max(each.load.images_per_second for each in others) for share in SHARES]
+    return Results(tried, mine, as_it_comes, others, bare_rate, await _loads(best, rates, plan))
+
+
+async def _limits(contenders: Sequence[Contender], plan: Plan) -> list[Saturated]:
+    rounds = [[await saturate(each, plan.count, seed + 1) for each in contenders] for seed in range(plan.rounds)]
+    turns = zip(*rounds, strict=True)
+    return [replace(first, load=joined([first.load, *(each.load for each in others)])) for first, *others in turns]
+
+
+async def _loads(contenders: Sequence[Contender], rates: Sequence[float], plan: Plan) -> dict[str, list[Load]]:
+    loads: dict[str, list[list[Load]]] = {each.name: [] for each in contenders}
+    for seed in range(plan.rounds):
+        for each in contenders:
+            loads[each.name].append(await at_rates(each, rates, plan.seconds, seed + 1))
+    return {name: [joined(turns) for turns in zip(*rounds, strict=True)] for name, rounds in loads.items()}
 
 
 def best_settings(tried: Sequence[Saturated]) -> list[Contender]:
@@ -56,9 +86,11 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=270, help="requests at saturation, a multiple of 9")
     parser.add_argument("--tuning-count", type=int, default=90, help="requests for each setting that is tried")
     parser.add_argument("--seconds", type=float, default=60.0, help="length of each load below saturation")
+    parser.add_argument("--rounds", type=int, default=2, help="how often each load is measured, in turns")
     options = parser.parse_args()
+    plan = Plan(options.count, options.tuning_count, options.seconds, options.rounds)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        results = runner.run(measure(options.model, options.count, options.tuning_count, options.seconds))
+        results = runner.run(measure(options.model, plan))
     print(write_result("service", f"The service against its peers, {options.model}", report(results)).read_text())
 
 

@@ -74,6 +74,13 @@ class Saturated:
     png: bytes
 
 
+def joined(loads: Sequence[Load]) -> Load:
+    """What the same load gave at several times, as one."""
+    shares_of = [(load.used.generator, load.used.server, load.used.others) for load in loads]
+    used = Shares(*(sum(column) / len(loads) for column in zip(*shares_of, strict=True)))
+    return Load([trace for load in loads for trace in load.traces], sum(load.seconds for load in loads), used)
+
+
 async def drive(server: Server, asks: Sequence[Ask], rate: float, source: random.Random) -> Load:
     """Sends these requests at a rate and measures from the first to the last answer."""
     times = poisson_times(rate, len(asks), source)
@@ -83,24 +90,24 @@ async def drive(server: Server, asks: Sequence[Ask], rate: float, source: random
     return Load(traces, after.at - before.at, shares(before, after))
 
 
-async def saturate(contender: Contender, count: int) -> Saturated:
-    """So many requests at once, the same for every contender, after a block of others and a rest."""
+async def saturate(contender: Contender, count: int, seed: int = 1) -> Saturated:
+    """So many requests at once, the same for every contender with the same seed, after a block of others and a rest."""
     async with running(contender) as server:
         await _warm_up(server)
         probe = await ask_one(server.address, PROBE, "probe")
-        source = random.Random(1)
+        source = random.Random(seed)
         load = await drive(server, balanced_asks(count, source), OFFERED, source)
     say(f"{contender.name}, {contender.setting}: {load.images_per_second:.2f} images/s")
     return Saturated(contender, load, probe.answer.body if probe.answer else b"")
 
 
-async def at_rates(contender: Contender, rates: Sequence[float], seconds: float) -> list[Load]:
-    """One load a rate, the same requests for every contender."""
+async def at_rates(contender: Contender, rates: Sequence[float], seconds: float, seed: int) -> list[Load]:
+    """One load a rate, the same requests for every contender with the same seed."""
     loads = []
     async with running(contender) as server:
         await _warm_up(server)
         for rate in rates:
-            source = random.Random(3)
+            source = random.Random(seed)
             count = max(1, round(rate * seconds / BLOCK)) * BLOCK
             loads.append(await drive(server, balanced_asks(count, source), rate, source))
             say(f"{contender.name} at {rate:.2f}/s: p50 {loads[-1].wait(0.5):.2f} s, p95 {loads[-1].wait(0.95):.2f} s")

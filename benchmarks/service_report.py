@@ -17,6 +17,7 @@ METHOD = """\
 Open-loop Poisson arrivals; every nine requests hold each of steps (10, 20, 50) x cfg (1, 1.5, 4) once, in random
 order; random classes and seeds; the same requests for all. A wait counts from the moment a request was due. Each server
 comes in the settings that its users would try on this machine, and the one with the most images a second stands for it.
+Loads are measured in turns, each server once a round, and put together: the machine's speed varies by the minute.
 The shares of all cores that the load generator, the server and other processes took are given. DiTPipeline hard-codes
 the null class 1000: the peers' label tables are padded with this model's null class there.
 """
