@@ -57,6 +57,15 @@ class Running:
     def wait_for_event(self, event: str) -> Line:
         return self.wait_for(lambda line: line.get("event") == event)
 
+    def wait_for_events(self, *events: str) -> list[Line]:
+        """One line of each, in this order, in whichever order they come."""
+        found: list[Line | None] = [None] * len(events)
+        while None in found:
+            missing = [event for event, line in zip(events, found, strict=True) if line is None]
+            line = self.wait_for(lambda line, missing=tuple(missing): line.get("event") in missing)
+            found[next(i for i, event in enumerate(events) if found[i] is None and event == line["event"])] = line
+        return [line for line in found if line is not None]
+
     def wait_until_listening(self) -> None:
         line = self.wait_for_event("listening")
         self.url = f"http://127.0.0.1:{line['port']}"

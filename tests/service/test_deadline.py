@@ -106,5 +106,5 @@ def test_a_stream_whose_deadline_passes_ends_with_504() -> None:
         assert response.status_code == 200
         name, data = list(events)[-1]
         assert (name, data["status"]) == ("failed", 504)
-        assert server.wait_for_event("request")["status"] == 504
-        assert job_end(server)["outcome"] == "expired"
+        request, end = server.wait_for_events("request", "job_end")
+        assert (request["status"], end["outcome"]) == (504, "expired")

@@ -25,7 +25,7 @@ from tests.service.fake import RAISES, SLOW
 from tests.service.running import Running, running
 from tests.service.streams import Event, events_of, parse, streaming
 from tests.service.test_api import assert_problem
-from tests.service.test_front import ENDLESS_JOB, SLOW_JOB, debug, job_end, leaving_client
+from tests.service.test_front import ENDLESS_JOB, SLOW_JOB, debug, leaving_client
 from tests.service.test_generate import post
 
 BODY = {"class_id": 7, "steps": 20, "seed": 11}
@@ -110,8 +110,9 @@ def test_a_reader_that_leaves_gives_up_its_images() -> None:
     with running(debug("--max-batch-sequences", "2")) as server:
         with leaving_client(server, {**ENDLESS_JOB, "n": 3}, accept=b"text/event-stream"):
             pass
-        assert server.wait_for_event("request")["status"] == 499
-        assert [job_end(server)["outcome"] for _ in range(3)] == ["cancelled"] * 3
+        request, *ends = server.wait_for_events("request", *["job_end"] * 3)
+        assert request["status"] == 499
+        assert [end["outcome"] for end in ends] == ["cancelled"] * 3
         assert names(events_of(server, BODY))[-1] == "completed"
 
 
