@@ -143,6 +143,19 @@ def test_a_waiting_job_and_a_waiting_suspect_can_be_removed() -> None:
     with_world(1, test)
 
 
+def assert_figures_are_right(world: World) -> None:
+    assert world.books.sequences == sum(accepted.job.sequences for accepted in world.books)
+    work = sum(accepted.job.sequences * accepted.steps_left for accepted in world.books)
+    assert sum(world.books.estimate._work.values()) == work
+    for lane in world.dispatch.lanes:
+        held = list(lane.held.values())
+        assert len(held) <= 1 or not any(accepted.crashes for accepted in held)
+        assert all(accepted.worker == lane.number for accepted in held)
+        assert sum(lane.sequences.values()) == sum(accepted.job.sequences for accepted in held)
+        work = sum(accepted.job.sequences * accepted.steps_left for accepted in held)
+        assert sum(lane.estimate._work.values()) == work
+
+
 ACTIONS = st.lists(st.sampled_from(["enter", "start", "step", "end", "crash", "back"]), max_size=120)
 
 
@@ -171,23 +184,11 @@ def test_whatever_happens_suspects_are_alone_nothing_is_lost_and_the_figures_are
             case "back":
                 world.come_back(lane.number)
 
-    def check(world: World) -> None:
-        assert world.books.sequences == sum(accepted.job.sequences for accepted in world.books)
-        work = sum(accepted.job.sequences * accepted.steps_left for accepted in world.books)
-        assert sum(world.books.estimate._work.values()) == work
-        for lane in world.dispatch.lanes:
-            held = list(lane.held.values())
-            assert len(held) <= 1 or not any(accepted.crashes for accepted in held)
-            assert all(accepted.worker == lane.number for accepted in held)
-            assert sum(lane.sequences.values()) == sum(accepted.job.sequences for accepted in held)
-            work = sum(accepted.job.sequences * accepted.steps_left for accepted in held)
-            assert sum(lane.estimate._work.values()) == work
-
     def test(world: World) -> None:
         for action in actions:
             act(world, action)
             world.send()
-            check(world)
+            assert_figures_are_right(world)
         for lane in world.dispatch.lanes:
             world.come_back(lane.number)
         while len(world.books):  # everything can still be done
