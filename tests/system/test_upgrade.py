@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from tests.service.running import PATIENCE_SECONDS, ROOT, fake_command, running
 
 pytestmark = pytest.mark.system
 CLIENTS = 8
+SETTLE_SECONDS = 2.0  # the guide's: what the new instance refused while loading has reached the other one by then
 ASK = {"class_id": 1, "steps": 5, "seed": 3}
 
 
@@ -81,6 +83,7 @@ def test_no_client_sees_an_upgrade_of_two_instances_one_after_the_other(tmp_path
         for old, name in ((first, "8001"), (second, "8002")):
             assert old.terminate() == 0
             life.enter_context(running(instance(name)))
+            time.sleep(SETTLE_SECONDS)
         is_over.set()
         for client in clients:
             client.result(PATIENCE_SECONDS)
