@@ -34,6 +34,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 
 class ServiceError(Exception):
@@ -167,6 +168,7 @@ class ProblemKind:
     slug: str
 
 
+@cache
 def problem_table() -> Mapping[type[Problem], ProblemKind]:
     """The HTTP form of every type of problem."""
     return {
