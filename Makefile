@@ -74,7 +74,7 @@ bench: $(READY)  ## the pipeline against diffusers' own, then the service agains
 	$(BIN)/python -m benchmarks.bench_pipeline
 	$(BIN)/python -m benchmarks.bench_service
 
-chaos: $(READY)  ## overload, disconnects, kills, poison and slow clients, against a real server (20 minutes)
+chaos: $(READY)  ## overload, disconnects, kills, poison and slow clients, against a real server (half an hour)
 	$(BIN)/python -m benchmarks.chaos
 
 clean:

@@ -16,7 +16,8 @@ class Options:
     Args:
         model: "digits-64", or "fake" for the tests' model of which every process is real and no image is.
         drain_model: the same for R3, which starts a server for every signal.
-        overload_seconds: R1's length.
+        overload_seconds: length of one of R1's floods.
+        overload_rounds: how many there are, each followed by as many images without refusals.
         leaving: R2's clients.
         terminations: R3's servers.
         crashes: R4's killed workers.
@@ -29,6 +30,7 @@ class Options:
     model: str = "digits-64"
     drain_model: str = "fake"
     overload_seconds: float = 60.0
+    overload_rounds: int = 3
     leaving: int = 1000
     terminations: int = 100
     crashes: int = 100
@@ -60,6 +62,6 @@ class Options:
 def short() -> Options:
     """The form for continuous integration: all of it within a minute on one core."""
     return Options(
-        "fake", "fake", overload_seconds=3.0, leaving=40, terminations=2, crashes=3, batches=500, slow_sockets=60,
-        queue_sequences=32, limit_seconds=1.0,
+        "fake", "fake", overload_seconds=3.0, overload_rounds=1, leaving=40, terminations=2, crashes=3, batches=500,
+        slow_sockets=60, queue_sequences=32, limit_seconds=1.0,
     )  # fmt: skip

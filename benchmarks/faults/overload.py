@@ -44,13 +44,13 @@ class Rush:
         return [each for each in self.seen if each.sent.status == status]
 
     @property
-    def pairs(self) -> list[tuple[Ask, Seen]]:
-        """What was asked with what became of it."""
-        return list(zip(self.asks, self.seen, strict=True))
+    def served(self) -> list[Ask]:
+        """What was answered with an image."""
+        return [ask for ask, seen in zip(self.asks, self.seen, strict=True) if seen.sent.status == 200]
 
     def per_second(self, worth: Callable[[Ask], int]) -> float:
         """What was completed, by its worth, over the whole time."""
-        return sum(worth(ask) for ask, seen in self.pairs if seen.sent.status == 200) / self.seconds
+        return sum(map(worth, self.served)) / self.seconds
 
 
 async def overload(options: Options) -> Finding:
@@ -61,18 +61,21 @@ async def overload(options: Options) -> Finding:
         await asyncio.gather(*(clients.ask(_body(options, ask)) for ask in _asks(5, 1)))  # the first ones are slower
         rate = 10 * await _peak_rate(options, clients)
         memory = _memory(server)
-        since = len(server.lines)
-        flood = await _flood(options, clients, rate)
+        since, floods, calms = len(server.lines), [], []
+        for _ in range(options.overload_rounds):
+            floods.append(await _flood(options, clients, rate))
+            calms.append(await _without_refusals(options, clients, floods[-1].served))
+        flood, calm = _together(floods), _together(calms)
         step = step_seconds(server, since)
         grown = max(0.0, _memory(server) / memory - 1)
-        calm = await _without_refusals(options, clients, [ask for ask, seen in flood.pairs if seen.sent.status == 200])
         goals = [*_goals(options.queue_sequences, flood, calm, grown), await clients.check(server)]
     setting = (
-        f"{options.model}; open-loop Poisson, {rate:.0f} requests a second for {options.overload_seconds:.0f} s "
-        f"({len(flood.seen)} requests, the last answered after {flood.seconds:.1f} s), mixed steps and cfg. "
-        f"A step of a full batch takes {1e3 * step:.1f} ms. A guided image needs two places and an unguided one, so "
+        f"{options.model}; {options.overload_rounds} times open-loop Poisson, {rate:.0f} requests a second for "
+        f"{options.overload_seconds:.0f} s ({len(flood.seen)} requests, {flood.seconds:.1f} s in all until the last "
+        f"answers), mixed steps and cfg. A step of a full batch takes {1e3 * step:.1f} ms. "
+        "A guided image needs two places and an unguided one, so "
         "an overload admits more of the latter, and more of the time goes to decoding. So the peak is what the same "
-        f"images take when {options.queue_sequences // 2} clients ask for them, each again at once; none is refused."
+        f"images take when {options.queue_sequences // 2} clients ask for them, each again at once, after each flood."
     )
     return Finding("R1 overload", setting, tuple(goals))
 
@@ -98,6 +101,13 @@ async def _without_refusals(options: Options, clients: Clients, asks: list[Ask])
     began = time.monotonic()
     await asyncio.gather(*(one() for _ in range(options.queue_sequences // 2)))
     return Rush(asked, seen, time.monotonic() - began)
+
+
+def _together(rushes: Sequence[Rush]) -> Rush:
+    """Several rushes as one."""
+    asks = [ask for rush in rushes for ask in rush.asks]
+    seen = [each for rush in rushes for each in rush.seen]
+    return Rush(asks, seen, sum(rush.seconds for rush in rushes))
 
 
 async def _flood(options: Options, clients: Clients, rate: float) -> Rush:
