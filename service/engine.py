@@ -4,7 +4,8 @@ One thread runs one loop over all models of one device. Samples join and leave b
 steps; those of one resolution share a forward pass, and the resolutions take turns. A step
 that raises is halved until only the samples that cause it fail; where memory was what ran out, the
 batches of that resolution stay smaller. Finished samples are encoded in other threads while the loop
-goes on, and decoded in one of their own where a card does the work.
+goes on. They are decoded in one of their own where a card does the work, else in the loop, one at a time,
+so that whoever comes or leaves meanwhile waits for one decoding and not for all.
 
 The engine declares the door to the models itself (`Door`) and knows no HTTP, no process and
 no tensor: a sample and its pixels are opaque here. What happens is told through `post`.
@@ -17,7 +18,7 @@ import queue
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from service.blame import Salvage, bisect, is_device_lost
@@ -114,6 +115,7 @@ class Engine:
         self._queue = JobQueue(fill_across_guidance=options.fill_across_guidance)
         self._pushed_at: dict[int, float] = {}
         self._rows: dict[int, list[Row]] = {resolution: [] for resolution in doors}
+        self._undecoded: list[Row] = []
         self._last_turn = dict.fromkeys(doors, 0)
         self._turn = 0
         self._cache_told = dict.fromkeys(doors, (0, 0))
@@ -124,8 +126,9 @@ class Engine:
     def run(self) -> None:
         """Serves the inbox until a Stop arrives there; raises what a lost device does, for another process to go on."""
         while self._receive():
-            resolution = self._whose_turn()
-            if resolution is not None:
+            if self._undecoded:
+                self._decode([self._undecoded.pop(0)])
+            elif (resolution := self._whose_turn()) is not None:
                 self._admit(resolution)
                 self._step(resolution)
                 self._retire(resolution)
@@ -137,7 +140,7 @@ class Engine:
         """Takes in all messages, waiting for one only when there is nothing to do. False after a Stop."""
         while True:
             try:
-                message = self._inbox.get(block=self._whose_turn() is None)
+                message = self._inbox.get(block=not self._undecoded and self._whose_turn() is None)
             except queue.Empty:
                 return True
             match message:
@@ -163,7 +166,7 @@ class Engine:
         if waiting is not None:
             self._post(JobEnd(job_id, Outcome.CANCELLED, timings=Timings(queue_seconds=self._waited(waiting))))
             return
-        for rows in self._rows.values():
+        for rows in (self._undecoded, *self._rows.values()):
             for row in rows:
                 if row.job.id == job_id:
                     rows.remove(row)
@@ -245,21 +248,24 @@ class Engine:
         self._post(Shrunk(resolution, self._caps[resolution]))
 
     def _retire(self, resolution: int) -> None:
-        """Decodes what is done; where that happens beside, the next step begins at once."""
+        """Takes what is done out of the batch; where it is decoded beside, the next step begins at once."""
         done = [row for row in self._rows[resolution] if row.sample.is_done]
         if done:
             self._rows[resolution] = [row for row in self._rows[resolution] if not row.sample.is_done]
+            for row in done:
+                row.denoised_at = time.monotonic()
             if self._decoder is None:
-                self._decode(resolution, done, time.monotonic())
+                self._undecoded += done
             else:
-                self._decoder.submit(self._decode, resolution, done, time.monotonic()).add_done_callback(self._pass_on)
+                self._decoder.submit(self._decode, done).add_done_callback(self._pass_on)
 
     def _pass_on(self, decoding: Future[None]) -> None:
         """Lets the loop raise what ended the work of the decoding thread."""
         if (error := decoding.exception()) is not None:
             self._inbox.put(error)
 
-    def _decode(self, resolution: int, rows: list[Row], denoised_at: float) -> None:
+    def _decode(self, rows: list[Row]) -> None:
+        resolution = rows[0].job.resolution
         pixels: dict[int, Any] = {}
 
         def decode(some: list[Row]) -> None:
@@ -268,13 +274,11 @@ class Engine:
             pixels.update((row.job.id, image) for row, image in zip(some, images, strict=True))
 
         salvage = bisect(rows, decode)
-        decode_seconds = time.monotonic() - denoised_at  # with its wait for a thread
         self._tell_splits(resolution, salvage)
         for row, error in salvage.failures:
-            self._post(_failed(row.job, error, row_timings(row, denoised_at)))
+            self._post(_failed(row.job, error, row_timings(row)))
         for row in salvage.done:
-            timings = Timings(row.queue_seconds, denoised_at - row.began_at, decode_seconds)
-            self._encoders.submit(self._finish, row.job, pixels[row.job.id], timings)
+            self._encoders.submit(self._finish, row.job, pixels[row.job.id], row_timings(row))
 
     def _finish(self, job: Job, pixels: Any, timings: Timings) -> None:
         began = time.monotonic()
@@ -283,8 +287,7 @@ class Engine:
         except Exception as error:
             self._post(_failed(job, error, timings))
             return
-        seconds = time.monotonic() - began
-        timings = Timings(timings.queue_seconds, timings.denoise_seconds, timings.decode_seconds, seconds)
+        timings = replace(timings, encode_seconds=time.monotonic() - began)
         self._post(JobEnd(job.id, Outcome.COMPLETED, png, timings))
 
     def _waited(self, job: Job) -> float:

@@ -25,12 +25,13 @@ class Sample(Protocol):
 
 @dataclass(slots=True)
 class Row:
-    """What one place of a batch is doing."""
+    """What one place of a batch is doing; `denoised_at` is when its last step was done."""
 
     job: Job
     sample: Sample
     queue_seconds: float
     began_at: float
+    denoised_at: float | None = None
 
 
 def count_sequences(rows: Sequence[Row]) -> int:
@@ -50,7 +51,8 @@ def split_rows(rows: Sequence[Row], most: int) -> Iterator[list[Row]]:
         yield part
 
 
-def row_timings(row: Row, until: float | None = None) -> Timings:
-    """What a row has cost up to a time by the monotonic clock, by default now."""
-    end = time.monotonic() if until is None else until
-    return Timings(row.queue_seconds, end - row.began_at)
+def row_timings(row: Row) -> Timings:
+    """What a row has cost up to now: its wait, its steps, and what has passed since the last of them."""
+    now = time.monotonic()
+    denoised_at = now if row.denoised_at is None else row.denoised_at
+    return Timings(row.queue_seconds, denoised_at - row.began_at, now - denoised_at)

@@ -77,7 +77,8 @@ def _freed_goal(server: Server, left_at: dict[str, float]) -> Goal:
     """By the clock, the network included; where there is no card, finished pictures are decoded between two steps."""
     freed = [max(0.0, logged_at(line) - left_at[line["request_id"]]) for line in _left(server, left_at)]
     step = step_seconds(server)
-    decode = quantile([line["decode_seconds"] for line in server.find("job_end") if line["decode_seconds"]], 0.5)
+    completed = [line for line in server.find("job_end") if line["outcome"] == "completed"]
+    decode = quantile([line["decode_seconds"] for line in completed], 0.5)
     text = (
         f"p50 {1e3 * quantile(freed, 0.5):.0f} ms, p99 {1e3 * quantile(freed, 0.99):.0f} ms over {len(freed)} jobs, "
         f"a step taking {1e3 * step:.0f} ms and a decoding {1e3 * decode:.0f} ms"

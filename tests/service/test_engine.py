@@ -155,6 +155,31 @@ def test_pictures_are_decoded_in_the_loop_unless_a_card_does_the_work(beside: bo
     assert (door.stepping == door.decoding) is not beside
 
 
+class LeftWhileDecoding(FakeDoor):
+    """While the first image is decoded, the client of another one that is done leaves."""
+
+    def __init__(self) -> None:
+        self.leave: Callable[[], None] = lambda: None
+        self.decoded: list[int] = []
+
+    def decode(self, samples: list[FakeSample], /) -> list[Any]:
+        if not self.decoded:
+            self.leave()
+        self.decoded += [sample.job.id for sample in samples]
+        return list(super().decode(samples))
+
+
+def test_who_leaves_before_its_turn_to_be_decoded_costs_no_decoding() -> None:
+    door = LeftWhileDecoding()
+    world = World([job(number, steps=2) for number in (1, 2, 3)], door=door, beside=False)
+    door.leave = lambda: world.inbox.put(Cancel(3))
+    events = world.run()
+    assert outcomes(events) == {1: Outcome.COMPLETED, 2: Outcome.COMPLETED, 3: Outcome.CANCELLED}
+    assert door.decoded == [1, 2]
+    [end] = [event for event in events if isinstance(event, JobEnd) and event.job_id == 3]
+    assert end.timings.decode_seconds > 0  # its wait
+
+
 @pytest.mark.parametrize("beside", [True, False])
 def test_the_end_of_a_job_comes_after_its_last_step(beside: bool) -> None:
     events = World([job(number, steps=number + 1) for number in range(8)], places=6, beside=beside).run()
