@@ -15,6 +15,7 @@ import asyncio
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import harmonic_mean
 
 import uvloop
 
@@ -47,18 +48,26 @@ async def measure(model: str, plan: Plan) -> Results:
     own = ours(model)
     tried = [await saturate(each, plan.tuning_count) for each in [*own, *peers(ROOT / "models" / "demo" / model)]]
     best = best_settings(tried)
-    mine, *others = await _limits(best, plan)
+    (mine, *others), bare_rate = await _limits(best, model, plan)
     as_it_comes = mine if mine.contender == own[0] else await saturate(own[0], plan.count)
-    processes = [1, len(os.sched_getaffinity(0))] * plan.rounds
-    bare_rate = max([await bare(model, plan.count, each) for each in processes])  # others can only make it slower
     rates = [share * max(each.load.images_per_second for each in others) for share in SHARES]
     return Results(tried, mine, as_it_comes, others, bare_rate, await _loads(best, rates, plan))
 
 
-async def _limits(contenders: Sequence[Contender], plan: Plan) -> list[Saturated]:
-    rounds = [[await saturate(each, plan.count, seed + 1) for each in contenders] for seed in range(plan.rounds)]
-    turns = zip(*rounds, strict=True)
-    return [replace(first, load=joined([first.load, *(each.load for each in others)])) for first, *others in turns]
+async def _limits(contenders: Sequence[Contender], model: str, plan: Plan) -> tuple[list[Saturated], float]:
+    """Each server at saturation, and the bare pipeline's images a second in its better form: one process or one a core.
+
+    Both are means over the rounds, since the bare pipeline meets the machine's minutes as the servers do.
+    """
+    servers: list[list[Saturated]] = []
+    bares: dict[int, list[float]] = {1: [], len(os.sched_getaffinity(0)): []}
+    for seed in range(1, plan.rounds + 1):
+        servers.append([await saturate(each, plan.count, seed) for each in contenders])
+        for processes, rates in bares.items():
+            rates.append(await bare(model, plan.count, processes, seed))
+    turns = zip(*servers, strict=True)
+    limits = [replace(first, load=joined([first.load, *(each.load for each in others)])) for first, *others in turns]
+    return limits, max(harmonic_mean(rates) for rates in bares.values())
 
 
 async def _loads(contenders: Sequence[Contender], rates: Sequence[float], plan: Plan) -> dict[str, list[Load]]:

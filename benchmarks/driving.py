@@ -114,9 +114,10 @@ async def at_rates(contender: Contender, rates: Sequence[float], seconds: float,
     return loads
 
 
-async def bare(model: str, count: int, processes: int) -> float:
+async def bare(model: str, count: int, processes: int, seed: int) -> float:
     """Images a second of the bare pipeline at such requests, in processes that share the cores and the requests."""
-    command = (sys.executable, "-m", "benchmarks.bare", "--model", model, "--count", str(count // processes))
+    asked = ("--model", model, "--count", str(count // processes), "--seed", str(seed))
+    command = (sys.executable, "-m", "benchmarks.bare", *asked)
     threads = str(max(1, len(os.sched_getaffinity(0)) // processes))
     running = [
         await asyncio.create_subprocess_exec(
