@@ -71,22 +71,28 @@ class VAE:
         self.scaling_factor: float = module.config["scaling_factor"]
         self._widened: VAE | None = None
 
+    @property
+    def _weight(self) -> torch.nn.Parameter:
+        """The first of them; the module's own `dtype` walks through all, which is a tenth of a small decoding."""
+        weight: torch.nn.Parameter = next(self.module.parameters())
+        return weight
+
     @torch.no_grad()
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         """The latents' mean, scaled: (N, 3, H, W) float in [-1, 1] -> (N, C, h, w) in the weights' dtype."""
-        images = images.to(self.module.device, self.module.dtype)
+        images = images.to(self._weight.device, self._weight.dtype)
         mean: torch.Tensor = self.module.encode(images).latent_dist.mean
         return mean * self.scaling_factor
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Pixels on the CPU: latents (N, C, h, w), any float dtype -> (N, H, W, 3) uint8, rounded as diffusers does."""
-        return self.render(latents.to(self.module.device))[0].cpu()
+        return self.render(latents.to(self._weight.device))[0].cpu()
 
     @torch.no_grad()
     def render(self, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Pixels as `decode` has them and whether each image was finite, (N,) bool, both where the latents are."""
-        latents = (latents.float() / self.scaling_factor).to(self.module.dtype)
+        latents = (latents.float() / self.scaling_factor).to(self._weight.dtype)
         images = self.module.decode(latents).sample.float()
         is_finite = images.isfinite().flatten(1).all(1)  # before the clamp makes white of an infinity
         pixels = (images / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
