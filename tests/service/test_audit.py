@@ -6,6 +6,7 @@ other compiled code might open beside them, the kernel's tables tell.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 import os
@@ -63,7 +64,8 @@ def sockets(processes: set[int]) -> set[tuple[str, int, bool]]:
     inodes = set()
     for pid in processes:
         for entry in Path(f"/proc/{pid}/fd").glob("*"):
-            inodes.add(os.readlink(entry).removeprefix("socket:[").removesuffix("]"))
+            with contextlib.suppress(FileNotFoundError):  # closed since: a process that stands by is still importing
+                inodes.add(os.readlink(entry).removeprefix("socket:[").removesuffix("]"))
     found = set()
     for table in ("tcp", "tcp6", "udp", "udp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
