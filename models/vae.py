@@ -73,7 +73,7 @@ class VAE:
 
     @property
     def _weight(self) -> torch.nn.Parameter:
-        """The first of them; the module's own `dtype` walks through all, which is a tenth of a small decoding."""
+        """The first weight, for device and format: the module's own `dtype` looks at all, for a tenth of a decoding."""
         weight: torch.nn.Parameter = next(self.module.parameters())
         return weight
 
