@@ -61,13 +61,13 @@ lock: $(TOOLS)/ready  ## requirements.lock: what serving needs at the versions o
 		--annotation-style line --custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml -
 
 docs: $(READY)  ## the table of settings in docs/operations.md
-	$(BIN)/python -m service.reference docs/operations.md
+	$(BIN)/python -m dit_serve.service.reference docs/operations.md
 
 demo: $(READY)  ## train the two demo models again (about two hours of processor time)
-	$(BIN)/python -m models.demo.train
+	$(BIN)/python -m dit_serve.models.demo.train
 
 demo-quality: $(READY)  ## measure the demo models: classifier accuracy and Frechet distance over 1,000 images each
-	$(BIN)/python -m models.evaluation
+	$(BIN)/python -m dit_serve.models.evaluation.digits
 
 bench: $(READY)  ## the pipeline against diffusers' own, then the service against its peers (half an hour)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'

@@ -15,7 +15,7 @@ import time
 from collections import deque
 
 from benchmarks.load import Ask, balanced_asks
-from models.pipeline import Pipeline, Sample, SampleSpec, load_pipeline
+from dit_serve.models.pipeline import Pipeline, Sample, SampleSpec, load_pipeline
 
 
 def make_all(pipeline: Pipeline, asks: list[Ask], sequences: int) -> int:

@@ -25,8 +25,8 @@ import torch
 from benchmarks.peers.dit_pipeline import load as load_diffusers
 from benchmarks.random_models import Sizes, write_folder
 from benchmarks.report import Goal, goals_table, machine, table
-from models import Pipeline, load_pipeline
-from models.registry import DEMOS, demo_path
+from dit_serve import Pipeline, load_pipeline
+from dit_serve.models.registry import DEMOS, demo_path
 
 GUIDANCE_SCALE = 4.0
 XL_NAME = "XL/2 shape"

@@ -2,8 +2,8 @@
 
     python -m benchmarks.bench_queue
 
-Measures `service.queue` (a worker's waiting jobs) and `service.dispatch` (the HTTP side's), in microseconds
-a job: push, take in batches, cancel in random order. Guidance scales are as many as 1,000, the worst that
+Measures `service.engine.queue` (a worker's waiting jobs) and `service.front.dispatch` (the HTTP side's), in
+microseconds a job: push, take in batches, cancel in random order. Guidance scales are as many as 1,000, the worst that
 callers could do to the grouping.
 """
 
@@ -15,10 +15,10 @@ import random
 import time
 from collections.abc import Callable
 
-from service.books import Books
-from service.dispatch import Dispatch
-from service.job import Job, JobEnd, Outcome
-from service.queue import JobQueue
+from dit_serve.service.engine.queue import JobQueue
+from dit_serve.service.front.dispatch import Dispatch
+from dit_serve.service.front.ledger import Books
+from dit_serve.service.wire.job import Job, JobEnd, Outcome
 
 SIZES = (1_000, 10_000, 100_000)
 PLACES = 16

@@ -5,7 +5,7 @@
 R1 overload, R2 clients that leave, R3 SIGTERM, R4 a killed, crashed or stopped worker, R5 poisoned jobs, R8 slow
 clients, and R9, the exact account of every request, after each. Writes benchmarks/results/chaos-DATE.md. Half an hour
 on the demo model; the tests run the short form with a fake model (tests/test_chaos.py). R7, a million hostile requests,
-is a test of its own: HOSTILE_TIMES=21 makes tests/service/test_hostile.py that long. The status is 1 if an exact
+is a test of its own: HOSTILE_TIMES=21 makes tests/service/http/test_hostile.py that long. The status is 1 if an exact
 promise is broken.
 """
 

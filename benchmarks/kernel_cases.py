@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 
 import torch
 
-from kernels.attention import attention_reference, attention_triton
-from kernels.gate_residual import gate_residual_reference, gate_residual_triton
-from kernels.gate_residual_layernorm_modulate import (
+from dit_serve.kernels.attention import attention_reference, attention_triton
+from dit_serve.kernels.gate_residual import gate_residual_reference, gate_residual_triton
+from dit_serve.kernels.gate_residual_layernorm_modulate import (
     gate_residual_layernorm_modulate_reference,
     gate_residual_layernorm_modulate_triton,
 )
-from kernels.layernorm_modulate import layernorm_modulate_reference, layernorm_modulate_triton
-from kernels.linear import linear_reference, linear_triton
-from kernels.sampler_step import guide_reference, sampler_step_reference, sampler_step_triton
+from dit_serve.kernels.layernorm_modulate import layernorm_modulate_reference, layernorm_modulate_triton
+from dit_serve.kernels.linear import linear_reference, linear_triton
+from dit_serve.kernels.sampler_step import guide_reference, sampler_step_reference, sampler_step_triton
 
 EPS = 1e-6
 

@@ -6,5 +6,5 @@ kernel for tensors on a card, the definition for all others, but for GELU in `li
 Nothing here knows models, checkpoints, requests or processes; only torch and triton are imported, and where triton is
 missing the definitions serve alone.
 
-RESOURCES.md lists what each kernel costs on three targets; `python -m kernels.resources` writes it.
+RESOURCES.md lists what each kernel costs on three targets; `python -m dit_serve.kernels.resources` writes it.
 """

@@ -15,9 +15,9 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from kernels import checks
-from kernels.launch import Launch, jit, takes_kernel, tl
-from kernels.rows import split
+from dit_serve.kernels import checks
+from dit_serve.kernels.launch import Launch, jit, takes_kernel, tl
+from dit_serve.kernels.rows import split
 
 LARGEST_HEAD = 128  # beyond it a block of queries and its sums no longer fit in the registers
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from kernels.launch import DTYPES, is_interpreted
+from dit_serve.kernels.launch import DTYPES, is_interpreted
 
 
 def tokens(name: str, tensor: torch.Tensor, letters: str = "(N, T, D)") -> tuple[int, int, int]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import torch
 
-from kernels import checks
-from kernels.launch import Launch, jit, takes_kernel, tl
+from dit_serve.kernels import checks
+from dit_serve.kernels.launch import Launch, jit, takes_kernel, tl
 
 BLOCK = 1024  # numbers a program: 8 a lane, one 16-byte load of bf16 each; a row of DiT-XL/2 is 288 whole blocks
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import torch
 
-from kernels import checks
-from kernels.gate_residual import check_gated, gate_residual_reference
-from kernels.launch import Launch, jit, takes_kernel, tl
-from kernels.layernorm_modulate import layernorm_modulate_reference
-from kernels.rows import load_tail, normalise, split, warps_for
+from dit_serve.kernels import checks
+from dit_serve.kernels.gate_residual import check_gated, gate_residual_reference
+from dit_serve.kernels.launch import Launch, jit, takes_kernel, tl
+from dit_serve.kernels.layernorm_modulate import layernorm_modulate_reference
+from dit_serve.kernels.rows import load_tail, normalise, split, warps_for
 
 
 def gate_residual_layernorm_modulate_reference(

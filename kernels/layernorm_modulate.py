@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from kernels import checks
-from kernels.launch import Launch, jit, takes_kernel, tl
-from kernels.rows import load_tail, normalise, split, warps_for
+from dit_serve.kernels import checks
+from dit_serve.kernels.launch import Launch, jit, takes_kernel, tl
+from dit_serve.kernels.rows import load_tail, normalise, split, warps_for
 
 
 def layernorm_modulate_reference(

@@ -20,9 +20,9 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from kernels import checks
-from kernels.gate_residual import gate_residual_reference
-from kernels.launch import Launch, jit, takes_kernel, tl, wants_gradient
+from dit_serve.kernels import checks
+from dit_serve.kernels.gate_residual import gate_residual_reference
+from dit_serve.kernels.launch import Launch, jit, takes_kernel, tl, wants_gradient
 
 EPILOGUES = ("none", "gelu_tanh", "gate_residual")
 

@@ -1,7 +1,7 @@
 """What each kernel costs on three targets, found by compiling, without a card: registers, spills, shared memory.
 
-    python -m kernels.resources            # write kernels/RESOURCES.md
-    python -m kernels.resources --print    # the table to standard output, nothing written
+    python -m dit_serve.kernels.resources            # write kernels/RESOURCES.md
+    python -m dit_serve.kernels.resources --print    # the table to standard output, nothing written
 
 What is compiled is what the launchers launch: their `Launch` values for DiT-XL/2's shapes on meta tensors, with the
 specialisation that Triton's own launch would choose. The figures belong to one version of Triton, which brings its own
@@ -22,13 +22,13 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from kernels.attention import attention_launch
-from kernels.gate_residual import gate_residual_launch
-from kernels.gate_residual_layernorm_modulate import gate_residual_layernorm_modulate_launch
-from kernels.launch import Launch
-from kernels.layernorm_modulate import layernorm_modulate_launch
-from kernels.linear import linear_launch
-from kernels.sampler_step import sampler_step_launch
+from dit_serve.kernels.attention import attention_launch
+from dit_serve.kernels.gate_residual import gate_residual_launch
+from dit_serve.kernels.gate_residual_layernorm_modulate import gate_residual_layernorm_modulate_launch
+from dit_serve.kernels.launch import Launch
+from dit_serve.kernels.layernorm_modulate import layernorm_modulate_launch
+from dit_serve.kernels.linear import linear_launch
+from dit_serve.kernels.sampler_step import sampler_step_launch
 
 TABLE = Path(__file__).with_name("RESOURCES.md")
 TARGETS = {"sm_80": ("cuda", 80, 32), "sm_90": ("cuda", 90, 32), "gfx942": ("hip", "gfx942", 64)}
@@ -144,7 +144,7 @@ def table() -> str:
     lines = [
         "# What the kernels use",
         "",
-        f"Written by `python -m kernels.resources` with Triton {triton.__version__}; a test keeps it current.",
+        f"Written by `python -m dit_serve.kernels.resources`, Triton {triton.__version__}; a test keeps it current.",
         "Per target: registers a thread, what is spilled (bytes of stack on NVIDIA, registers on AMD), bytes of shared",
         "memory a program. Shapes are DiT-XL/2's, 64 sequences; T is 256 where it is not named.",
         "",

@@ -7,7 +7,7 @@ ops share. Nothing here knows tensors or launches.
 
 from __future__ import annotations
 
-from kernels.launch import jit, tl
+from dit_serve.kernels.launch import jit, tl
 
 ELEMENTS_PER_WARP = 1280  # 40 float32 registers a lane: a row of 1152 stays in one warp and needs no barrier
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import torch
 
-from kernels import checks
-from kernels.launch import Launch, jit, takes_kernel, tl
+from dit_serve.kernels import checks
+from dit_serve.kernels.launch import Launch, jit, takes_kernel, tl
 
 COLUMNS = (
     "x0_x", "x0_out", "clip", "x_x", "x_out", "x_x0", "x_prev", "noise_scale", "log_variance_min", "log_variance_max"

@@ -1,27 +1,12 @@
 """The models: architecture, samplers, checkpoints, autoencoder, training. Knows no HTTP, no queue, no process.
 
-    from models import load_pipeline
-    pipeline = load_pipeline("digits-64")
-    image = pipeline.generate([7], seeds=[0], steps=20)[0]
+    pipeline      a checkpoint ready to make images: begin, step, preview, decode
+    dit, vae      the two networks; registry has the published sizes, labels the names of classes
+    sampling/     from noise to latents, and latents into pixels
+    checkpoints/  files and hub repositories into weights
+    training/     datasets, losses and the two training loops
+    evaluation/   how good images are
+    demo/         the two models that ship with the project
 
-The import is lazy, so that a process which needs only the names of classes pays for no torch.
+Imports `kernels`, and nothing of `service`. `dit_serve.load_pipeline` is the way in.
 """
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from models.pipeline import Pipeline as Pipeline
-    from models.pipeline import SampleSpec as SampleSpec
-    from models.pipeline import load_pipeline as load_pipeline
-
-__all__ = ["Pipeline", "SampleSpec", "load_pipeline"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'models' has no attribute {name!r}")
-    from models import pipeline
-
-    return getattr(pipeline, name)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from models.errors import DeviceError
+from dit_serve.models.errors import DeviceError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -21,10 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kernels.attention import attention
-from kernels.gate_residual_layernorm_modulate import gate_residual_layernorm_modulate
-from kernels.layernorm_modulate import layernorm_modulate
-from kernels.linear import linear
+from dit_serve.kernels.attention import attention
+from dit_serve.kernels.gate_residual_layernorm_modulate import gate_residual_layernorm_modulate
+from dit_serve.kernels.layernorm_modulate import layernorm_modulate
+from dit_serve.kernels.linear import linear
 
 NORM_EPS = 1e-6  # of the norms before attention and before the final layer, in the paper's code and in diffusers alike
 FREQUENCIES = 128  # sine and cosine of each: the 256 inputs of the timestep's MLP

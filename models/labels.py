@@ -85,7 +85,7 @@ class Labels:
 
 def imagenet_names() -> Names:
     """Return the names of ImageNet's 1000 classes, which the published DiT checkpoints were trained on."""
-    rows = json.loads(files("models").joinpath("imagenet_labels.json").read_text(encoding="utf-8"))["names"]
+    rows = json.loads(files("dit_serve.models").joinpath("imagenet_labels.json").read_text(encoding="utf-8"))["names"]
     return tuple(split_names(row) for row in rows)
 
 

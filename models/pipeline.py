@@ -17,23 +17,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.card import Card, CudaCard, upload
-from models.checkpoint import Checkpoint, open_checkpoint
-from models.conditioning import Conditioning
-from models.decoding import Decoder, Pixels
-from models.device import choose_device, choose_dtype
-from models.dit import DiT
-from models.errors import CheckpointError
-from models.graphs import StepGraphs
-from models.guidance import is_guided
-from models.hub import fetch_vae
-from models.preview import LatentPreview
-from models.registry import demo_path
-from models.sample import Sample, SampleSpec
-from models.sampler import SAMPLERS, sampler_table
-from models.slots import CAPACITY, Slots
-from models.vae import VAE, load_vae, vae_dtype
-from models.weights import load_dit
+from dit_serve.models.checkpoints.checkpoint import Checkpoint, open_checkpoint
+from dit_serve.models.checkpoints.hub import fetch_vae
+from dit_serve.models.checkpoints.weights import load_dit
+from dit_serve.models.device import choose_device, choose_dtype
+from dit_serve.models.dit import DiT
+from dit_serve.models.errors import CheckpointError
+from dit_serve.models.registry import demo_path
+from dit_serve.models.sampling.card import Card, CudaCard, upload
+from dit_serve.models.sampling.conditioning import Conditioning
+from dit_serve.models.sampling.decoding import Decoder, Pixels
+from dit_serve.models.sampling.graphs import StepGraphs
+from dit_serve.models.sampling.guidance import is_guided
+from dit_serve.models.sampling.preview import LatentPreview
+from dit_serve.models.sampling.sample import Sample, SampleSpec
+from dit_serve.models.sampling.sampler import SAMPLERS, sampler_table
+from dit_serve.models.sampling.slots import CAPACITY, Slots
+from dit_serve.models.vae import VAE, load_vae, vae_dtype
 
 __all__ = ["DEFAULT_VAE", "Pipeline", "Sample", "SampleSpec", "load_pipeline"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from models.dit import FREQUENCIES, DiTConfig
+from dit_serve.models.dit import FREQUENCIES, DiTConfig
 
 # name: (blocks, width, heads)
 SIZES = {"S": (12, 384, 6), "B": (12, 768, 12), "L": (24, 1024, 16), "XL": (28, 1152, 16)}

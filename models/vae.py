@@ -20,9 +20,9 @@ from diffusers import AutoencoderKL
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from models.convert import ensure_safetensors
-from models.errors import CheckpointError
-from models.files import read_json
+from dit_serve.models.checkpoints.convert import ensure_safetensors
+from dit_serve.models.checkpoints.files import read_json
+from dit_serve.models.errors import CheckpointError
 
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 NOTES = ("_class_name", "_diffusers_version", "_name_or_path")  # of a config; no arguments

@@ -1,8 +1,13 @@
 """The service: requests in, PNG images out.
 
-Knows HTTP, queues, processes and the command line. Does *not* know tensors: whatever is
-computed lies behind the door that `service.engine` declares, and only `service.door` and
-the commands open it.
+    http       requests and answers                       the HTTP process, which never imports torch
+    front      accepted work, from its entry to its end
+    workers    processes that hold the models             ═══ the process border runs through this room
+    engine     admit → step → retire                      the worker process
+    wire       what the two sides say to each other
+    image      PNG and receipt            telemetry      logs, traces, metrics
+    commands   the sub-commands of `dit`
 
-    api → front ═(process border: wire)═ worker → engine → queue, door → png
+Imports go down this list; `image`, `telemetry`, `errors` and `settings` are leaves, and `wire` is everybody's
+vocabulary. Knows no tensor: what is computed lies behind the door that `engine` declares.
 """

@@ -11,8 +11,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from service.errors import LocalError
-from service.version import version
+from dit_serve.service.errors import LocalError
+from dit_serve.service.version import version
 
 COMMANDS = {
     "serve": "answer HTTP requests",
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not given or given[0] not in COMMANDS:
         parser.parse_args(given or ["--help"])
         return 2
-    command = importlib.import_module(f"service.commands.{given[0].replace('-', '_')}")
+    command = importlib.import_module(f"dit_serve.service.commands.{given[0].replace('-', '_')}")
     own_parser = argparse.ArgumentParser(prog=f"dit {given[0]}", description=command.__doc__, allow_abbrev=False)
     own_parser.formatter_class = argparse.RawDescriptionHelpFormatter
     command.add_arguments(own_parser)

@@ -1,4 +1,6 @@
-"""The settings as a Markdown table, made from the class that checks them: `python -m service.reference FILE...`
+"""The settings as a Markdown table, made from the class that checks them.
+
+    python -m dit_serve.service.reference FILE...
 
 Rewrites what stands between the two marks in each file. Knows no setting by name.
 """
@@ -12,7 +14,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from service.settings import PREFIX, SECRET, Settings
+from dit_serve.service.settings import PREFIX, SECRET, Settings
 
 BEGIN, END = "<!-- settings: made by `make docs` -->\n", "<!-- end of settings -->\n"
 UNITS = {"_seconds": "seconds", "_bytes": "bytes", "_sequences": "rows", "port": "TCP port"}

@@ -14,10 +14,10 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
-from service.errors import SettingsError
+from dit_serve.service.errors import SettingsError
 
 PREFIX = "DIT_"
-READ_ELSEWHERE = frozenset({"DIT_CACHE"})  # models/cache.py: where converted checkpoints are kept
+READ_ELSEWHERE = frozenset({"DIT_CACHE"})  # models/checkpoints/cache.py: where converted checkpoints are kept
 SECRET = frozenset({"api_keys"})  # no flag, because everybody can read a command line, and never shown
 MAX_IMAGES_PER_REQUEST = 16
 _API_KEY = re.compile(r"[!-+\--~]{8,256}")  # visible ASCII without the comma

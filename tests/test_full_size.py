@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from models.dit import DiTConfig
-from tests.models.checkpoints import write
-from tests.models.folders import random_vae
+from dit_serve.models.dit import DiTConfig
+from tests.models.checkpoints.folders import random_vae
+from tests.models.checkpoints.written import write
 from tests.service.running import running
 
 

@@ -11,22 +11,26 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-OURS = ("kernels", "models", "service", "tests", "benchmarks")
-OPENS_MODELS = {"service.door"}  # and the commands
+PACKAGES = ("kernels", "models", "service")
+ROOMS = ("http", "front", "workers", "engine", "wire")  # imports go to the right
+LEAVES = ("image", "telemetry")  # of rooms they import `wire` alone
+OPENS_MODELS = {"dit_serve.service.workers.door"}  # and the commands
 HEAVY = {"torch", "numpy", "diffusers", "triton", "safetensors", "transformers", "huggingface_hub"}
-WORKER_SIDE = {"service.door", "service.worker"}
+WORKER_SIDE = {"dit_serve.service.workers.door", "dit_serve.service.workers.process"}
 
 
 def modules(package: str) -> dict[str, ast.Module]:
-    """Every module of a package, by name, as its syntax tree."""
+    """Every module of a package, by the name it is imported by, as its syntax tree."""
     return {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): ast.parse(path.read_text())
+        ".".join(("dit_serve", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__"): ast.parse(
+            path.read_text()
+        )
         for path in sorted((ROOT / package).rglob("*.py"))
     }
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
-    """All names that are imported anywhere in a module, inside functions too."""
+    """All modules that are imported anywhere in a module, inside functions too."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -36,16 +40,22 @@ def imports(tree: ast.AST) -> Iterator[str]:
 
 
 def roots(tree: ast.AST) -> set[str]:
-    return {name.split(".")[0] for name in imports(tree)}
+    """The packages that a module imports from; of ours, "kernels", "models" and "service"."""
+    return {name.removeprefix("dit_serve.").split(".")[0] for name in imports(tree)}
 
 
-PACKAGES = ("kernels", "models", "service")
+def room(name: str) -> str:
+    """The room of a module of `service`: its folder, or its own name where it stands beside them."""
+    return name.removeprefix("dit_serve.service").strip(".").split(".")[0]
+
+
 MODULES = [(package, name, tree) for package in PACKAGES for name, tree in modules(package).items()]
 IDS = [name for _, name, _ in MODULES]
 
 
 def test_there_is_something_to_look_at() -> None:
-    assert {package for package, _, _ in MODULES} == {"kernels", "models", "service"}
+    assert {package for package, _, _ in MODULES} == set(PACKAGES)
+    assert {room(name) for package, name, _ in MODULES if package == "service"} >= {*ROOMS, *LEAVES}
 
 
 @pytest.mark.parametrize(("package", "name", "tree"), MODULES, ids=IDS)
@@ -59,23 +69,47 @@ def test_layers_import_downwards_only(package: str, name: str, tree: ast.Module)
         assert not used & {"kernels", "tests", "benchmarks"}
 
 
+@pytest.mark.parametrize(("name", "tree"), [(name, tree) for package, name, tree in MODULES if package == "service"])
+def test_rooms_of_the_service_import_downwards_only(name: str, tree: ast.Module) -> None:
+    here, used = room(name), {room(each) for each in imports(tree) if each.startswith("dit_serve.service")}
+    if here in ROOMS:
+        allowed = {*ROOMS[ROOMS.index(here) :], *LEAVES, "errors", "settings", "version"}
+    elif here in LEAVES:
+        allowed = {here, "wire", "errors", "version"}
+    elif here in ("errors", "settings", "version"):
+        allowed = {"errors"}
+    else:
+        return  # the command line may use all of it
+    assert used <= allowed
+
+
+@pytest.mark.parametrize("name", ["dit_serve.service", *(f"dit_serve.service.{each}" for each in (*ROOMS, *LEAVES))])
+def test_a_room_says_what_it_is_for_and_nothing_else(name: str) -> None:
+    (tree,) = [tree for _, each, tree in MODULES if each == name]
+    assert ast.get_docstring(tree)
+    assert len(tree.body) == 1
+
+
 @pytest.mark.parametrize(("package", "name", "tree"), MODULES, ids=IDS)
 def test_the_service_opens_models_through_its_door_and_commands_alone(
     package: str, name: str, tree: ast.Module
 ) -> None:
-    if package == "service" and name not in OPENS_MODELS and not name.startswith("service.commands."):
-        reached = {each for each in imports(tree) if each.split(".")[0] == "models"}
-        assert reached <= {"models.labels"}  # names of classes: the standard library alone
+    if package == "service" and name not in OPENS_MODELS and room(name) != "commands":
+        reached = {each for each in imports(tree) if each.startswith("dit_serve.models")}
+        assert reached <= {"dit_serve.models.labels"}  # names of classes: the standard library alone
 
 
 @pytest.mark.parametrize(("package", "name", "tree"), MODULES, ids=IDS)
 def test_heavy_packages_stay_out_of_the_http_side(package: str, name: str, tree: ast.Module) -> None:
-    if package == "service" and name not in WORKER_SIDE and not name.startswith("service.commands."):
+    if package == "service" and name not in WORKER_SIDE and room(name) != "commands":
         assert not roots(tree) & HEAVY
         assert not WORKER_SIDE & set(imports(tree))
 
 
-@pytest.mark.parametrize("name", ["service.server", "service.cli", "service.commands.serve", "models.labels"])
+LIGHT = ("", ".service.http.server", ".service.cli", ".service.commands.serve", ".models.labels")
+
+
+@pytest.mark.parametrize("name", [f"dit_serve{each}" for each in LIGHT])
 def test_importing_the_http_side_loads_nothing_heavy(name: str) -> None:
     heavy = run(f"import sys, {name}; print(*sorted({HEAVY} & set(sys.modules)))")
     assert heavy.split() == []
@@ -84,7 +118,7 @@ def test_importing_the_http_side_loads_nothing_heavy(name: str) -> None:
 @pytest.mark.parametrize("command", [[], ["--help"], ["--version"], ["nonsense"]])
 def test_the_command_line_starts_without_torch(command: list[str]) -> None:
     code = (
-        f"import sys; from service.cli import main\ntry: main({command})\nexcept SystemExit: pass\n"
+        f"import sys; from dit_serve.service.cli import main\ntry: main({command})\nexcept SystemExit: pass\n"
         "print('torch' in sys.modules, 'fastapi' in sys.modules)"
     )
     assert run(code).splitlines()[-1] == "False False"
@@ -92,13 +126,13 @@ def test_the_command_line_starts_without_torch(command: list[str]) -> None:
 
 def test_diffusers_imports_beside_our_kernels_package() -> None:
     """`kernels` is also a package on PyPI that diffusers imports when it finds it: ours must not pass for it."""
-    assert run("import kernels, diffusers; print(kernels.__file__); diffusers.AutoencoderKL").startswith(str(ROOT))
+    run("import dit_serve.kernels, diffusers; diffusers.AutoencoderKL")
 
 
 @pytest.mark.parametrize(("package", "name", "tree"), MODULES, ids=IDS)
 def test_nothing_is_pickled(package: str, name: str, tree: ast.Module) -> None:
-    """A pickle is code. models.unpickle alone, the child process that converts old checkpoints, opens any."""
-    if name != "models.unpickle":
+    """A pickle is code. models.checkpoints.unpickle alone, the child process of a conversion, opens any."""
+    if name != "dit_serve.models.checkpoints.unpickle":
         assert not roots(tree) & {"pickle", "cloudpickle", "dill", "shelve", "marshal", "multiprocessing"}
 
 

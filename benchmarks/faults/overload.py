@@ -18,7 +18,7 @@ from benchmarks.faults.options import Options
 from benchmarks.load import Ask, balanced_asks, poisson_times, quantile
 from benchmarks.report import Finding, Goal
 from benchmarks.server import Server, serving, step_seconds
-from service.settings import Settings
+from dit_serve.service.settings import Settings
 
 BOUND = re.compile(r"(\d+) of (\d+) sequences are taken and this request needs (\d+)")
 PEAK_IMAGES_A_PLACE = 4

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.report import Finding, Goal
-from service.engine import Engine, EngineOptions, Inbox, Stop
-from service.job import Event, Job, JobEnd, Outcome, Stepped
-from service.pulse import Pulse
+from dit_serve.service.engine.engine import Engine, EngineOptions, Inbox, Stop
+from dit_serve.service.engine.hangs import Pulse
+from dit_serve.service.wire.job import Event, Job, JobEnd, Outcome, Stepped
 
 BEGIN, STEP, DECODE, MEMORY = 1000, 1001, 1002, 1003
 GUILTY = (BEGIN, STEP, DECODE)  # MEMORY is guilty of nothing once it has room

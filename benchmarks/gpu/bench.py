@@ -13,7 +13,7 @@ import torch
 from benchmarks.random_models import Sizes
 
 if TYPE_CHECKING:
-    from models import Pipeline
+    from dit_serve import Pipeline
 
 LATENT_TO_PIXELS = 8
 
@@ -82,7 +82,7 @@ class Bench:
 
     def load(self, resolution: int, *, batch_invariant: bool = True) -> Pipeline:
         """Return our pipeline on the random weights, ready for its first image."""
-        from models import load_pipeline  # seconds of import, which the sections without a model do without
+        from dit_serve import load_pipeline  # seconds of import, which the sections without a model do without
 
         pipeline = load_pipeline(
             self.folder(resolution), device=str(self.device), dtype=self.dtype, batch_invariant=batch_invariant

@@ -9,10 +9,10 @@ import numpy as np
 
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.sections import Row
-from models import Pipeline, SampleSpec
-from models.decoding import Pixels
-from models.sample import Sample
-from models.sampler import SAMPLERS
+from dit_serve import Pipeline, SampleSpec
+from dit_serve.models.sampling.decoding import Pixels
+from dit_serve.models.sampling.sample import Sample
+from dit_serve.models.sampling.sampler import SAMPLERS
 
 MIXES = 3
 AT_ONCE = 32

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.sections import Row
 from benchmarks.timing import measure, rate
-from models import Pipeline, SampleSpec
-from models.registry import multiply_adds
+from dit_serve import Pipeline, SampleSpec
+from dit_serve.models.registry import multiply_adds
 
 WARM = 2  # runs that timing.measure does not count
 

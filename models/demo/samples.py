@@ -1,6 +1,6 @@
 """Draws the grid of generated digits that stands in the main README.
 
-    python -m models.demo.samples --out models/demo/samples.png
+    python -m dit_serve.models.demo.samples --out models/demo/samples.png
 
 The seeds are 0, 1, 2 ...: the pictures are not chosen.
 """
@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from models.pipeline import Pipeline, load_pipeline
-from models.registry import DEMOS
+from dit_serve.models.pipeline import Pipeline, load_pipeline
+from dit_serve.models.registry import DEMOS
 
 CLASSES = 10
 ROWS = 2
@@ -35,7 +35,7 @@ def grid_of(pipeline: Pipeline, sets: int, steps: int, guidance_scale: float) ->
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Samples both demo models and writes one picture."""
-    parser = argparse.ArgumentParser(prog="python -m models.demo.samples", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m dit_serve.models.demo.samples", description=main.__doc__)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "samples.png")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--cfg", type=float, default=1.5, help="guidance scale")

@@ -1,6 +1,6 @@
 """Trains the two demo models again, from the real digits to two folders that `dit serve` takes.
 
-    python -m models.demo.train --out build/demo
+    python -m dit_serve.models.demo.train --out build/demo
 
 The recipe is four configurations in order; a run that was stopped goes on where it was. The larger model starts from
 the smaller one, autoencoder and DiT alike: the same digits with twice the side. Knows no measurement (evaluation.py).
@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
-from models.autoencoder_training import AutoencoderConfig, train_autoencoder
-from models.training import TrainingConfig, train
+from dit_serve.models.training.autoencoder import AutoencoderConfig, train_autoencoder
+from dit_serve.models.training.dit import TrainingConfig, train
 
 
 def autoencoders(root: Path) -> tuple[AutoencoderConfig, AutoencoderConfig]:
@@ -71,7 +71,7 @@ def transformers(root: Path) -> tuple[TrainingConfig, TrainingConfig]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains what is not yet trained under the output folder."""
-    parser = argparse.ArgumentParser(prog="python -m models.demo.train", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m dit_serve.models.demo.train", description=main.__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/demo"), help="folder of all four runs")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of the arithmetic")
     options = parser.parse_args(arguments)

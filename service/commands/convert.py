@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from models.convert import convert, ensure_safetensors
+from dit_serve.models.checkpoints.convert import convert, ensure_safetensors
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

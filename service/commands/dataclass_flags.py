@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from service.errors import CommandError
+from dit_serve.service.errors import CommandError
 
 T = TypeVar("T")
 

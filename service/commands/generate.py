@@ -12,15 +12,15 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from models.labels import Labels
-from service.commands.making import add_model_arguments, load_model, make_images
-from service.errors import CommandError
-from service.job import Job
-from service.messages import ModelInfo
-from service.png import encode_png
-from service.receipt import make_receipt
-from service.schemas import DEFAULT_SAMPLER, MAX_SEED
-from service.version import version
+from dit_serve.models.labels import Labels
+from dit_serve.service.commands.making import add_model_arguments, load_model, make_images
+from dit_serve.service.errors import CommandError
+from dit_serve.service.http.schemas import DEFAULT_SAMPLER, MAX_SEED
+from dit_serve.service.image.png import encode_png
+from dit_serve.service.image.receipt import make_receipt
+from dit_serve.service.version import version
+from dit_serve.service.wire.job import Job
+from dit_serve.service.wire.messages import ModelInfo
 
 IMAGES_AT_ONCE = 8
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from models.checkpoint import Checkpoint, open_checkpoint
-from models.registry import demo_path, multiply_adds, parameter_count, variant_name
+from dit_serve.models.checkpoints.checkpoint import Checkpoint, open_checkpoint
+from dit_serve.models.registry import demo_path, multiply_adds, parameter_count, variant_name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

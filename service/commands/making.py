@@ -9,11 +9,11 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from service.door import load
-from service.engine import Door
-from service.errors import CommandError
-from service.job import Job
-from service.messages import Configure, ModelInfo
+from dit_serve.service.engine.engine import Door
+from dit_serve.service.errors import CommandError
+from dit_serve.service.wire.job import Job
+from dit_serve.service.wire.messages import Configure, ModelInfo
+from dit_serve.service.workers.door import load
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 from rich.progress import Progress
 
-from service.commands.making import add_model_arguments, load_model, make_images
-from service.errors import CommandError
-from service.job import Job
-from service.messages import ModelInfo
-from service.png import read_png
-from service.receipt import Receipt
-from service.version import version
+from dit_serve.service.commands.making import add_model_arguments, load_model, make_images
+from dit_serve.service.errors import CommandError
+from dit_serve.service.image.png import read_png
+from dit_serve.service.image.receipt import Receipt
+from dit_serve.service.version import version
+from dit_serve.service.wire.job import Job
+from dit_serve.service.wire.messages import ModelInfo
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

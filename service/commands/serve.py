@@ -8,10 +8,10 @@ from __future__ import annotations
 import argparse
 import os
 
-from service.server import run as run_server
-from service.settings import add_flags, read_settings
+from dit_serve.service.http.server import run as run_server
+from dit_serve.service.settings import add_flags, read_settings
 
-LOADER = "service.door:load"
+LOADER = "dit_serve.service.workers.door:load"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

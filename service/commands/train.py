@@ -1,15 +1,15 @@
 """Trains a DiT on labelled images and writes a folder of diffusers' layout; started again, it goes on where it stopped.
 
-What each flag means stands beside the fields of TrainingConfig in models/training.py.
+What each flag means stands beside the fields of TrainingConfig in models/training/dit.py.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from models.training import TrainingConfig, train
-from service.commands.dataclass_flags import add_flags, read_config
-from service.errors import CommandError
+from dit_serve.models.training.dit import TrainingConfig, train
+from dit_serve.service.commands.dataclass_flags import add_flags, read_config
+from dit_serve.service.errors import CommandError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

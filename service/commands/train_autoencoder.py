@@ -1,15 +1,15 @@
 """Trains a small KL autoencoder on images and writes a folder of diffusers' layout.
 
-What each flag means stands beside the fields of AutoencoderConfig in models/autoencoder_training.py.
+What each flag means stands beside the fields of AutoencoderConfig in models/training/autoencoder.py.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from models.autoencoder_training import AutoencoderConfig, train_autoencoder
-from service.commands.dataclass_flags import add_flags, read_config
-from service.errors import CommandError
+from dit_serve.models.training.autoencoder import AutoencoderConfig, train_autoencoder
+from dit_serve.service.commands.dataclass_flags import add_flags, read_config
+from dit_serve.service.errors import CommandError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

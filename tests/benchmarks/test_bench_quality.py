@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import kernels.linear
 from benchmarks.bench_quality import OPS, Difference, Walk, difference, table, torch_operators
+from dit_serve.kernels import linear
 
 
 def walk(latent: float, pixel: int) -> Walk:
@@ -31,7 +31,7 @@ def test_every_op_takes_its_definition_within_and_is_free_again_after() -> None:
     before = [op.takes_kernel for op in OPS]
     with torch_operators():
         assert not any(op.takes_kernel() for op in OPS)
-        assert not any(getattr(kernels.linear, name)() for name in vars(kernels.linear) if name.startswith("takes_"))
+        assert not any(getattr(linear, name)() for name in vars(linear) if name.startswith("takes_"))
     assert [op.takes_kernel for op in OPS] == before
 
 

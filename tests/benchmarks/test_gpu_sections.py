@@ -14,7 +14,7 @@ from benchmarks.gpu import ceilings, end_to_end, invariance, kernel_rates, ops, 
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.sections import SECTIONS
 from benchmarks.kernel_cases import Case
-from models.sampler import SAMPLERS
+from dit_serve.models.sampling.sampler import SAMPLERS
 
 
 def test_the_ceilings_are_left_for_the_sections_after(bench: Bench) -> None:
@@ -37,7 +37,7 @@ def test_a_steps_share_is_its_rate_over_the_ceiling(bench: Bench) -> None:
 
 
 def test_a_steps_operations_are_the_published_ones() -> None:
-    from models.registry import multiply_adds, variants
+    from dit_serve.models.registry import multiply_adds, variants
 
     config = variants()["DiT-XL/2"]
     assert multiply_adds(config) * 2e-9 == pytest.approx(237.2, abs=0.1)

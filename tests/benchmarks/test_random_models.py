@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from benchmarks.gpu.bench import TINY, Bench
 from benchmarks.random_models import write_folder
-from models import load_pipeline
+from dit_serve import load_pipeline
 
 
 def test_ours_and_diffusers_make_the_same_pictures_of_it(bench: Bench) -> None:

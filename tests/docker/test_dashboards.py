@@ -11,14 +11,14 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from service.front import Front
-from service.gpu import GpuCollector
-from service.messages import Configure
-from service.metrics import Metrics
-from service.state_metrics import StateCollector
-from service.tally import Tally
+from dit_serve.service.front.front import Front
+from dit_serve.service.front.state_metrics import StateCollector
+from dit_serve.service.telemetry.gpu_metrics import GpuCollector
+from dit_serve.service.telemetry.metrics import Metrics
+from dit_serve.service.telemetry.tally import Tally
+from dit_serve.service.wire.messages import Configure
 from tests.docker.boards import BOARDS, DOCKER, board, expressions, names, panels, rules
-from tests.service.test_gpu import fake_nvml
+from tests.service.telemetry.test_gpu_metrics import fake_nvml
 
 SUFFIXES = {"histogram": ("_bucket", "_sum", "_count"), "counter": ("_total",), "gauge": ("",)}
 SOURCE = yaml.safe_load((DOCKER / "grafana" / "provisioning" / "datasources" / "prometheus.yml").read_text())

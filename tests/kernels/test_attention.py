@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from kernels.attention import attention
+from dit_serve.kernels.attention import attention
 
 
 def formula(qkv: torch.Tensor, heads: int) -> torch.Tensor:

@@ -10,16 +10,16 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from kernels.attention import attention, attention_triton
-from kernels.gate_residual import gate_residual, gate_residual_triton
-from kernels.gate_residual_layernorm_modulate import (
+from dit_serve.kernels.attention import attention, attention_triton
+from dit_serve.kernels.gate_residual import gate_residual, gate_residual_triton
+from dit_serve.kernels.gate_residual_layernorm_modulate import (
     gate_residual_layernorm_modulate,
     gate_residual_layernorm_modulate_triton,
 )
-from kernels.launch import takes_kernel, triton
-from kernels.layernorm_modulate import layernorm_modulate, layernorm_modulate_triton
-from kernels.linear import linear, linear_triton
-from kernels.sampler_step import COLUMNS, sampler_step, sampler_step_triton
+from dit_serve.kernels.launch import takes_kernel, triton
+from dit_serve.kernels.layernorm_modulate import layernorm_modulate, layernorm_modulate_triton
+from dit_serve.kernels.linear import linear, linear_triton
+from dit_serve.kernels.sampler_step import COLUMNS, sampler_step, sampler_step_triton
 
 Op = Callable[..., object]
 needs_triton = pytest.mark.skipif(triton is None, reason="no Triton for this machine: every op takes its definition")
@@ -109,10 +109,10 @@ def test_without_triton_the_definitions_serve_and_launchers_say_so() -> None:
 import sys
 sys.modules["triton"] = None  # as on macOS: import triton fails
 import torch
-import kernels.linear, kernels.sampler_step, kernels.gate_residual
-from kernels.attention import attention, attention_launch
-from kernels.gate_residual_layernorm_modulate import gate_residual_layernorm_modulate
-from kernels.launch import takes_kernel
+import dit_serve.kernels.linear, dit_serve.kernels.sampler_step, dit_serve.kernels.gate_residual
+from dit_serve.kernels.attention import attention, attention_launch
+from dit_serve.kernels.gate_residual_layernorm_modulate import gate_residual_layernorm_modulate
+from dit_serve.kernels.launch import takes_kernel
 qkv, x, v = torch.ones(1, 2, 24), torch.ones(1, 2, 8), torch.ones(1, 8)
 assert attention(qkv, 2).shape == (1, 2, 8)
 assert gate_residual_layernorm_modulate(x, v, x, v, v)[1].shape == (1, 2, 8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kernels.gate_residual import gate_residual
+from dit_serve.kernels.gate_residual import gate_residual
 
 
 def test_adds_the_branch_times_its_rows_gate() -> None:

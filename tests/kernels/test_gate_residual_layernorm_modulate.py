@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kernels.gate_residual import gate_residual
-from kernels.gate_residual_layernorm_modulate import gate_residual_layernorm_modulate
-from kernels.layernorm_modulate import layernorm_modulate
+from dit_serve.kernels.gate_residual import gate_residual
+from dit_serve.kernels.gate_residual_layernorm_modulate import gate_residual_layernorm_modulate
+from dit_serve.kernels.layernorm_modulate import layernorm_modulate
 
 
 @pytest.mark.parametrize("eps", [1e-6, 1e-5])

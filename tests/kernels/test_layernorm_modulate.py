@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kernels.layernorm_modulate import layernorm_modulate
+from dit_serve.kernels.layernorm_modulate import layernorm_modulate
 
 
 def formula(x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, eps: float) -> torch.Tensor:

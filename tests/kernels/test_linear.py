@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from kernels.linear import linear, linear_reference, takes_onednn
+from dit_serve.kernels.linear import linear, linear_reference, takes_onednn
 
 DTYPES = [torch.float32, torch.bfloat16]
 
@@ -107,7 +107,7 @@ def test_gelu_without_onednns_form_is_the_definition(monkeypatch: pytest.MonkeyP
     weight, bias = layer(64, 32, torch.float32)
     x = torch.randn(2, 16, 32)
     fused = linear(x, weight, bias, "gelu_tanh")
-    monkeypatch.setattr("kernels.linear.takes_onednn", lambda *tensors: False)
+    monkeypatch.setattr("dit_serve.kernels.linear.takes_onednn", lambda *tensors: False)
     plain = linear(x, weight, bias, "gelu_tanh")
     assert torch.equal(plain, linear_reference(x, weight, bias, "gelu_tanh"))
     torch.testing.assert_close(fused, plain, rtol=1e-5, atol=1e-6)  # float32

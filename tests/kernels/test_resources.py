@@ -33,9 +33,9 @@ def test_every_kernel_compiles_for_all_targets_to_what_the_table_says() -> None:
     if f"Triton {triton.__version__};" not in recorded:
         pytest.skip(f"the table belongs to another Triton than {triton.__version__}, whose assembler differs")
     compiling = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
-    command = [sys.executable, "-m", "kernels.resources", "--print"]
+    command = [sys.executable, "-m", "dit_serve.kernels.resources", "--print"]
     child = subprocess.run(
         command, cwd=TABLE.parents[1], env=compiling, capture_output=True, text=True, check=False
     )
     assert child.returncode == 0, child.stderr
-    assert child.stdout == recorded, "run `python -m kernels.resources`"
+    assert child.stdout == recorded, "run `python -m dit_serve.kernels.resources`"

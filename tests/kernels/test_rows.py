@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernels.rows import split, warps_for
+from dit_serve.kernels.rows import split, warps_for
 
 
 @pytest.mark.parametrize(

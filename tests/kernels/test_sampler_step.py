@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from kernels.sampler_step import COLUMNS, sampler_step
+from dit_serve.kernels.sampler_step import COLUMNS, sampler_step
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ import pytest
 import torch
 from diffusers import DiTPipeline
 
-from models.datasets import DIGIT_NAMES
-from models.demo.train import autoencoders, transformers
-from models.evaluation import Judge, Pixels, measure
-from models.pipeline import Pipeline, load_pipeline
-from models.registry import DEMOS, demo_path
+from dit_serve.models.demo.train import autoencoders, transformers
+from dit_serve.models.evaluation.digits import Judge, Pixels, measure
+from dit_serve.models.pipeline import Pipeline, load_pipeline
+from dit_serve.models.registry import DEMOS, demo_path
+from dit_serve.models.training.datasets import DIGIT_NAMES
 
 DEMO_FOLDER = Path(__file__).parents[2] / "models" / "demo"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.device import choose_device, choose_dtype
-from models.errors import DeviceError
+from dit_serve.models.device import choose_device, choose_dtype
+from dit_serve.models.errors import DeviceError
 
 
 @pytest.mark.parametrize("name", ["tpu", "meta", "xpu", "", "cuda:x"])

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from kernels.linear import linear
-from models.dit import DiT, DiTConfig, patchify, sincos_positions, timestep_waves, unpatchify
+from dit_serve.kernels.linear import linear
+from dit_serve.models.dit import DiT, DiTConfig, patchify, sincos_positions, timestep_waves, unpatchify
 
 SMALL = DiTConfig(input_size=8, patch_size=2, hidden_size=48, depth=3, num_heads=4, num_classes=10)
 
@@ -83,7 +83,7 @@ def test_every_product_of_a_step_is_asked_for_as_the_model_is_told(
 
     model = random_dit(SMALL)
     model.batch_invariant = batch_invariant
-    monkeypatch.setattr("models.dit.linear", recorded)
+    monkeypatch.setattr("dit_serve.models.dit.linear", recorded)
     model(x, t, y)
     assert asked == [batch_invariant] * (4 * SMALL.depth + 2)  # a block's four, the patches and the final layer
 

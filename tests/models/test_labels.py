@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.labels import Labels, imagenet_names, split_names
+from dit_serve.models.labels import Labels, imagenet_names, split_names
 
 NAMES = (("great white shark", "white shark"), ("crane", "crane bird"), (), ("crane",), ("shark",), ("basking shark",))
 
@@ -89,6 +89,9 @@ def test_names_are_split_at_commas() -> None:
 
 
 def test_labels_need_no_torch() -> None:
-    code = "import models.labels, models.errors, sys; models.labels.imagenet_names(); print('torch' in sys.modules)"
+    code = (
+        "import sys; from dit_serve.models import errors, labels; labels.imagenet_names()\n"
+        "print('torch' in sys.modules)"
+    )
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert child.stdout == "False\n"

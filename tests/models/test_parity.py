@@ -9,11 +9,11 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2DModel
 
-from models import load_pipeline
-from models.checkpoint import open_checkpoint
-from models.registry import PATCHES, SIZES
-from models.weights import load_dit
-from tests.models.folders import random_transformer, save_folder, share_embedders
+from dit_serve import load_pipeline
+from dit_serve.models.checkpoints.checkpoint import open_checkpoint
+from dit_serve.models.checkpoints.weights import load_dit
+from dit_serve.models.registry import PATCHES, SIZES
+from tests.models.checkpoints.folders import random_transformer, save_folder, share_embedders
 
 
 def relative_error(transformer: DiTTransformer2DModel, folder: Path, rows: int = 2) -> float:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from models import Pipeline, SampleSpec, load_pipeline
-from models.errors import CheckpointError, DeviceError
-from tests.models.folders import random_transformer, random_vae, save_folder, share_embedders
+from dit_serve import Pipeline, SampleSpec, load_pipeline
+from dit_serve.models.errors import CheckpointError, DeviceError
+from tests.models.checkpoints.folders import random_transformer, random_vae, save_folder, share_embedders
 
 SPECS = (
     SampleSpec(class_id=3, seed=1, steps=4, guidance_scale=4.0, sampler="ddim"),
@@ -120,7 +120,7 @@ def test_a_step_that_failed_can_be_taken_again_as_it_was(pipeline: Pipeline, mon
         raise torch.OutOfMemoryError("no memory left")
 
     with monkeypatch.context() as patch:
-        patch.setattr("models.slots.sampler_step", out_of_memory)
+        patch.setattr("dit_serve.models.sampling.slots.sampler_step", out_of_memory)
         with pytest.raises(torch.OutOfMemoryError):
             pipeline.step([sample])
     while not sample.is_done:

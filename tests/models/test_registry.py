@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from models.dit import DiT, DiTConfig
-from models.registry import at_resolution, demo_path, multiply_adds, parameter_count, variant_name, variants
+from dit_serve.models.dit import DiT, DiTConfig
+from dit_serve.models.registry import at_resolution, demo_path, multiply_adds, parameter_count, variant_name, variants
 
 
 @pytest.mark.parametrize(

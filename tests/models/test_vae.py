@@ -10,8 +10,8 @@ import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 
-from models.errors import CheckpointError
-from models.vae import VAE, load_vae, vae_dtype
+from dit_serve.models.errors import CheckpointError
+from dit_serve.models.vae import VAE, load_vae, vae_dtype
 from tests.models.tiny_vae import save_tiny_vae
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from tests.models.folders import random_transformer, save_folder
+from tests.models.checkpoints.folders import random_transformer, save_folder
 from tests.service.running import Running, fake_command, running
 
 # A busy machine is no reason to fail: what counts is the answer, not how long an example took.

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from service.job import Job
-from service.messages import Configure, ModelInfo
+from dit_serve.service.wire.job import Job
+from dit_serve.service.wire.messages import Configure, ModelInfo
 
 RAISES, KILLS, SLOW, HANGS = 90, 91, 92, 93
 SLOW_STEP_SECONDS = 0.02

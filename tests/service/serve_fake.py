@@ -6,8 +6,8 @@ import argparse
 import json
 import sys
 
-from service.commands import serve
-from service.errors import LocalError
+from dit_serve.service.commands import serve
+from dit_serve.service.errors import LocalError
 
 
 def main() -> int:

@@ -88,7 +88,7 @@ def is_loopback(address: str) -> bool:
 def test_every_process_is_watched(told: tuple[list[Event], Any, Any]) -> None:
     starts = [" ".join(arguments) for _, event, arguments in told[0] if event == "start"]
     assert any("service serve" in start for start in starts)
-    assert any("service.worker" in start for start in starts)
+    assert any("dit_serve.service.workers.process" in start for start in starts)
 
 
 def test_nothing_is_unpickled(told: tuple[list[Event], Any, Any]) -> None:
@@ -109,7 +109,8 @@ def test_python_asks_for_no_address_but_its_own_and_connects_to_none(told: tuple
 def test_no_program_is_started_but_workers(told: tuple[list[Event], Any, Any]) -> None:
     assert not {event for _, event, _ in told[0]} & {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn"}
     _, *others = [arguments for _, event, arguments in told[0] if event == "start"]
-    assert {tuple(each[:3]) for each in others} == {("-P", "-m", "service.worker")}  # the event loop started them
+    started = {tuple(each[:3]) for each in others}  # by the event loop
+    assert started == {("-P", "-m", "dit_serve.service.workers.process")}
 
 
 def test_the_kernel_knows_of_no_socket_beyond_the_loopback(

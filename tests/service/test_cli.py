@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from service.cli import COMMANDS, main
-from service.version import version
+from dit_serve.service.cli import COMMANDS, main
+from dit_serve.service.version import version
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from service import errors
-from service.errors import (
+from dit_serve.service import errors
+from dit_serve.service.errors import (
     FieldError,
     InvalidRequest,
     LocalError,

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from service.errors import SettingsError
-from service.settings import SECRET, Settings, add_flags, read_settings
+from dit_serve.service.errors import SettingsError
+from dit_serve.service.settings import SECRET, Settings, add_flags, read_settings
 
 
 def test_the_defaults_serve_both_demo_models_on_loopback() -> None:

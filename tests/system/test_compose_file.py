@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from service.settings import Settings
+from dit_serve.service.settings import Settings
 from tests.system.containers import ROOT, TOOLS, run
 
 pytestmark = pytest.mark.system

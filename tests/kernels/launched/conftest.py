@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from kernels.launch import is_interpreted
+from dit_serve.kernels.launch import is_interpreted
 
 
 @pytest.hookimpl(tryfirst=True)

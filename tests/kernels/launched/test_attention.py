@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kernels.attention import attention_reference, attention_triton
+from dit_serve.kernels.attention import attention_reference, attention_triton
 
 # In 16 bits the weights are rounded before they meet V (torch's own kernels do the same), so the error is a share of
 # V's numbers, up to about 8 here, not of the result. The interpreter cuts bfloat16 short where a card rounds.

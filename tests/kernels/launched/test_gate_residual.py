@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kernels.gate_residual import gate_residual_reference, gate_residual_triton
+from dit_serve.kernels.gate_residual import gate_residual_reference, gate_residual_triton
 from tests.kernels.launched.spoil import spoiled
 
 # The interpreter cuts bfloat16 short where a card rounds: a whole unit of its 8 bits, 2⁻⁷, in place of half.

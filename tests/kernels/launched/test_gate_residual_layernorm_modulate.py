@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kernels.gate_residual import gate_residual_triton
-from kernels.gate_residual_layernorm_modulate import (
+from dit_serve.kernels.gate_residual import gate_residual_triton
+from dit_serve.kernels.gate_residual_layernorm_modulate import (
     gate_residual_layernorm_modulate_reference,
     gate_residual_layernorm_modulate_triton,
 )
-from kernels.layernorm_modulate import layernorm_modulate_triton
+from dit_serve.kernels.layernorm_modulate import layernorm_modulate_triton
 from tests.kernels.launched.spoil import spoiled
 
 # The interpreter cuts bfloat16 short where a card rounds: a whole unit of its 8 bits, 2⁻⁷, in place of half. The norm

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kernels.layernorm_modulate import layernorm_modulate_reference, layernorm_modulate_triton
+from dit_serve.kernels.layernorm_modulate import layernorm_modulate_reference, layernorm_modulate_triton
 from tests.kernels.launched.spoil import spoiled
 
 # The interpreter cuts bfloat16 short where a card rounds: a whole unit of its 8 bits, 2⁻⁷, in place of half.

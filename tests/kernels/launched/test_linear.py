@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from kernels.linear import EPILOGUES, linear_reference, linear_triton
+from dit_serve.kernels.linear import EPILOGUES, linear_reference, linear_triton
 from tests.kernels.launched.spoil import spoiled
 
 # The interpreter cuts bfloat16 short where a card rounds: a whole unit of its 8 bits, 2⁻⁷, in place of half.

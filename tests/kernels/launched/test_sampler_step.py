@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from kernels.sampler_step import COLUMNS, guide_reference, sampler_step_reference, sampler_step_triton
+from dit_serve.kernels.sampler_step import COLUMNS, guide_reference, sampler_step_reference, sampler_step_triton
 from tests.kernels.launched.spoil import spoiled
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from service.cli import main
+from dit_serve.service.cli import main
 
 
 @pytest.fixture

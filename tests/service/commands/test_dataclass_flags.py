@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from models.autoencoder_training import AutoencoderConfig
-from models.training import TrainingConfig
-from service.commands.dataclass_flags import add_flags, read_config
-from service.errors import CommandError
+from dit_serve.models.training.autoencoder import AutoencoderConfig
+from dit_serve.models.training.dit import TrainingConfig
+from dit_serve.service.commands.dataclass_flags import add_flags, read_config
+from dit_serve.service.errors import CommandError
 
 
 @dataclass(frozen=True, slots=True)

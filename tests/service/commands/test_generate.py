@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models import load_pipeline
-from service.cli import main
-from service.png import encode_png, read_png
-from service.receipt import Receipt
+from dit_serve import load_pipeline
+from dit_serve.service.cli import main
+from dit_serve.service.image.png import encode_png, read_png
+from dit_serve.service.image.receipt import Receipt
 
 
 def generate(folder: Path, out: Path, *arguments: str) -> list[Path]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from models import load_pipeline
-from service.cli import main
+from dit_serve import load_pipeline
+from dit_serve.service.cli import main
 
 
 def test_info_tells_what_is_in_a_checkpoint(random_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

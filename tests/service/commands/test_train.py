@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from service.cli import main
-from service.png import read_receipt
+from dit_serve.service.cli import main
+from dit_serve.service.image.png import read_receipt
 
 
 def test_what_the_commands_train_can_be_served(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

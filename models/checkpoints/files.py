@@ -1,0 +1,105 @@
+"""What a checkpoint's files are, by their first bytes, and its small JSON files, read with care.
+
+Says in a CheckpointError what a wrong file is: missing, empty, a git-lfs pointer, a web page. Knows no tensor and no
+layout.
+
+References: the safetensors format (https://github.com/huggingface/safetensors), the git-lfs pointer format,
+torch.save's zip files.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+from dit_serve.models.errors import CheckpointError
+
+MAX_JSON_BYTES = 16 * 2**20  # the index of a huge sharded model has under 1 MB
+_HEAD = 512
+_PICKLE = b"\x80"  # the opcode PROTO, first in every pickle that torch ever wrote
+_WEB_PAGES = (b"<!doctype", b"<html", b"<head", b"<?xml", b"<!--")
+_ZIP = b"PK\x03\x04"  # torch.save since 1.6
+
+Kind = Literal["safetensors", "pickle"]
+
+
+def weights_kind(path: Path) -> Kind:
+    """Return what a weights file is, by its content and not by its name.
+
+    Raises:
+        CheckpointError: it is neither safetensors nor something that torch.save wrote.
+    """
+    head = read_head(path)
+    if head[8:9] == b"{":  # asked first: the length before it may look like anything
+        return "safetensors"
+    if head.startswith((_ZIP, _PICKLE)):
+        return "pickle"
+    raise CheckpointError(
+        f"{path}: not a weights file, it begins with {head[:12]!r}: "
+        "give a .safetensors file, a .pt or .bin, or a folder"
+    )
+
+
+def read_head(path: Path) -> bytes:
+    """Return the first bytes of a file, having refused those that stand in for the file that is wanted.
+
+    Raises:
+        CheckpointError: the file is missing, unreadable, empty, a git-lfs pointer or a web page.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such file: check the path, or download the checkpoint again") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({reason(error)}): give a readable file") from error
+    if not head:
+        raise CheckpointError(f"{path}: the file is empty: download it again")
+    if head.startswith(b"version https://git-lfs"):
+        raise CheckpointError(
+            f"{path}: a git-lfs pointer, not the file itself: "
+            "run `git lfs pull` in its repository, or download the file"
+        )
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_WEB_PAGES):
+        raise CheckpointError(f"{path}: a web page (HTML or XML), not the file itself: download it by its direct link")
+    return head
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a small file.
+
+    Raises:
+        CheckpointError: the file is missing, too large, or holds no JSON object.
+    """
+    read_head(path)
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_JSON_BYTES + 1)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({reason(error)}): give a readable file") from error
+    if len(raw) > MAX_JSON_BYTES:
+        raise CheckpointError(f"{path}: larger than {MAX_JSON_BYTES} bytes, no config is: download it again")
+    try:
+        value = json.loads(raw, parse_float=_finite, parse_constant=_finite)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: not valid JSON ({error}): download it again") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(
+            f"{path}: holds a {type(value).__name__} where a JSON object is expected: download it again"
+        )
+    return value
+
+
+def _finite(number: str) -> float:
+    """A JSON number as a float; NaN, Infinity and what overflows to it are refused, they are no setting of anything."""
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(f"{number[:40]} is no finite number")
+    return value
+
+
+def reason(error: Exception) -> str:
+    """Return the system's words for an error, without the path that they would repeat."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

@@ -1,0 +1,139 @@
+"""Checkpoints of a model hub: which files are wanted, and what is said when they cannot be had.
+
+huggingface_hub does the work: it resumes broken downloads, shows progress, and honours HF_HUB_OFFLINE, HF_ENDPOINT
+and HF_HOME. A revision is resolved to a commit with the first small file, and all others are of that commit. Only
+configs and weights are downloaded, never code, and weights as .bin only where the repository has no safetensors.
+
+Knows no contents of files.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.constants import HF_HUB_OFFLINE
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from dit_serve.models.checkpoints.diffusers_folder import WEIGHTS
+from dit_serve.models.checkpoints.files import reason
+from dit_serve.models.errors import CheckpointError
+
+_ID = re.compile(r"[A-Za-z0-9][\w.\-]*/[A-Za-z0-9][\w.\-]*(@[\w.\-/]+)?")
+_FILE_ENDINGS = (".pt", ".pth", ".bin", ".ckpt", ".safetensors", ".json")
+_PIPELINE = ("model_index.json", "transformer/config.json", "scheduler/scheduler_config.json", "vae/config.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The wanted files of a repository at one commit, on this machine."""
+
+    folder: Path
+    repository: str
+    commit: str
+
+
+def is_hub_id(text: str) -> bool:
+    """Whether text can be a hub's repository: owner/name, with @revision after it or not."""
+    return _ID.fullmatch(text) is not None and not text.endswith(_FILE_ENDINGS) and ".." not in text
+
+
+def fetch_dit(hub_id: str, revision: str | None = None) -> Snapshot:
+    """Return a DiT's folder from the hub, or from the hub's cache on this machine.
+
+    Args:
+        hub_id: owner/name, or owner/name@revision.
+        revision: branch, tag or commit; the default branch when None.
+
+    Raises:
+        CheckpointError: no such repository or revision, no access, no network and no copy, no space, or no DiT in it.
+    """
+    repository, revision = _split(hub_id, revision)
+    folder = _download(repository, revision, [*_PIPELINE, "config.json"])
+    components = ["transformer/", "vae/"] if (folder / "model_index.json").exists() else [""]
+    if not (folder / components[0] / "config.json").exists():
+        raise CheckpointError(
+            f"{repository}: the hub's repository holds no DiT of diffusers' layout: choose another one"
+        )
+    _download_weights(repository, folder, [part for part in components if (folder / part / "config.json").exists()])
+    return Snapshot(folder, repository, folder.name)
+
+
+def fetch_vae(path_or_id: str | Path, revision: str | None = None) -> Path:
+    """Return the folder of an autoencoder: config.json and its weights, or the `vae` of a pipeline's folder.
+
+    Args:
+        path_or_id: a folder, or a hub id as in fetch_dit.
+
+    Raises:
+        CheckpointError: it is neither, or cannot be downloaded.
+    """
+    folder = Path(path_or_id)
+    if not folder.exists():
+        if not is_hub_id(str(path_or_id)):
+            raise CheckpointError(f"{path_or_id}: no such folder, and no hub id (owner/name): check the path")
+        repository, revision = _split(str(path_or_id), revision)
+        folder = _download(repository, revision, ["config.json", "model_index.json", "vae/config.json"])
+        part = "vae/" if (folder / "vae" / "config.json").exists() else ""
+        if (folder / part / "config.json").exists():
+            _download_weights(repository, folder, [part])
+    for found in (folder, folder / "vae"):
+        if (found / "config.json").exists():
+            return found
+    raise CheckpointError(f"{path_or_id}: holds no autoencoder (config.json and weights): choose another one")
+
+
+def _split(hub_id: str, revision: str | None) -> tuple[str, str | None]:
+    repository, _, pinned = hub_id.partition("@")
+    if pinned and revision is not None and pinned != revision:
+        raise CheckpointError(f"{hub_id}: names a revision, and {revision!r} is asked for beside it: leave one out")
+    return repository, pinned or revision
+
+
+def _download_weights(repository: str, folder: Path, components: list[str]) -> None:
+    """Download each component's weights of the folder's commit: safetensors, else .bin."""
+    for ending in ("safetensors", "bin"):
+        names = (f"{WEIGHTS}.{ending}", f"{WEIGHTS}.{ending}.index.json", f"{WEIGHTS}-*-of-*.{ending}")
+        missing = [part for part in components if not _has_weights(folder / part)]
+        if missing:
+            _download(repository, folder.name, [part + name for part in missing for name in names])
+
+
+def _has_weights(folder: Path) -> bool:
+    return any((folder / name).exists() for name in (f"{WEIGHTS}.safetensors", f"{WEIGHTS}.safetensors.index.json"))
+
+
+def _download(repository: str, revision: str | None, names: list[str]) -> Path:
+    """Return the snapshot's folder with the files of these names or patterns, as far as the repository has them."""
+    try:
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=names))
+    except Exception as error:  # the library lets its transports' errors through, of several families
+        raise CheckpointError(f"{repository}: {_explained(error, revision)}") from error
+
+
+def _explained(error: Exception, revision: str | None) -> str:
+    if isinstance(error, GatedRepoError):
+        return "access on the hub is restricted: accept the model's terms on its page, then log in (`hf auth login`)"
+    if isinstance(error, RepositoryNotFoundError):
+        return "the hub has no such repository, or it is private: check the name, or log in (`hf auth login`)"
+    if isinstance(error, RevisionNotFoundError):
+        return f"the hub's repository has no revision {revision!r}: give a branch, tag or commit of it"
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+        return "no space left for the download: make room, or set HF_HOME to a folder on another disk"
+    if isinstance(error, LocalEntryNotFoundError):
+        if HF_HUB_OFFLINE:
+            return "HF_HUB_OFFLINE is set and no whole copy is on this machine: download it once without it"
+        return "the hub cannot be reached and no whole copy is on this machine: check the network, or give a folder"
+    if isinstance(error, HfHubHTTPError):
+        return f"the hub answered with an error ({str(error).partition(chr(10))[0][:200]}): try again later"
+    words = reason(error).partition("\n")[0][:200]
+    return f"the download failed ({type(error).__name__}: {words}): try again, what is already here is kept"

@@ -1,0 +1,63 @@
+"""Fills a DiT with a checkpoint's tensors: mapped, checked and converted one at a time.
+
+A model is built without memory, gets empty tensors in the wanted number format, and each stored tensor is written
+into its rows: so the most that is in memory is the model itself and one stored tensor. Knows no folder and no layout
+but by layouts.py's list.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from dit_serve.models.checkpoints.checkpoint import Checkpoint
+from dit_serve.models.checkpoints.layouts import Found, check_tensors, is_loaded, pieces
+from dit_serve.models.checkpoints.tensor_files import read_headers, read_tensor
+from dit_serve.models.dit import DiT
+from dit_serve.models.errors import CheckpointError
+
+
+def load_dit(checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype) -> DiT:
+    """Return the checkpoint's DiT on `device`, its weights in `dtype` but for those that DiT keeps in float32.
+
+    Raises:
+        CheckpointError: a file changed since it was opened, or weights are NaN, infinite or too large for dtype (all
+            are named).
+    """
+    config = checkpoint.config
+    found = read_headers(checkpoint.weights)
+    expected = pieces(checkpoint.layout, config)
+    check_tensors(found, expected, checkpoint.weights[0])
+    with torch.device("meta"):
+        model = DiT(config)
+    targets = {
+        name: tensor.to(device, torch.float32, copy=True)  # the positions, which diffusers' layout does not store
+        if not tensor.is_meta
+        else torch.empty(tensor.shape, dtype=model.parameter_dtype(name, dtype), device=device)
+        for name, tensor in model.state_dict().items()
+    }
+    problems = []
+    for piece in expected:
+        if is_loaded(piece, config):
+            problem = _fill(targets[piece.target][piece.start : piece.stop], found, piece.source)
+            problems += [problem] if problem else []
+    if problems:
+        raise CheckpointError(
+            f"{checkpoint.weights[0]}: {len(problems)} tensors unusable: {', '.join(problems)}: "
+            "download or train it again"
+        )
+    model.load_state_dict(targets, assign=True)
+    return model
+
+
+def _fill(rows: torch.Tensor, found: Found, name: str) -> str | None:
+    """Write a stored tensor into rows of ours, reshaped and converted; return what is wrong with it, if anything."""
+    stored = read_tensor(found[name])
+    low, high = (bound.item() for bound in stored.aminmax())  # NaN if any number is
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return f"{name} holds NaN or infinity"
+    if max(-low, high) > torch.finfo(rows.dtype).max:
+        return f"{name} reaches {max(-low, high):g}, too large for {str(rows.dtype).removeprefix('torch.')}"
+    rows.copy_(stored.reshape(rows.shape))
+    return None

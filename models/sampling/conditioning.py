@@ -1,0 +1,98 @@
+"""The adaLN modulations of a job's whole schedule, computed when it begins and kept under a byte budget.
+
+Modulations depend on (t, y) alone and the schedule is known at the start, so all steps of a job are one matrix product
+instead of one a step, and the null class's table serves every job of that schedule. What does not fit the budget is
+computed in the step that needs it. Either way rows are computed in tiles of one fixed size: a library may choose its
+arithmetic by the number of rows, and the result must not depend on where it was computed. Knows the DiT's `modulations`
+and nothing of samples or requests.
+
+All rows live in one `pool`, which never moves, so a step names its rows by number and one gather fetches them, also
+from within a captured graph: no step waits for the host.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+
+from dit_serve.models.dit import DiT
+from dit_serve.models.sampling.card import upload
+
+TILE, CARD_TILE = 16, 64  # rows of every product; on a card the weights' way from memory is what it costs
+EMPTY_ROW = 0  # of the pool, zeros: modulates what fills up a batch
+
+
+class Conditioning:
+    """Modulations of one model by (class, timesteps), the least recently used given up first.
+
+    Args:
+        model: whose modulations.
+        budget_bytes: for the tables; on a card it is taken at once.
+        most_sequences: the most that one step has.
+
+    Attributes:
+        pool: (1 + most_sequences + rows that fit the budget, 6L + 2, D): the empty row, those that the step under way
+            had to compute, those of the tables.
+        held_bytes: taken by tables.
+        hits: rows that steps found in a table.
+        misses: rows that steps had to compute.
+    """
+
+    def __init__(self, model: DiT, budget_bytes: int, most_sequences: int) -> None:
+        self._model = model
+        weight = model.modulation.weight
+        self._device = weight.device
+        self._tile = CARD_TILE if weight.is_cuda else TILE
+        self._row_bytes = weight.shape[0] * weight.element_size()
+        self._tables: OrderedDict[tuple[int, tuple[int, ...]], list[int]] = OrderedDict()
+        first, kept = 1 + most_sequences, budget_bytes // self._row_bytes
+        self._free = list(range(first + kept - 1, first - 1, -1))
+        shape = (first + kept, model.config.modulation_vectors, model.config.hidden_size)
+        self.pool = torch.empty(shape, dtype=weight.dtype, device=self._device)  # on a processor: touched when used
+        self.pool[:first] = 0
+        self.held_bytes = 0
+        self.hits, self.misses = 0, 0
+
+    @torch.inference_mode()
+    def prepare(self, y: int, timesteps: tuple[int, ...]) -> None:
+        """Compute and keep the table of class y over these timesteps, if it is not there and fits the budget at all."""
+        key, count = (y, timesteps), len(timesteps)
+        if key in self._tables:
+            self._tables.move_to_end(key)
+        elif count <= len(self._free) + sum(map(len, self._tables.values())):
+            table = self.compute(timesteps, [y] * count)
+            while len(self._free) < count:
+                _, dropped = self._tables.popitem(last=False)
+                self._free += dropped
+            self._tables[key] = [self._free.pop() for _ in timesteps]
+            self._write(self._tables[key], table)
+            self.held_bytes = self._row_bytes * sum(map(len, self._tables.values()))
+
+    @torch.inference_mode()
+    def rows(self, wanted: Sequence[tuple[int, tuple[int, ...], int]]) -> list[int]:
+        """Return the pool's rows for S sequences, each given as (class, timesteps, index of its step).
+
+        They hold until the next call: what no table has is computed into the same few rows each time.
+        """
+        tables = [self._tables.get((y, timesteps)) for y, timesteps, _ in wanted]
+        missing = [(timesteps[i], y) for (y, timesteps, i), table in zip(wanted, tables, strict=True) if table is None]
+        self.hits += len(wanted) - len(missing)
+        self.misses += len(missing)
+        computed = range(1, 1 + len(missing))
+        if missing:
+            self._write(computed, self.compute([t for t, _ in missing], [y for _, y in missing]))
+        following = iter(computed)
+        return [next(following) if table is None else table[i] for (_, _, i), table in zip(wanted, tables, strict=True)]
+
+    @torch.inference_mode()
+    def compute(self, timesteps: Sequence[int], classes: Sequence[int]) -> torch.Tensor:
+        """Return the modulations (S, 6L + 2, D) of S pairs, in tiles of a fixed number of rows."""
+        filling = [0] * (-len(timesteps) % self._tile)
+        pairs = upload(torch.tensor([[*timesteps, *filling], [*classes, *filling]]), self._device)
+        tiles = [self._model.modulations(t, y) for t, y in pairs.view(2, -1, self._tile).transpose(0, 1)]
+        return torch.cat(tiles)[: len(timesteps)]
+
+    def _write(self, rows: Sequence[int], modulations: torch.Tensor) -> None:
+        self.pool.index_copy_(0, upload(torch.tensor(rows), self._device), modulations)

@@ -1,0 +1,42 @@
+"""A cheap look at latents: one linear map from latent channels to colours, fitted to the autoencoder itself.
+
+The decoder's average colour over a latent pixel is close to an affine function of that pixel's channels. The map is
+found once, by least squares over one decoded field of smooth random latents, so it fits any autoencoder; no published
+constants are needed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from dit_serve.models.vae import VAE
+
+SIDE = 32  # latent side of the field that the map is fitted on
+SEED = 0
+
+
+class LatentPreview:
+    """Turns latents into small pictures for one autoencoder."""
+
+    def __init__(self, vae: VAE, device: torch.device) -> None:
+        generator = torch.Generator("cpu").manual_seed(SEED)
+        coarse = torch.randn((1, vae.latent_channels, SIDE // 4, SIDE // 4), generator=generator)
+        latents = F.interpolate(coarse, size=(SIDE, SIDE), mode="bicubic")                    # smooth, as images' are
+        pixels = vae.decode(latents.to(device))[0].float()                                    # (SIDE·f, SIDE·f, 3)
+        colours = F.avg_pool2d(pixels.permute(2, 0, 1), vae.downsampling)                     # (3, SIDE, SIDE)
+        self._weights = torch.linalg.lstsq(_with_one(latents), colours.flatten(1).T).solution  # (C + 1, 3)
+
+    def __call__(self, latents: torch.Tensor) -> NDArray[np.uint8]:
+        """Return latents (1, C, H, W) as colours: (H, W, 3) uint8, one pixel a latent pixel."""
+        colours = _with_one(latents.float().cpu()) @ self._weights
+        picture: NDArray[np.uint8] = colours.clamp(0, 255).round().to(torch.uint8).view(*latents.shape[2:], 3).numpy()
+        return picture
+
+
+def _with_one(latents: torch.Tensor) -> torch.Tensor:
+    """Return latents (1, C, H, W) as rows of channels and a one for the offset: (H·W, C + 1)."""
+    rows = latents[0].flatten(1).T
+    return torch.cat([rows, torch.ones_like(rows[:, :1])], dim=1)

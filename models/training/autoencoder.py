@@ -1,0 +1,149 @@
+"""Training of a small KL autoencoder, the `vae/` of a folder that diffusers and this project both read.
+
+The loss is the evidence lower bound with a Gaussian likelihood ("Auto-Encoding Variational Bayes", Kingma and Welling,
+arXiv 1312.6114, eq. 3), divided by the likelihood's precision: mean squared error + kl_weight * KL. With a weight well
+above the usual 1e-6 the latent channels that the pictures do not need fall silent, and the decoder learns to put up
+with noise in the others: what a diffusion model needs of its latents. No adversarial and no perceptual term: the demo's
+pictures are smooth, and squared error makes them exact.
+
+Knows diffusers' AutoencoderKL and the datasets, no diffusion.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+from rich.progress import Progress
+
+from dit_serve.models.training.datasets import Dataset, open_dataset, shifted
+
+ENCODE_ROWS = 64  # images encoded at once when the latents are measured
+
+
+@dataclass(frozen=True, slots=True)
+class AutoencoderConfig:
+    """How an autoencoder is trained; the defaults are the demo's."""
+
+    out: Path  # folder to write: config.json and diffusion_pytorch_model.safetensors
+    data: str = "digits"  # "digits", or a folder with one folder of pictures per class
+    resolution: int = 64  # pixels
+    channels: tuple[int, ...] = (8, 16, 32, 32)  # of each level; each level but the last halves the side
+    latent_channels: int = 4
+    norm_groups: int = 2  # few: a group of one channel would forget how much ink there is
+    steps: int = 2600
+    batch_size: int = 16
+    learning_rate: float = 2e-3  # the peak; warmed up over the first 100 steps, then a cosine down to zero
+    kl_weight: float = 3e-5  # of the KL in nats per image, beside the squared error per value
+    latent_std: float = 1.0  # that the scaling factor gives; half for twice the side, see save_autoencoder
+    reach: int = 3  # augmentation: moves by up to so many pixels
+    initial: Path | None = None  # an autoencoder of the same shape to start from
+    save_seconds: float = 120.0  # a usable autoencoder lies in `out` at least so often
+    seed: int = 0
+
+
+def train_autoencoder(config: AutoencoderConfig) -> Path:
+    """Trains an autoencoder and returns its folder.
+
+    Raises:
+        ValueError: the data or the shape of the network do not fit.
+    """
+    torch.manual_seed(config.seed)
+    generator = torch.Generator().manual_seed(config.seed)
+    dataset = open_dataset(config.data, config.resolution)
+    vae = _build(config)
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
+    saved = time.monotonic()
+    with Progress() as progress:
+        task = progress.add_task("autoencoder", total=config.steps)
+        for step in range(config.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = config.learning_rate * _decay(step, config.steps)
+            error, nats = _step(vae, optimizer, _draw(dataset, config, generator), config.kl_weight, generator)
+            progress.update(task, advance=1, description=f"error {error:.5f}, {nats:.0f} nats")
+            if time.monotonic() - saved > config.save_seconds:
+                save_autoencoder(vae, dataset, config.out, config.latent_std)
+                saved = time.monotonic()
+    save_autoencoder(vae, dataset, config.out, config.latent_std)
+    return config.out
+
+
+def negative_elbo(
+    vae: AutoencoderKL, images: torch.Tensor, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(mean squared error per value, KL to the unit normal in nats per image), both scalars with gradients.
+
+    Args:
+        images: (N, 3, H, W) float32 in [-1, 1].
+    """
+    posterior = vae.encode(images).latent_dist
+    noise = torch.randn(posterior.mean.shape, generator=generator)
+    restored = vae.decode(posterior.mean + posterior.std * noise).sample
+    return (restored - images).square().mean(), posterior.kl().mean()
+
+
+def save_autoencoder(vae: AutoencoderKL, dataset: Dataset, folder: Path, latent_std: float) -> None:
+    """Writes the folder, with the scaling factor that gives the dataset's latents this standard deviation.
+
+    One is right where neighbouring latents tell different things. Where a picture of the same detail has twice the
+    side, four latents tell what one did, and average the noise away: half the deviation keeps the training noise as
+    destructive as it was ("simple diffusion", arXiv 2301.11093, section 2.1).
+    """
+    latents = encode_all(vae, dataset)
+    vae.register_to_config(scaling_factor=round(latent_std / float(latents.std()), 6))
+    vae.save_pretrained(folder, safe_serialization=True)
+
+
+@torch.no_grad()
+def encode_all(vae: AutoencoderKL, dataset: Dataset) -> torch.Tensor:
+    """The posterior means of the whole dataset, unscaled: (N, C, h, w) float32."""
+    rows = torch.split(torch.arange(len(dataset)), ENCODE_ROWS)
+    return torch.cat([vae.encode(dataset.batch(part)).latent_dist.mean for part in rows])
+
+
+def _build(config: AutoencoderConfig) -> AutoencoderKL:
+    if config.initial is not None:
+        from dit_serve.models.vae import load_vae
+
+        vae = load_vae(config.initial, device=torch.device("cpu"), dtype=torch.float32).module
+        vae.register_to_config(sample_size=config.resolution)
+        return vae.requires_grad_(True).train()
+    levels = len(config.channels)
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        block_out_channels=config.channels,
+        latent_channels=config.latent_channels,
+        norm_num_groups=config.norm_groups,
+        sample_size=config.resolution,
+    )
+
+
+def _draw(dataset: Dataset, config: AutoencoderConfig, generator: torch.Generator) -> torch.Tensor:
+    rows = torch.randint(len(dataset), (config.batch_size,), generator=generator)
+    return shifted(dataset.batch(rows), config.reach, generator)
+
+
+def _step(
+    vae: AutoencoderKL,
+    optimizer: torch.optim.Optimizer,
+    images: torch.Tensor,
+    kl_weight: float,
+    generator: torch.Generator,
+) -> tuple[float, float]:
+    """One update; the error and the nats as numbers."""
+    error, nats = negative_elbo(vae, images, generator)
+    optimizer.zero_grad(set_to_none=True)
+    (error + kl_weight * nats).backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+    optimizer.step()
+    return error.item(), nats.item()
+
+
+def _decay(step: int, steps: int) -> float:
+    """Factor of the learning rate: linear over the first 100 steps, then half a cosine to zero."""
+    return min(1.0, (step + 1) / 100) * 0.5 * (1.0 + math.cos(math.pi * step / steps))

@@ -1,0 +1,264 @@
+"""Training of a DiT on the latents of labelled images, from nothing to a folder of diffusers' layout.
+
+Improved DDPM's hybrid loss with learned variance (losses.py), labels dropped for classifier-free guidance
+(arXiv 2207.12598), an exponential moving average of the weights, AdamW. The defaults are the paper's ("Scalable
+Diffusion Models with Transformers", section 4): constant learning rate 1e-4, no weight decay, no warm-up, EMA 0.9999.
+
+A run is a function of its config: all randomness comes from one generator, whose state is saved with weights, EMA and
+optimizer, so a run that was stopped and resumed ends in the same bits as one that was not. Knows no sampling.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from rich.progress import Progress, TimeElapsedColumn, TimeRemainingColumn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from dit_serve.models.dit import DiT, DiTConfig
+from dit_serve.models.sampling.schedule import Schedule
+from dit_serve.models.training.datasets import open_dataset
+from dit_serve.models.training.export import export_pipeline
+from dit_serve.models.training.growth import grown, load_state
+from dit_serve.models.training.latents import Augmentation, LatentSource
+from dit_serve.models.training.losses import (
+    LossTerms,
+    NoiseTables,
+    add_noise,
+    hybrid_loss,
+    hybrid_terms,
+    min_snr_weight,
+)
+from dit_serve.models.vae import load_vae
+
+STATE_FILE = "training/state.pt"  # beside the exported folder's parts; not needed to serve
+STORED = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    """How a DiT is trained; the defaults are the paper's where the paper says, and a small network otherwise."""
+
+    out: Path  # folder to write, in diffusers' layout; an unfinished run in it is resumed
+    vae: Path  # folder of the autoencoder; copied into `out`
+    data: str = "digits"  # "digits", or a folder with one folder of pictures per class
+    resolution: int = 64  # pixels
+    patch_size: int = 2
+    hidden_size: int = 160
+    depth: int = 6
+    num_heads: int = 4
+    initial: Path | None = None  # the folder of a run to start from, of the same shape but for a coarser patch
+    steps: int = 400_000
+    batch_size: int = 256
+    learning_rate: float = 1e-4
+    warmup_steps: int = 0  # the rate rises linearly over the first so many steps
+    decay_steps: int = 0  # and falls linearly to zero over the last so many
+    weight_decay: float = 0.0
+    beta2: float = 0.999  # AdamW's second moment
+    max_grad_norm: float = 0.0  # gradients are clipped to this norm; 0 leaves them
+    ema_decay: float = 0.9999
+    label_dropout: float = 0.1
+    snr_gamma: float = 0.0  # Min-SNR weighting of the squared error (losses.min_snr_weight); 0 leaves it out
+    flip: bool = False  # augmentation: mirrors half of the images
+    reach: int = 0  # augmentation: moves images by up to so many pixels
+    views: int = 1  # augmented versions kept of each image, where latents are cached
+    cache_bytes: int = 1 << 30  # latents are computed once if all views fit in this, else batch by batch
+    precision: str = "float32"  # of the arithmetic: float32 or bfloat16 (autocast); weights and optimizer stay float32
+    stored: str = "float16"  # of the exported weights
+    device: str = "cpu"
+    save_seconds: float = 300.0  # how often the state and the folder are written
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "views"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0.0 <= self.label_dropout < 1.0:
+            raise ValueError(f"label_dropout must be in [0, 1), got {self.label_dropout}")
+        if not 0.0 <= self.ema_decay < 1.0:
+            raise ValueError(f"ema_decay must be in [0, 1), got {self.ema_decay}")
+        if self.precision not in ("float32", "bfloat16"):
+            raise ValueError(f"precision must be float32 or bfloat16, got {self.precision!r}")
+        if self.stored not in STORED:
+            raise ValueError(f"stored must be one of {', '.join(STORED)}, got {self.stored!r}")
+
+
+def train(config: TrainingConfig) -> Path:
+    """Trains a DiT, or goes on with the unfinished run in `config.out`, and returns that folder.
+
+    Raises:
+        ValueError: data, network and autoencoder do not fit together, or the run in `out` was of another shape.
+        CheckpointError: the autoencoder cannot be read.
+    """
+    trainer = Trainer(config)
+    if (config.out / STATE_FILE).exists():
+        trainer.resume()
+    saved = time.monotonic()
+    with Progress(*Progress.get_default_columns(), TimeElapsedColumn(), TimeRemainingColumn()) as progress:
+        task = progress.add_task("training", total=config.steps, completed=trainer.step)
+        for terms in trainer.run():
+            progress.update(task, advance=1, description=_describe(terms) if trainer.step % 50 == 0 else None)
+            if trainer.step % 500 == 0:
+                progress.console.print(f"step {trainer.step}: {_describe(terms)}")
+            if time.monotonic() - saved > config.save_seconds:
+                trainer.save()
+                saved = time.monotonic()
+    trainer.save()
+    return config.out
+
+
+class Trainer:
+    """One run: the network, its average, the optimizer and the generator that all randomness comes from."""
+
+    def __init__(self, config: TrainingConfig) -> None:
+        self.config = config
+        self.step = 0
+        self.schedule = Schedule()
+        self.device = torch.device(config.device)
+        self.generator = torch.Generator().manual_seed(config.seed)
+        torch.manual_seed(config.seed)  # the network's first weights
+        dataset = open_dataset(config.data, config.resolution)
+        vae = load_vae(config.vae, device=self.device, dtype=torch.float32)
+        self.names = dataset.names
+        augmentation = Augmentation(config.flip, config.reach)
+        self.latents = LatentSource(dataset, vae, augmentation, config.views, config.cache_bytes)
+        self.model = DiT(_architecture(config, vae.latent_channels, vae.downsampling, len(dataset.names)))
+        if config.initial is not None and not (config.out / STATE_FILE).exists():
+            self.model.load_state_dict(grown(load_state(config.initial / STATE_FILE), self.model.config))
+        self.model.to(self.device).train()
+        self.ema = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        self.tables = NoiseTables.of(self.schedule)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(),
+            lr=config.learning_rate,
+            betas=(0.9, config.beta2),
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+
+    def run(self) -> Iterator[LossTerms]:
+        """Takes the steps that are left, and yields each step's loss terms when it is done."""
+        while self.step < self.config.steps:
+            yield self.train_step()
+
+    def train_step(self) -> LossTerms:
+        """One update of weights and average; the loss terms of its rows, (N,) each."""
+        config = self.config
+        x0, y = self.latents.draw(config.batch_size, self.generator)
+        y = drop_labels(y, config.label_dropout, self.model.config.num_classes, self.generator)
+        t = torch.randint(self.schedule.num_train_timesteps, (len(y),), generator=self.generator)
+        eps = torch.randn(x0.shape, generator=self.generator)
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.learning_rate * rate_factor(self.step, config)
+        terms = self._terms(x0, y, t, eps)
+        self.optimizer.zero_grad(set_to_none=True)
+        weighted = LossTerms(terms.simple * self._weight(t), terms.vlb)
+        hybrid_loss(weighted, self.schedule.num_train_timesteps).backward()  # type: ignore[no-untyped-call]
+        if config.max_grad_norm > 0.0:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.max_grad_norm)
+        self.optimizer.step()
+        self.step += 1
+        update_ema(self.ema, self.model.state_dict(), ema_factor(self.step, config.ema_decay))
+        return LossTerms(terms.simple.detach(), terms.vlb.detach())
+
+    def save(self) -> None:
+        """Writes the exported folder (of the average) and the state that `resume` reads."""
+        config = self.config
+        export_pipeline(config.out, self.model.config, self.ema, self.schedule, self.names, STORED[config.stored])
+        if not (config.out / "vae" / "config.json").exists():
+            shutil.copytree(config.vae, config.out / "vae", dirs_exist_ok=True)
+        state = {
+            "architecture": asdict(self.model.config),
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "ema": self.ema,
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+        }
+        path = config.out / STATE_FILE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, path.with_suffix(".partial"))
+        path.with_suffix(".partial").replace(path)
+
+    def resume(self) -> None:
+        """Goes back to the saved state.
+
+        Raises:
+            ValueError: the state is of another architecture.
+        """
+        path = self.config.out / STATE_FILE
+        state = load_state(path)
+        if state["architecture"] != asdict(self.model.config):
+            found = state["architecture"]
+            raise ValueError(f"{path} is of another architecture, {found}: remove it or choose another out")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.ema = {name: tensor.to(self.device) for name, tensor in state["ema"].items()}
+        self.step = state["step"]
+        self.generator.set_state(state["generator"])
+
+    def _weight(self, t: torch.Tensor) -> torch.Tensor:
+        """What the squared error of rows at timesteps t counts, (N,)."""
+        gamma = self.config.snr_gamma
+        return min_snr_weight(self.tables, t, gamma) if gamma > 0.0 else torch.ones(len(t))
+
+    def _terms(self, x0: torch.Tensor, y: torch.Tensor, t: torch.Tensor, eps: torch.Tensor) -> LossTerms:
+        """Forward pass in the configured precision; the loss itself in float32, on the CPU."""
+        x = add_noise(self.tables, x0, eps, t)
+        with ExitStack() as stack:
+            if self.config.precision == "bfloat16":
+                stack.enter_context(torch.autocast(self.device.type, torch.bfloat16))
+            if self.device.type == "cpu":  # the fused attention's backward pass is slow there, most of all in bfloat16
+                stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            output = self.model(x.to(self.device), t.to(self.device), y.to(self.device))
+        return hybrid_terms(self.tables, output.float().cpu(), x0, x, eps, t)
+
+
+def drop_labels(y: torch.Tensor, rate: float, null_class: int, generator: torch.Generator) -> torch.Tensor:
+    """Labels (N,) with each replaced by the null class with probability `rate`."""
+    is_dropped = torch.rand(len(y), generator=generator) < rate
+    return torch.where(is_dropped, null_class, y)
+
+
+def rate_factor(step: int, config: TrainingConfig) -> float:
+    """What step `step` (from 0) multiplies the learning rate by: a linear rise, 1, and a linear fall."""
+    rise = (step + 1) / config.warmup_steps if config.warmup_steps else 1.0
+    fall = (config.steps - step) / config.decay_steps if config.decay_steps else 1.0
+    return min(1.0, rise, fall)
+
+
+def ema_factor(step: int, decay: float) -> float:
+    """The average's decay at step `step` (from 1): slower to forget as it has seen more, up to `decay`."""
+    return min(decay, (1.0 + step) / (10.0 + step))
+
+
+@torch.no_grad()
+def update_ema(ema: dict[str, torch.Tensor], state: dict[str, torch.Tensor], factor: float) -> None:
+    """ema = factor * ema + (1 - factor) * state, in place."""
+    torch._foreach_lerp_(list(ema.values()), [state[name] for name in ema], 1.0 - factor)
+
+
+def _architecture(config: TrainingConfig, latent_channels: int, downsampling: int, num_classes: int) -> DiTConfig:
+    """The network for these latents; two numbers are fixed to what diffusers computes, so the export is exact."""
+    if config.resolution % downsampling:
+        raise ValueError(f"resolution {config.resolution} is not a multiple of the autoencoder's {downsampling}")
+    return DiTConfig(
+        input_size=config.resolution // downsampling,
+        patch_size=config.patch_size,
+        in_channels=latent_channels,
+        hidden_size=config.hidden_size,
+        depth=config.depth,
+        num_heads=config.num_heads,
+        num_classes=num_classes,
+        frequency_shift=1.0,
+    )
+
+
+def _describe(terms: LossTerms) -> str:
+    return f"simple {float(terms.simple.mean()):.4f} vlb {float(terms.vlb.mean()):.4f}"

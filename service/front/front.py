@@ -1,0 +1,298 @@
+"""The HTTP side of the engine: owns the accepted jobs, whatever happens to the process that does them.
+
+A job is accepted or refused at once. It is sent to a worker (`service.front.dispatch`); if that one dies,
+it is sent again, and since its seed is fixed it gives the same image. Jobs that were running in a
+crash are sent again one by one, so that a job which brings workers down is found: running in a
+second crash, alone, it fails. Every job ends exactly once.
+
+Knows no HTTP, and no model beyond what the worker tells of it. Everything runs in the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+
+from prometheus_client import CollectorRegistry
+
+from dit_serve.service.errors import (
+    JobCrashed,
+    JobFailed,
+    NotReady,
+    Problem,
+    ShuttingDown,
+    StartError,
+    problem_kind,
+)
+from dit_serve.service.front.admission import Admission
+from dit_serve.service.front.dispatch import Dispatch
+from dit_serve.service.front.ledger import Accepted, Books, told_when_given_up
+from dit_serve.service.telemetry.metrics import Metrics
+from dit_serve.service.wire.job import Event, Job, JobEnd, Outcome, Preview, Shrunk, Split, Started, Stepped
+from dit_serve.service.wire.messages import CancelJob, Configure, ModelInfo, SubmitJob
+from dit_serve.service.workers.placement import Placement
+from dit_serve.service.workers.worker import Worker, make_workers
+
+MAX_CRASHES = 2
+RETRY_WHEN_LOADING_SECONDS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether new work would be started now, and what keeps it from being so.
+
+    Args:
+        is_ready: whether any worker is up.
+        reason: why none is, in words.
+        missing: what every worker that is not up is waiting for, in words, by its name.
+    """
+
+    is_ready: bool
+    reason: str = ""
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+
+class Front:
+    """Accepts jobs and sees each to its end. Made inside a running event loop.
+
+    Args:
+        command: how to start a worker, see `service.workers.supervisor`.
+        configure: what the workers are to load.
+        placement: where the workers run; one on the best device present if it is not said.
+        max_queue_sequences: most sequences accepted and not finished.
+        metrics: where everything is recorded, if anybody reads it.
+    """
+
+    def __init__(
+        self, command: Sequence[str], configure: Configure, placement: Placement | None = None, *,
+        max_queue_sequences: int, metrics: Metrics | None = None,
+    ) -> None:  # fmt: skip
+        self.models: dict[int, ModelInfo] = {}
+        self.fatal: asyncio.Future[StartError] = asyncio.get_running_loop().create_future()
+        self._books = Books()
+        self._workers = make_workers(command, configure, placement or Placement(), self)
+        self._dispatch = Dispatch(len(self._workers), configure.max_batch_sequences)
+        self._metrics = metrics or Metrics(CollectorRegistry())
+        self._metrics.expect_workers(len(self._workers))
+        self.admission = Admission(self._books, max_queue_sequences, configure.max_batch_sequences)
+        self._ids = itertools.count(1)
+        self._is_draining = False
+        self._emptied = asyncio.Event()
+
+    @property
+    def readiness(self) -> Readiness:
+        """Whether new work would be started now, and why not."""
+        if self._is_draining:
+            return Readiness(False, "shutting down: admitted work is being finished, new work is refused")
+        missing = {worker.name: worker.trouble for worker in self._workers if not worker.is_up}
+        if len(missing) < len(self._workers):
+            return Readiness(True, missing=missing)
+        troubles = [trouble if len(missing) == 1 else f"{name}: {trouble}" for name, trouble in missing.items()]
+        return Readiness(False, "; ".join(troubles), missing)
+
+    @property
+    def books(self) -> Books:
+        """The accepted jobs, to be read."""
+        return self._books
+
+    @property
+    def workers_up(self) -> tuple[bool, ...]:
+        """Whether each worker takes jobs, in the order of their numbers."""
+        return tuple(worker.is_up for worker in self._workers)
+
+    def devices(self, resolution: int) -> list[str]:
+        """Where the model of this resolution runs: of each worker that is up."""
+        return [worker.models[resolution].device for worker in self._workers if worker.is_up]
+
+    def start(self) -> None:
+        """Starts the workers; returns at once."""
+        for worker in self._workers:
+            worker.start()
+
+    async def stop(self) -> None:
+        """Ends the workers."""
+        await asyncio.gather(*(worker.stop() for worker in self._workers))
+
+    def next_job_id(self) -> int:
+        """A number for a new job."""
+        return next(self._ids)
+
+    def check_open(self) -> None:
+        """Refuses work that cannot be taken now, before anything else is looked at.
+
+        Raises:
+            ShuttingDown: no new work is taken.
+            NotReady: no model is loaded, or it cannot be started.
+        """
+        if self._is_draining:
+            raise self._refused(ShuttingDown("new work is refused; admitted work is being finished"))
+        if not self.models or self._is_hopeless:
+            raise self._refused(NotReady(self.readiness.reason, retry_after=RETRY_WHEN_LOADING_SECONDS))
+
+    def submit(self, jobs: Sequence[Job], deadline: float | None = None) -> list[Accepted]:
+        """Accepts all of these jobs or none.
+
+        Args:
+            jobs: what is asked.
+            deadline: by the event loop's clock; who waits gives the jobs up when it has passed. None for no deadline.
+
+        Raises:
+            ShuttingDown: no new work is taken.
+            NotReady: no model is loaded, or it cannot be started.
+            QueueFull: their sequences would pass the bound; says when to come back.
+            DeadlineTooShort: they would not be done in time; says when they would be, unless they never are.
+        """
+        self.check_open()
+        deadline_seconds = None if deadline is None else deadline - asyncio.get_running_loop().time()
+        if (problem := self.admission.refusal(jobs, deadline_seconds)) is not None:
+            raise self._refused(problem)
+        accepted = [self._books.enter(job) for job in jobs]
+        for each in accepted:
+            self._dispatch.add(each)
+        self._send_unsent()
+        return accepted
+
+    def _refused(self, problem: Problem) -> Problem:
+        self._metrics.refused(problem_kind(problem).slug, problem.retry_after)
+        return problem
+
+    async def results(self, accepted: Sequence[Accepted]) -> list[JobEnd]:
+        """The ends of jobs that belong together, in order; they are given up if one fails or nobody waits any more.
+
+        Raises:
+            Problem: one of them came to no image.
+        """
+        try:
+            waiting = {each.result for each in accepted}
+            while waiting:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for problem in (future.result() for future in done):
+                    if isinstance(problem, Problem):
+                        raise problem
+        finally:
+            self.give_up(accepted)
+        return [end for each in accepted if isinstance(end := each.result.result(), JobEnd)]
+
+    def give_up(self, accepted: Sequence[Accepted], outcome: Outcome = Outcome.CANCELLED) -> None:
+        """Ends jobs that nobody waits for: a sent one as soon as the worker has freed its row, others at once."""
+        for each in accepted:
+            if each.given_up is not None or each.result.done():
+                continue
+            each.given_up, each.steps_when_given_up = outcome, each.steps_done
+            if each.worker is not None:
+                each.result.set_result(told_when_given_up(outcome))
+                self._workers[each.worker].send(CancelJob(each.job.id))
+            else:
+                self._end(each, JobEnd(each.job.id, outcome), told_when_given_up(outcome))
+        self._send_unsent()
+
+    async def drain(self, seconds: float) -> bool:
+        """Refuses new work and lets admitted work finish; whether all of it did within these seconds."""
+        self._is_draining = True
+        if not len(self._books):
+            return True
+        try:
+            await asyncio.wait_for(self._emptied.wait(), seconds)
+        except TimeoutError:
+            self.give_up(list(self._books), Outcome.EXPIRED)
+            return False
+        return True
+
+    def worker_ready(self, worker: Worker, models: dict[int, ModelInfo]) -> None:
+        """A worker is up: it takes jobs."""
+        if self.models and _without_device(models) != _without_device(self.models):
+            self.stop_for_good("the workers have not loaded the same: the models' files have changed, start again")
+            return
+        self.models = self.models or models
+        self._metrics.expect_models(self.models)
+        lane = self._dispatch.lanes[worker.number]
+        lane.is_up = lane.is_expected = True
+        self._count_workers()
+        self._send_unsent()
+
+    def worker_told(self, worker: Worker, event: Event) -> None:
+        """Takes in what happened to a worker's jobs."""
+        match event:
+            case Started():
+                self._books.note(event)
+            case Stepped():
+                self._dispatch.note_step(self._dispatch.lanes[worker.number], event)
+                self._books.note(event)
+                self._metrics.stepped(event)
+            case Preview():
+                self._books.note_preview(event)
+                if (accepted := self._books.find(event.job_id)) is not None:
+                    self._metrics.previewed(accepted.job.resolution)
+            case Split():
+                self._metrics.split(event)
+            case Shrunk():
+                fields = {"event": "out_of_memory", "worker": worker.number, **asdict(event)}
+                logging.getLogger("dit.front").warning("out of memory", extra={"fields": fields})
+            case JobEnd():
+                self._job_ended(event)
+
+    def worker_lost(self, worker: Worker, how: str) -> None:
+        """A worker is gone: what it had goes to another one, except what has to end here."""
+        lane = self._dispatch.lanes[worker.number]
+        lane.is_up, lane.is_expected = False, not worker.is_given_up
+        self._count_workers()
+        lost = self._dispatch.take_back(lane)
+        self._books.note_crash(lost)
+        self._dispatch.put_back(lost)
+        for each in lost:
+            if each.given_up is not None:
+                self._end(each, JobEnd(each.job.id, each.given_up), told_when_given_up(each.given_up))
+            elif each.crashes >= MAX_CRASHES:
+                detail = "the worker process ended twice while this image was being made; it is not tried again"
+                self._end(each, JobEnd(each.job.id, Outcome.FAILED, reason=how), JobCrashed(detail))
+        if self._is_hopeless:
+            for each in self._books:
+                self._end(each, JobEnd(each.job.id, Outcome.FAILED, reason=how), NotReady(self.readiness.reason))
+        self._metrics.worker_lost(worker.number, sum(not each.result.done() for each in lost))
+        self._send_unsent()
+
+    def stop_for_good(self, sentence: str) -> None:
+        """Nothing can be served any more."""
+        if not self.fatal.done():
+            self.fatal.set_result(StartError(sentence))
+
+    @property
+    def _is_hopeless(self) -> bool:
+        return all(worker.is_given_up for worker in self._workers)
+
+    def _count_workers(self) -> None:
+        self._books.estimate.workers = max(1, sum(worker.is_up for worker in self._workers))
+
+    def _send_unsent(self) -> None:
+        while (choice := self._dispatch.next()) is not None:
+            lane, accepted = choice
+            self._workers[lane.number].send(SubmitJob(accepted.job))
+
+    def _job_ended(self, end: JobEnd) -> None:
+        accepted = self._books.find(end.job_id)
+        if accepted is None:
+            return
+        if accepted.given_up is not None:
+            end = JobEnd(end.job_id, accepted.given_up, timings=end.timings)
+            self._end(accepted, end, told_when_given_up(accepted.given_up))
+        elif end.outcome is Outcome.COMPLETED:
+            self._end(accepted, end, None)
+        else:
+            self._end(accepted, end, JobFailed("an error came up while this image was being made; the log has it"))
+        self._send_unsent()
+
+    def _end(self, accepted: Accepted, end: JobEnd, problem: Problem | None) -> None:
+        end = self._books.end(accepted, end, problem)
+        if end.outcome is Outcome.COMPLETED:
+            first_step = accepted.first_step_at - accepted.accepted_at
+            self._metrics.completed(accepted.job.resolution, end, first_step)
+        self._dispatch.remove(accepted)
+        if self._is_draining and not len(self._books):
+            self._emptied.set()
+
+
+def _without_device(models: Mapping[int, ModelInfo]) -> list[ModelInfo]:
+    return [replace(model, device="") for model in models.values()]

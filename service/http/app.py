@@ -1,0 +1,116 @@
+"""The HTTP application: routes, and nothing behind them.
+
+    POST /generate        a class id in, a PNG out
+    GET  /v1/models       what is loaded
+    GET  /v1/classes      what can be asked for
+    GET  /livez, /readyz  for orchestrators
+    GET  /                where to find all this
+
+Knows the front (`service.front.front`) and no worker, queue or model.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from dit_serve.service.errors import FieldError, InternalError, InvalidRequest, MethodNotAllowed, NotFound, Problem
+from dit_serve.service.front.front import Front
+from dit_serve.service.http.auth import KeyGuard, read_digests
+from dit_serve.service.http.catalog import catalog_router
+from dit_serve.service.http.generate import generate_router
+from dit_serve.service.http.middleware import RequestMiddleware, problem_response, request_id
+from dit_serve.service.http.openapi import with_keys
+from dit_serve.service.http.probes import probe_router
+from dit_serve.service.settings import Settings
+from dit_serve.service.telemetry.tally import Tally
+from dit_serve.service.telemetry.traces import request_telemetry
+from dit_serve.service.version import version
+
+
+def create_app(front: Front, settings: Settings, tally: Tally | None = None) -> FastAPI:
+    """The application around a front; the front is started and stopped with it.
+
+    Args:
+        front: accepts the work.
+        settings: limits and keys.
+        tally: where requests are counted, if somebody else counts there too.
+
+    Raises:
+        SettingsError: the file of API keys is of no use.
+    """
+    digests = read_digests(settings)
+
+    tally = Tally() if tally is None else tally
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        front.start()
+        yield
+        await front.stop()
+        _log_tally(tally)
+
+    app = FastAPI(
+        title="dit-serve",
+        version=version(),
+        summary="Class-conditional images from Diffusion Transformers.",
+        lifespan=lifespan,
+        redoc_url=None,
+        telemetry=request_telemetry(),
+        redirect_slashes=False,  # it would redirect to wherever the Host header points
+    )
+    routers = (generate_router(front, settings.max_body_bytes), catalog_router(front), probe_router(front))
+    for router in routers:
+        app.include_router(router)
+    app.add_middleware(KeyGuard, digests=digests)
+    paths = _paths(app, *routers)
+    app.add_middleware(RequestMiddleware, tally=tally, routes=paths)  # the last one added stands before all others
+    app.state.tally = tally
+    app.openapi = with_keys(app.openapi) if digests else app.openapi  # type: ignore[method-assign]
+    app.add_exception_handler(Problem, _answer_problem)
+    app.add_exception_handler(HTTPException, _answer_http_exception)
+    app.add_exception_handler(RequestValidationError, _answer_wrong_query)
+    return app
+
+
+def _paths(*routers: FastAPI | APIRouter) -> frozenset[str]:
+    """The paths of all routes; none of ours has parameters."""
+    return frozenset(route.path for router in routers for route in router.routes if isinstance(route, Route))
+
+
+def _log_tally(tally: Tally) -> None:
+    ended = {verdict.value: count for verdict, count in tally.ended.items()}
+    fields = {"event": "tally", "received": tally.received, **ended, "under_way": tally.under_way}
+    logging.getLogger("dit.request").info("requests in all", extra={"fields": fields})
+
+
+async def _answer_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return problem_response(error, request_id(request))
+
+
+async def _answer_http_exception(request: Request, error: Exception) -> Response:
+    """The framework's own refusals, in our form."""
+    assert isinstance(error, HTTPException)
+    headers: dict[str, str] = dict(error.headers or {})
+    problems: dict[int, Problem] = {
+        404: NotFound("GET / lists the paths"),
+        405: MethodNotAllowed(f"allowed here: {headers.get('allow', headers.get('Allow', 'see GET /'))}"),
+    }
+    problem = problems.get(error.status_code, InternalError("an unexpected error; the log has it"))
+    return problem_response(problem, request_id(request), headers)
+
+
+async def _answer_wrong_query(request: Request, error: Exception) -> Response:
+    """A wrong query parameter; the framework's own answer would repeat what was sent."""
+    assert isinstance(error, RequestValidationError)
+    errors = [FieldError(str(fault["loc"][-1]), str(fault["msg"])) for fault in error.errors()]
+    return problem_response(InvalidRequest(errors), request_id(request))

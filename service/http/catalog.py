@@ -1,0 +1,100 @@
+"""The routes that say what can be asked for: GET /, /v1/models and /v1/classes.
+
+Knows the front alone, and of the models what the worker told of them. How names are searched is
+`models.labels`' affair, which needs the standard library alone.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from dit_serve.models.labels import Labels
+from dit_serve.service.errors import FieldError, InvalidRequest, NotReady
+from dit_serve.service.front.front import RETRY_WHEN_LOADING_SECONDS, Front
+from dit_serve.service.http.openapi import problems
+from dit_serve.service.http.schemas import ClassAnswer, ClassesAnswer, ModelAnswer, ModelsAnswer
+from dit_serve.service.version import version
+from dit_serve.service.wire.messages import ModelInfo
+
+
+def catalog_router(front: Front) -> APIRouter:
+    """The router of the catalogue."""
+    router = APIRouter(tags=["catalogue"])
+
+    @router.get("/")
+    async def discover() -> dict[str, Any]:
+        """Where everything is."""
+        return discovery()
+
+    @router.get("/v1/models", responses=problems(503))
+    async def models() -> ModelsAnswer:
+        """The loaded models, the default one first."""
+        loaded = enumerate(_loaded(front).items())
+        return ModelsAnswer(models=[_model_answer(info, front.devices(side), k == 0) for k, (side, info) in loaded])
+
+    @router.get("/v1/classes", responses=problems(422, 503))
+    async def classes(
+        q: Annotated[str, Query(max_length=100, description="Words of a name, or an id; else all classes.")] = "",
+        resolution: Annotated[int | None, Query(ge=1, le=1 << 20, description="Which model; else the first.")] = None,
+    ) -> ClassesAnswer:
+        """The classes with the id `q`, or with a name that has all of its words."""
+        model = _choose(_loaded(front), resolution)
+        found = [ClassAnswer(class_id=class_id, names=list(model.names(class_id))) for class_id in search(model, q)]
+        return ClassesAnswer(model=model.name, resolution=model.resolution, classes=found)
+
+    return router
+
+
+def discovery() -> dict[str, Any]:
+    """The document at /."""
+    paths = {"models": "/v1/models", "classes": "/v1/classes?q=", "live": "/livez", "ready": "/readyz"}
+    documents = {"documentation": "/docs", "openapi": "/openapi.json"}
+    example = {"class_id": 7, "cfg": 4, "steps": 20}
+    return {
+        "service": "dit-serve",
+        "version": version(),
+        "generate": {"method": "POST", "href": "/generate", "example": example},
+        **{name: {"method": "GET", "href": path} for name, path in (paths | documents).items()},
+    }
+
+
+def search(model: ModelInfo, text: str) -> list[int]:
+    """The ids of all classes for an empty text, of one for its number, else of those with such a name, best first."""
+    wanted = text.strip()
+    if not wanted:
+        return list(range(model.num_classes))
+    if wanted.isascii() and wanted.isdigit():
+        return [class_id for class_id in range(model.num_classes) if str(class_id) == wanted]
+    return [class_id for class_id, _ in Labels(model.labels).search(wanted)]
+
+
+def _loaded(front: Front) -> dict[int, ModelInfo]:
+    if not front.models:
+        raise NotReady(front.readiness.reason, retry_after=RETRY_WHEN_LOADING_SECONDS)
+    return front.models
+
+
+def _choose(models: dict[int, ModelInfo], resolution: int | None) -> ModelInfo:
+    if resolution is None:
+        return next(iter(models.values()))
+    if resolution not in models:
+        allowed = ", ".join(map(str, models))
+        raise InvalidRequest([FieldError("resolution", f"is {resolution}; loaded are {allowed}")])
+    return models[resolution]
+
+
+def _model_answer(model: ModelInfo, devices: list[str], is_default: bool) -> ModelAnswer:
+    return ModelAnswer(
+        name=model.name,
+        resolution=model.resolution,
+        num_classes=model.num_classes,
+        max_steps=model.max_steps,
+        samplers=list(model.samplers),
+        guidance_channels=model.guidance_channels,
+        dtype=model.dtype,
+        devices=devices,
+        weights_sha256=model.sha256,
+        is_default=is_default,
+    )

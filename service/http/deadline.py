@@ -1,0 +1,57 @@
+"""How long a request may take: said by X-Deadline-Ms or by the body, kept by giving its jobs up.
+
+Time counts from the arrival of the request's headers. Whether the deadline can be met is the
+front's judgement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+
+from dit_serve.service.errors import FieldError, InvalidRequest
+from dit_serve.service.front.front import Front
+from dit_serve.service.front.ledger import Accepted
+from dit_serve.service.http.schemas import MAX_DEADLINE_MS
+from dit_serve.service.wire.job import Outcome
+
+HEADER = "X-Deadline-Ms"
+
+
+def asked_deadline(headers: Sequence[str], in_body: int | None, arrived: float) -> float | None:
+    """When a request has to be answered, in seconds of the event loop's clock; None if it does not say.
+
+    Args:
+        headers: every X-Deadline-Ms of the request.
+        in_body: its `deadline_ms`.
+        arrived: when it came.
+
+    Raises:
+        InvalidRequest: a header is no number within the bounds, or two of them all disagree.
+    """
+    said = {_milliseconds(text.strip()) for text in headers}
+    if in_body is not None:
+        said.add(in_body)
+    if len(said) > 1:
+        raise InvalidRequest([FieldError(HEADER, "differs from another deadline of the same request")])
+    return arrived + said.pop() / 1e3 if said else None
+
+
+@contextmanager
+def expiring(front: Front, accepted: Sequence[Accepted], at: float | None) -> Generator[None, None, None]:
+    """Gives jobs up at a time of the event loop's clock, if the block has not ended before; None for never."""
+    if at is None:
+        yield
+        return
+    timer = asyncio.get_running_loop().call_at(at, front.give_up, accepted, Outcome.EXPIRED)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _milliseconds(text: str) -> int:
+    if text.isascii() and text.isdecimal() and len(text) < 20 and 1 <= int(text) <= MAX_DEADLINE_MS:
+        return int(text)
+    raise InvalidRequest([FieldError(HEADER, f"must be one whole number of milliseconds, 1 to {MAX_DEADLINE_MS}")])

@@ -1,0 +1,200 @@
+"""POST /generate: read → choose → accept → wait → answer, or tell as it comes about.
+
+Knows the front and HTTP; what an image is made of lies behind the front.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+from collections.abc import Coroutine, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from dit_serve.service.errors import BodyTooLarge, JobCancelled, Problem, UnsupportedMediaType
+from dit_serve.service.front.front import Front
+from dit_serve.service.front.ledger import Accepted
+from dit_serve.service.http.deadline import HEADER as DEADLINE_HEADER
+from dit_serve.service.http.deadline import asked_deadline, expiring
+from dit_serve.service.http.events import EventStream, Watch
+from dit_serve.service.http.middleware import end_as, request_id
+from dit_serve.service.http.negotiate import EVENTS, JSON, PNG, choose_representation
+from dit_serve.service.http.openapi import documented_events, problems
+from dit_serve.service.http.schemas import (
+    MAX_DEADLINE_MS,
+    CompletedEvent,
+    GenerateAnswer,
+    GeneratedImage,
+    GenerateRequest,
+    Timing,
+    choose_model,
+    make_jobs,
+    parse_generate,
+)
+from dit_serve.service.image.receipt import make_receipt
+from dit_serve.service.version import version
+from dit_serve.service.wire.job import Job, JobEnd, Timings
+from dit_serve.service.wire.messages import ModelInfo
+
+
+def generate_router(front: Front, max_body_bytes: int) -> APIRouter:
+    """The router of the one endpoint that makes images."""
+    router = APIRouter(tags=["images"])
+
+    @router.post(
+        "/generate",
+        response_model=GenerateAnswer,
+        responses={200: _documented_forms(), **problems(400, 401, 406, 413, 415, 422, 429, 500, 503, 504)},
+        openapi_extra={"requestBody": _documented_body(), "parameters": [_documented_deadline()]},
+    )
+    async def generate(request: Request) -> Response:
+        """Makes images of a class. One image comes as PNG, or as JSON if asked for; several come as JSON.
+
+        With `Accept: text/event-stream` their progress is told, and each image as it is ready.
+        Every PNG carries its receipt in text chunks named `dit:…`; `dit repro image.png` makes it again.
+        """
+        arrived = asyncio.get_running_loop().time()
+        asked = parse_generate(await read_json_body(request, max_body_bytes))
+        deadline = asked_deadline(request.headers.getlist(DEADLINE_HEADER), asked.deadline_ms, arrived)
+        front.check_open()
+        model = choose_model(asked, front.models)
+        representation = choose_representation(request.headers.get("accept"), asked.n)
+        if representation != EVENTS:  # nobody could be shown a preview
+            asked = asked.model_copy(update={"preview_every": 0})
+        jobs = make_jobs(asked, model, request_id(request), front.next_job_id)
+        accepted = front.submit(jobs, deadline)
+        if representation == EVENTS:
+            return stream(request, front, accepted, model, deadline)
+        with expiring(front, accepted, deadline):
+            ends = await unless_client_leaves(request, front.results(accepted))
+        return answer(representation, jobs, ends, model)
+
+    return router
+
+
+def stream(
+    request: Request, front: Front, accepted: Sequence[Accepted], model: ModelInfo, deadline: float | None
+) -> Response:
+    """The response that tells of these jobs; they are given up when its reader leaves or the deadline passes."""
+
+    def completed(index: int, end: JobEnd) -> CompletedEvent:
+        job = accepted[index].job
+        return CompletedEvent(index=index, request_id=job.request_id, **_image(job, end, model).model_dump())
+
+    watch = Watch(accepted, front.books.place, completed)
+    expiry = contextlib.ExitStack()
+    expiry.enter_context(expiring(front, accepted, deadline))
+
+    def close() -> None:
+        expiry.close()
+        front.give_up(accepted)
+        end_as(request, watch.status)
+
+    return EventStream(watch.events(), _headers([each.job for each in accepted]), close)
+
+
+async def read_json_body(request: Request, max_bytes: int) -> bytes:
+    """The body of a request that says it is JSON.
+
+    Raises:
+        UnsupportedMediaType: it says something else, or nothing.
+        JobCancelled: the client went away.
+        BodyTooLarge: it is, or says it will be, larger than allowed; the rest is not read.
+    """
+    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if media_type != JSON:
+        raise UnsupportedMediaType(f"send Content-Type: {JSON} (curl: -H 'Content-Type: {JSON}')")
+    too_large = BodyTooLarge(f"a body may have {max_bytes} bytes")
+    declared = request.headers.get("content-length", "0")
+    if declared.isdecimal() and int(declared) > max_bytes:
+        raise too_large
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > max_bytes:
+                raise too_large
+    except ClientDisconnect:
+        raise JobCancelled("the client went away") from None
+    return bytes(body)
+
+
+async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, list[JobEnd]]) -> list[JobEnd]:
+    """The result of the work, which is cancelled when the client closes its connection.
+
+    Raises:
+        JobCancelled: the client went away.
+    """
+    working = asyncio.create_task(work)
+    leaving = asyncio.create_task(_client_left(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise JobCancelled("the client went away")
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Problem):
+                await task
+
+
+def answer(representation: str, jobs: Sequence[Job], ends: Sequence[JobEnd], model: ModelInfo) -> Response:
+    """The response with its images."""
+    slowest = max((end.timings for end in ends), key=lambda timings: timings.total_seconds)
+    headers = _headers(jobs) | {"Server-Timing": _server_timing(slowest)}
+    if representation == PNG:
+        return Response(ends[0].png, media_type=PNG, headers=headers)
+    images = [_image(job, end, model) for job, end in zip(jobs, ends, strict=True)]
+    body = GenerateAnswer(request_id=jobs[0].request_id, images=images)
+    return Response(body.model_dump_json(), media_type=JSON, headers=headers)
+
+
+def _headers(jobs: Sequence[Job]) -> dict[str, str]:
+    seeds = ", ".join(str(job.seed) for job in jobs)
+    return {"X-Seed": seeds, "Vary": "Accept", "Cache-Control": "no-store"}
+
+
+def _documented_forms() -> dict[str, Any]:
+    png = {"type": "string", "contentMediaType": PNG}
+    return {"description": "The images.", "content": {PNG: {"schema": png}, EVENTS: documented_events()}}
+
+
+def _documented_deadline() -> dict[str, Any]:
+    schema = {"type": "integer", "minimum": 1, "maximum": MAX_DEADLINE_MS}
+    text = "Milliseconds that the request may take, counted from its arrival; as `deadline_ms` in the body."
+    return {"name": DEADLINE_HEADER, "in": "header", "required": False, "schema": schema, "description": text}
+
+
+def _documented_body() -> dict[str, Any]:
+    return {"required": True, "content": {JSON: {"schema": GenerateRequest.model_json_schema(by_alias=True)}}}
+
+
+async def _client_left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _image(job: Job, end: JobEnd, model: ModelInfo) -> GeneratedImage:
+    receipt = make_receipt(job, model, version())
+    stages = Timing(**{stage: milliseconds for stage, milliseconds in _milliseconds(end.timings)})
+    return GeneratedImage(b64_png=base64.b64encode(end.png).decode("ascii"), timing_ms=stages, **asdict(receipt))
+
+
+def _milliseconds(timings: Timings) -> list[tuple[str, float]]:
+    return [
+        ("queue", round(1e3 * timings.queue_seconds, 3)),
+        ("denoise", round(1e3 * timings.denoise_seconds, 3)),
+        ("decode", round(1e3 * timings.decode_seconds, 3)),
+        ("encode", round(1e3 * timings.encode_seconds, 3)),
+    ]
+
+
+def _server_timing(timings: Timings) -> str:
+    """Server-Timing (W3C), of the image that took longest."""
+    return ", ".join(f"{stage};dur={milliseconds}" for stage, milliseconds in _milliseconds(timings))

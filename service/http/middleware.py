@@ -1,0 +1,111 @@
+"""Around every request: its id, its log line, its count, and the answer to an error that nothing else caught.
+
+Pure ASGI. A client's X-Request-Id is kept if it is harmless, else a new one is made.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dit_serve.service.errors import InternalError, Problem, problem_body, problem_kind
+from dit_serve.service.telemetry.tally import OTHER_ROUTE, Tally
+from dit_serve.service.telemetry.traces import name_request
+
+REQUEST_ID = "X-Request-Id"
+_HARMLESS_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_MAX_LOGGED_PATH = 200
+PROBES = ("/livez", "/readyz")  # asked every few seconds by machines: of no interest in a log, and open without a key
+
+
+class RequestMiddleware:
+    """Gives each request an id, answers what nobody caught, counts it and writes one line.
+
+    Args:
+        app: what is asked.
+        tally: where requests are counted.
+        routes: the paths that are counted by name; all others are one.
+    """
+
+    def __init__(self, app: ASGIApp, tally: Tally, routes: frozenset[str] = frozenset()) -> None:
+        self._app = app
+        self._tally = tally
+        self._routes = routes
+        self._log = logging.getLogger("dit.request")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        identity = request_id_of(Headers(scope=scope).get(REQUEST_ID))
+        scope.setdefault("state", {})["request_id"] = identity
+        name_request(identity)
+        began, status = time.monotonic(), 0
+        self._tally.received += 1
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID] = identity
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception:
+            self._log.exception("unexpected error", extra={"fields": {"request_id": identity}})
+            if status == 0:
+                response = problem_response(InternalError("an unexpected error; the log has it"), identity)
+                await response(scope, receive, send_with_id)
+        finally:
+            ended_as = scope["state"].get("ended_as", status)
+            self._tally.end(ended_as, scope["path"] if scope["path"] in self._routes else OTHER_ROUTE)
+            self._write_line(scope, identity, ended_as, time.monotonic() - began)
+
+    def _write_line(self, scope: Scope, identity: str, status: int, seconds: float) -> None:
+        fields = {
+            "event": "request",
+            "request_id": identity,
+            "method": scope["method"],
+            "path": scope["path"][:_MAX_LOGGED_PATH],
+            "status": status,
+            "seconds": round(seconds, 6),
+        }
+        level = logging.DEBUG if scope["path"] in PROBES else logging.INFO
+        self._log.log(level, "request", extra={"fields": fields})
+
+
+def end_as(request: Request, status: int) -> None:
+    """Says what a request amounts to, where that is not the status that its answer began with."""
+    request.state.ended_as = status
+
+
+def request_id_of(sent: str | None) -> str:
+    """The client's id if it is 1 to 64 of A-Z a-z 0-9 . _ - (nothing that could forge a log line), else a new one."""
+    return sent if sent is not None and _HARMLESS_ID.fullmatch(sent) else uuid.uuid4().hex
+
+
+def request_id(request: Request) -> str:
+    """The id of a request that passed through the middleware."""
+    return str(request.state.request_id)
+
+
+def problem_response(problem: Problem, identity: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """A problem as application/problem+json."""
+    out = dict(headers or {})
+    if problem.retry_after is not None:
+        out["Retry-After"] = str(problem.retry_after)
+    return JSONResponse(
+        problem_body(problem, identity),
+        status_code=problem_kind(problem).status,
+        media_type="application/problem+json",
+        headers=out,
+    )

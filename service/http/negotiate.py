@@ -1,0 +1,86 @@
+"""Which representation of an image a client wants (RFC 9110, section 12.5.1).
+
+Knows the Accept header and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dit_serve.service.errors import NotAcceptable
+
+PNG = "image/png"
+JSON = "application/json"
+EVENTS = "text/event-stream"
+
+_BY_NAME = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """One media range of an Accept header; exact ranges count before wide ones."""
+
+    media_type: str
+    quality: float
+
+
+def choose_representation(accept: str | None, images: int) -> str:
+    """PNG, JSON or a stream of events, as the client prefers; PNG if it does not care.
+
+    A stream is for who names it, and then goes before what is liked as much.
+
+    Args:
+        accept: the header, None if absent.
+        images: a PNG holds one image only, so more of them need JSON, asked for by name.
+
+    Raises:
+        NotAcceptable: none is acceptable, or one PNG would have to hold several images.
+    """
+    ranges = _parse(accept if accept and accept.strip() else "*/*")
+    png, png_rank = _quality(ranges, PNG)
+    json, json_rank = _quality(ranges, JSON)
+    events, events_rank = _quality(ranges, EVENTS)
+    if events > 0 and events_rank == _BY_NAME and events >= max(json, png if images == 1 else 0.0):
+        return EVENTS
+    if images > 1:
+        if json > 0 and json_rank > 0:
+            return JSON
+        raise NotAcceptable(f"{images} images do not fit into one PNG: send Accept: {JSON} or {EVENTS}, or n = 1")
+    if png == json == 0:
+        raise NotAcceptable(f"an image can be had as {PNG}, {JSON} or {EVENTS}")
+    return JSON if (json, json_rank) > (png, png_rank) else PNG
+
+
+def _quality(ranges: list[_Range], media_type: str) -> tuple[float, int]:
+    """Quality of a type and how exactly it was named: 2 by name, 1 by "image/*", 0 by "*/*"."""
+    wildcards = (media_type, media_type.split("/")[0] + "/*", "*/*")
+    for rank, name in zip((_BY_NAME, 1, 0), wildcards, strict=True):
+        found = [each.quality for each in ranges if each.media_type == name]
+        if found:
+            return max(found), rank
+    return 0.0, 0
+
+
+def _parse(accept: str) -> list[_Range]:
+    ranges = []
+    for part in accept.split(","):
+        media_type, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        ranges.append(_Range(media_type, _weight(parameters)))
+    return ranges
+
+
+def _weight(parameters: list[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            return _number(value.strip())
+    return 1.0
+
+
+def _number(text: str) -> float:
+    """A quality value; what is none counts as 0, so that a broken header gets an answer that says what is allowed."""
+    try:
+        value = float(text)
+    except ValueError:
+        return 0.0
+    return value if 0 <= value <= 1 else 0.0

@@ -1,0 +1,80 @@
+"""An image's receipt: everything needed to make it again, carried in its PNG and in the JSON answer.
+
+In the PNG each value is one text chunk under `dit:<name>`. A receipt holds no time and no
+request id, so that the same request gives the same bytes. Knows no HTTP and no tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from dit_serve.service.errors import ReceiptError
+from dit_serve.service.wire.job import Job
+from dit_serve.service.wire.messages import ModelInfo
+
+PREFIX = "dit:"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What made an image. The names are those of the request where it has them."""
+
+    class_id: int
+    class_name: str
+    cfg: float
+    steps: int
+    sampler: str
+    seed: int
+    resolution: int
+    guidance_channels: int
+    dtype: str
+    model: str
+    weights_sha256: str
+    vae: str
+    version: str
+
+    def to_chunks(self) -> dict[str, str]:
+        """The receipt as text chunks, keyword to text."""
+        return {PREFIX + field.name: str(getattr(self, field.name)) for field in fields(self)}
+
+    @classmethod
+    def from_chunks(cls, chunks: Mapping[str, str]) -> Receipt:
+        """Reads what `to_chunks` wrote; other chunks are left alone.
+
+        Raises:
+            ReceiptError: a value is missing or cannot be read.
+        """
+        missing = [field.name for field in fields(cls) if PREFIX + field.name not in chunks]
+        if missing:
+            raise ReceiptError(f"the PNG has no receipt of ours: {PREFIX}{missing[0]} is missing")
+        texts = {field: chunks[PREFIX + field.name] for field in fields(cls)}
+        return cls(**{field.name: _read(field.name, str(field.type), text) for field, text in texts.items()})
+
+
+def make_receipt(job: Job, model: ModelInfo, version: str) -> Receipt:
+    """The receipt of a job done by this model in this version."""
+    return Receipt(
+        class_id=job.class_id,
+        class_name=model.class_name(job.class_id),
+        cfg=job.guidance_scale,
+        steps=job.steps,
+        sampler=job.sampler,
+        seed=job.seed,
+        resolution=job.resolution,
+        guidance_channels=model.guidance_channels,
+        dtype=model.dtype,
+        model=model.name,
+        weights_sha256=model.sha256,
+        vae=model.vae,
+        version=version,
+    )
+
+
+def _read(name: str, type_name: str, text: str) -> Any:
+    readers = {"int": int, "float": float, "str": str}
+    try:
+        return readers[type_name](text)
+    except ValueError:
+        raise ReceiptError(f"the receipt's {PREFIX}{name} is no {type_name}: {text[:40]!r}") from None

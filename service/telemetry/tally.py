@@ -1,0 +1,61 @@
+"""What became of every request that was received, counted once each, by where it went and how it was answered.
+
+    received = refused + invalid + completed + cancelled + failed + those under way
+
+Jobs, of which one request may have several, are counted in `service.front.ledger`. Knows routes and statuses alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+CLIENT_LEFT = 499
+OTHER_ROUTE = "other"
+
+
+class Verdict(StrEnum):
+    """How a request ended."""
+
+    REFUSED = "refused"
+    INVALID = "invalid"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+@dataclass(slots=True)
+class Tally:
+    """Requests by (route, status)."""
+
+    received: int = 0
+    answered: Counter[tuple[str, int]] = field(default_factory=Counter)
+
+    @property
+    def ended(self) -> dict[Verdict, int]:
+        """Ended requests by what became of them."""
+        sums = dict.fromkeys(Verdict, 0)
+        for (_, status), count in self.answered.items():
+            sums[verdict_of(status)] += count
+        return sums
+
+    @property
+    def under_way(self) -> int:
+        """Requests received and not ended."""
+        return self.received - self.answered.total()
+
+    def end(self, status: int, route: str = OTHER_ROUTE) -> None:
+        """Counts the end of a request, by the status that it was answered with and one of our paths."""
+        self.answered[route, status] += 1
+
+
+def verdict_of(status: int) -> Verdict:
+    """What a status means for who asked; 0 is no answer at all."""
+    if status in (429, 503):
+        return Verdict.REFUSED
+    if status in (0, CLIENT_LEFT):
+        return Verdict.CANCELLED
+    if status >= 500:
+        return Verdict.FAILED
+    return Verdict.INVALID if status >= 400 else Verdict.COMPLETED

@@ -1,0 +1,195 @@
+"""The child process that holds the models: `python -m dit_serve.service.workers.process FD LOADER`.
+
+FD is one end of a UNIX socket pair, LOADER the import path of the function that loads a model.
+The main thread imports the loader, waits for the first message (`service.workers.standby`), loads and then runs the
+engine; a reader thread feeds it, and another one tells the parent at regular times that the process runs, and
+if its work does not end. The process ends when the socket closes, even while it loads, because then its parent
+is gone; the signals that a terminal or an orchestrator sends to everybody are the parent's business and are
+ignored here.
+
+Knows no HTTP. Nothing of a client reaches it but the numbers of a `Job`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, BinaryIO, cast
+
+from dit_serve.service.engine.engine import Cancel, Door, Engine, EngineOptions, Inbox
+from dit_serve.service.engine.hangs import Pulse
+from dit_serve.service.errors import WireError
+from dit_serve.service.image.png import encode_png
+from dit_serve.service.image.receipt import make_receipt
+from dit_serve.service.telemetry.logs import adopt_library_loggers, set_up_logging
+from dit_serve.service.version import version
+from dit_serve.service.wire.frames import pack, receive
+from dit_serve.service.wire.job import Job
+from dit_serve.service.wire.messages import (
+    CancelJob,
+    Configure,
+    Fatal,
+    Heartbeat,
+    Loading,
+    Message,
+    ModelInfo,
+    Ready,
+    SubmitJob,
+)
+
+Loader = Callable[[str, Configure], tuple[ModelInfo, Door]]
+DEFAULT_LOADER = "dit_serve.service.workers.door:load"
+BEATS_PER_SILENCE = 6
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the worker on an open socket; the exit status."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    set_up_logging("info")
+    descriptor, loader = int(arguments[0]), arguments[1]
+    with socket.socket(fileno=descriptor) as connection:
+        stream = connection.makefile("rb")
+        post = _Post(connection)
+        told: queue.SimpleQueue[Configure] = queue.SimpleQueue()
+        inbox: Inbox = queue.SimpleQueue()
+        threading.Thread(target=_read, args=(stream, told, inbox), name="read-socket", daemon=True).start()
+        try:
+            load = _imported(loader)
+            adopt_library_loggers()
+            configure = told.get()
+            pulse = Pulse(configure.step_timeout_seconds)
+            beat_seconds = configure.silence_seconds / BEATS_PER_SILENCE
+            threading.Thread(target=_beat, args=(pulse, post, beat_seconds), name="heartbeat", daemon=True).start()
+            doors = load_all(configure, load, post)
+        except Exception as error:
+            post(_fatal(error))
+            return 1
+        serve(configure, doors, inbox, post, pulse)
+    return 0
+
+
+class _Post:
+    """Sends messages from any thread, one whole frame at a time."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+
+    def __call__(self, message: Message) -> None:
+        with self._lock:
+            self._connection.sendall(pack(message))
+
+
+def load_all(
+    configure: Configure, load: Loader, post: Callable[[Message], None]
+) -> dict[int, tuple[ModelInfo, Door]]:
+    """The models of the settings by resolution, each tried once so that the first request finds it warm.
+
+    Raises:
+        ValueError: two models have the same resolution.
+        ModelError: a model cannot be loaded.
+    """
+    loaded: dict[int, tuple[ModelInfo, Door]] = {}
+    for model in configure.models:
+        post(Loading(model))
+        info, door = load(model, configure)
+        if info.resolution in loaded:
+            other = loaded[info.resolution][0].name
+            raise ValueError(
+                f"{other} and {info.name} both make {info.resolution}-pixel images; load one model of each resolution"
+            )
+        _warm_up(info, door)
+        loaded[info.resolution] = info, door
+    return loaded
+
+
+def serve(
+    configure: Configure,
+    loaded: dict[int, tuple[ModelInfo, Door]],
+    inbox: Inbox,
+    post: Callable[[Message], None],
+    pulse: Pulse,
+) -> None:
+    """Says that it is ready and runs the engine until the process ends."""
+    infos = {resolution: info for resolution, (info, _) in loaded.items()}
+    build = version()
+
+    def encode(job: Job, pixels: Any) -> bytes:
+        return encode_png(pixels, make_receipt(job, infos[job.resolution], build).to_chunks())
+
+    engine = Engine(
+        {resolution: door for resolution, (_, door) in loaded.items()},
+        inbox=inbox,
+        encode=encode,
+        encode_preview=lambda pixels: encode_png(pixels, {}),
+        post=post,
+        options=EngineOptions(
+            configure.max_batch_sequences,
+            configure.fill_across_guidance,
+            decodes_beside=all(info.device != "cpu" for info in infos.values()),
+        ),
+        pulse=pulse,
+    )
+    post(Ready(tuple(infos.values())))
+    engine.run()
+
+
+def _read(stream: BinaryIO, told: queue.SimpleQueue[Configure], inbox: Inbox) -> None:
+    """Passes on what to load, feeds the engine, and ends the process with the socket, whatever else it is doing."""
+    try:
+        while (message := receive(stream)) is not None:
+            match message:
+                case Configure():
+                    told.put(message)
+                case SubmitJob(job):
+                    inbox.put(job)
+                case CancelJob(job_id):
+                    inbox.put(Cancel(job_id))
+                case _:
+                    raise WireError(f"a worker takes no {message.kind}")
+    except (OSError, WireError):
+        logging.getLogger("dit.worker").exception("the parent cannot be understood")
+        os._exit(1)
+    os._exit(0)
+
+
+def _beat(pulse: Pulse, post: Callable[[Message], None], every_seconds: float) -> None:
+    while True:
+        post(Heartbeat(pulse.overdue()))
+        time.sleep(every_seconds)
+
+
+def _warm_up(info: ModelInfo, door: Door) -> None:
+    job = Job(0, "warm-up", info.resolution, class_id=0, seed=0, steps=1, guidance_scale=4.0, sampler=info.samplers[0])
+    sample = door.begin(job)
+    door.step([sample])
+    door.preview(sample)
+    door.decode([sample])
+
+
+def _fatal(error: Exception) -> Fatal:
+    """A start that failed: by the settings or the model's files it will fail again, by anything else perhaps not."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    is_permanent = bool(kinds & {"ModelError", "ValueError"})
+    sentence = str(error) if is_permanent else f"{type(error).__name__}: {error}"
+    if not is_permanent:
+        logging.getLogger("dit.worker").error("the models cannot be loaded", exc_info=error)
+    return Fatal(sentence, type(error).__name__, is_permanent)
+
+
+def _imported(path: str) -> Loader:
+    module, _, name = path.partition(":")
+    return cast(Loader, getattr(importlib.import_module(module), name))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,92 @@
+"""models/checkpoints/files.py."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from dit_serve.models.checkpoints.files import MAX_JSON_BYTES, read_json, weights_kind
+from dit_serve.models.errors import CheckpointError
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 2700000000\n"
+
+
+def test_safetensors_are_known_by_content_not_by_name(tmp_path: Path) -> None:
+    save_file({"x": torch.zeros(1)}, tmp_path / "weights.pt")
+    assert weights_kind(tmp_path / "weights.pt") == "safetensors"
+
+
+@pytest.mark.parametrize("first", [b"\x80", b"<", b"P", b"\n", b" "])
+def test_a_safetensors_header_of_any_length_is_known(tmp_path: Path, first: bytes) -> None:
+    header = json.dumps({"x": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}).encode()
+    length = first[0] + 256
+    path = tmp_path / "weights"
+    path.write_bytes(length.to_bytes(8, "little") + header.ljust(length) + b"\0")
+    assert weights_kind(path) == "safetensors"
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_both_formats_of_torch_save_are_known(tmp_path: Path, is_zip: bool) -> None:
+    torch.save({"x": torch.zeros(1)}, tmp_path / "weights", _use_new_zipfile_serialization=is_zip)
+    assert weights_kind(tmp_path / "weights") == "pickle"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "the file is empty: download it again"),
+        (POINTER, "a git-lfs pointer, not the file itself: run `git lfs pull`"),
+        (b"<!DOCTYPE html><html>Sign in</html>", "a web page"),
+        (b"\n <HTML>", "a web page"),
+        (b"\x89PNG\r\n\x1a\n", "not a weights file"),
+        (b"abc", "not a weights file"),
+    ],
+)
+def test_what_stands_in_for_weights_is_named(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "weights.pt"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError) as caught:
+        weights_kind(path)
+    assert str(caught.value).startswith(f"{path}: {words}")
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="none: no such file"):
+        weights_kind(tmp_path / "none")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        weights_kind(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"{", "not valid JSON"),
+        (b"[1]", "holds a list where a JSON object is expected"),
+        (b"\xff\xfe{", "not valid JSON"),
+        (b"[" * 200_000, "not valid JSON"),
+        (b'{"x": 1e999}', "not valid JSON (1e999 is no finite number)"),
+        (b'{"x": [NaN]}', "not valid JSON (NaN is no finite number)"),
+        (POINTER, "a git-lfs pointer"),
+        (b"{" + b" " * MAX_JSON_BYTES + b"}", "larger than"),
+    ],
+)
+def test_what_stands_in_for_json_is_named(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError) as caught:
+        read_json(path)
+    assert str(caught.value).startswith(f"{path}: {words}")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text("{}")
+    path.chmod(0)
+    with pytest.raises(CheckpointError, match="Permission denied"):
+        read_json(path)

@@ -1,0 +1,113 @@
+"""Modulations are the same numbers wherever they are computed, and take no more memory than allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+
+from dit_serve.models.dit import DiT, DiTConfig
+from dit_serve.models.sampling.conditioning import EMPTY_ROW, TILE, Conditioning
+
+CONFIG = DiTConfig(input_size=8, hidden_size=48, depth=2, num_heads=4, num_classes=10)
+ROW_BYTES = (6 * 2 + 2) * 48 * 4
+SHORT, LONG = (900, 600, 300, 0), tuple(range(990, 0, -30))
+MOST = 40
+
+
+@pytest.fixture
+def model() -> DiT:
+    model = DiT(CONFIG).eval().requires_grad_(False)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+def fetched(conditioning: Conditioning, wanted: Sequence[tuple[int, tuple[int, ...], int]]) -> torch.Tensor:
+    """The modulations as a step gathers them."""
+    return conditioning.pool[conditioning.rows(wanted)]
+
+
+def test_a_prepared_table_holds_what_the_model_computes(model: DiT) -> None:
+    conditioning = Conditioning(model, 1 << 20, MOST)
+    conditioning.prepare(7, LONG)
+    rows = fetched(conditioning, [(7, LONG, 3), (7, LONG, 32)])
+    expected = model.modulations(torch.tensor([LONG[3], LONG[32]]), torch.tensor([7, 7]))
+    torch.testing.assert_close(rows, expected, rtol=1e-5, atol=1e-6)  # float32, another number of rows
+
+
+def test_rows_are_bitwise_the_same_from_a_table_and_from_the_step(model: DiT) -> None:
+    prepared, bare = Conditioning(model, 1 << 20, MOST), Conditioning(model, 0, MOST)
+    wanted = [(y, LONG, i) for i, y in enumerate(torch.randint(0, 11, (len(LONG),)).tolist())]
+    for y in range(11):
+        prepared.prepare(y, LONG)
+        bare.prepare(y, LONG)
+    together = fetched(prepared, wanted)
+    assert bare.held_bytes == 0
+    assert torch.equal(fetched(bare, wanted), together)
+    assert torch.equal(torch.cat([fetched(bare, [one]) for one in wanted]), together)
+
+
+def test_rows_prepared_and_not_may_be_asked_for_together(model: DiT) -> None:
+    conditioning, bare = Conditioning(model, 1 << 20, MOST), Conditioning(model, 0, MOST)
+    conditioning.prepare(3, SHORT)
+    wanted = [(5, SHORT, 0), (3, SHORT, 1), (5, LONG, 2), (3, SHORT, 2)]
+    assert torch.equal(fetched(conditioning, wanted), fetched(bare, wanted))
+
+
+def test_rows_found_and_rows_computed_are_counted(model: DiT) -> None:
+    conditioning = Conditioning(model, 1 << 20, MOST)
+    conditioning.prepare(3, SHORT)
+    for wanted in ([(5, SHORT, 0), (3, SHORT, 1), (3, SHORT, 2)], [(3, SHORT, 3)]):
+        conditioning.rows(wanted)
+    assert (conditioning.hits, conditioning.misses) == (3, 1)
+
+
+def test_one_table_serves_all_samples_of_a_class_and_schedule(model: DiT) -> None:
+    conditioning = Conditioning(model, 1 << 20, MOST)
+    for _ in range(3):
+        conditioning.prepare(10, SHORT)
+    assert conditioning.held_bytes == len(SHORT) * ROW_BYTES
+
+
+def test_the_least_recently_used_table_goes_first_and_the_budget_holds(model: DiT) -> None:
+    conditioning = Conditioning(model, 2 * len(SHORT) * ROW_BYTES, MOST)
+    for y in (1, 2, 1, 3):
+        conditioning.prepare(y, SHORT)
+    assert conditioning.held_bytes == 2 * len(SHORT) * ROW_BYTES
+    conditioning.rows([(1, SHORT, 0), (3, SHORT, 3), (2, SHORT, 0)])
+    assert (conditioning.hits, conditioning.misses) == (2, 1)
+
+
+def test_tables_that_come_and_go_leave_the_others_as_they_are(model: DiT) -> None:
+    conditioning, bare = Conditioning(model, 60 * ROW_BYTES, MOST), Conditioning(model, 0, MOST)
+    for y, timesteps in [(1, LONG), (2, SHORT), (3, SHORT), (4, LONG), (5, SHORT), (2, SHORT), (6, LONG), (7, SHORT)]:
+        conditioning.prepare(y, timesteps)
+        assert conditioning.held_bytes <= 60 * ROW_BYTES
+    wanted = [(y, timesteps, i) for y in range(8) for timesteps in (SHORT, LONG) for i in (0, 3)]
+    assert torch.equal(fetched(conditioning, wanted), fetched(bare, wanted))
+    assert 0 < conditioning.misses < len(wanted)
+
+
+def test_a_table_larger_than_the_budget_is_not_kept(model: DiT) -> None:
+    conditioning = Conditioning(model, len(LONG) * ROW_BYTES - 1, MOST)
+    conditioning.prepare(1, SHORT)
+    conditioning.prepare(1, LONG)
+    assert conditioning.held_bytes == len(SHORT) * ROW_BYTES
+
+
+def test_the_pool_stays_where_it_is_and_its_empty_row_empty(model: DiT) -> None:
+    conditioning = Conditioning(model, 20 * ROW_BYTES, MOST)
+    before = conditioning.pool.data_ptr()
+    for y in range(10):
+        conditioning.prepare(y, SHORT)
+        conditioning.rows([(y, LONG, i) for i in range(20)])
+    assert conditioning.pool.data_ptr() == before
+    assert not conditioning.pool[EMPTY_ROW].any()
+
+
+@pytest.mark.parametrize("count", [1, TILE - 1, TILE, TILE + 1, 3 * TILE])
+def test_any_number_of_rows_can_be_computed(model: DiT, count: int) -> None:
+    rows = Conditioning(model, 0, MOST).compute(list(range(count)), [1] * count)
+    assert rows.shape == (count, 14, 48)

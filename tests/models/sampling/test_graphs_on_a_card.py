@@ -1,0 +1,131 @@
+"""What only a card can show: replayed graphs give the eager step's bits, wait for nobody, and leave decoding beside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dit_serve import Pipeline, SampleSpec, load_pipeline
+from dit_serve.models.sampling.card import CudaCard
+from dit_serve.models.sampling.sample import Sample
+from tests.models.checkpoints.folders import random_transformer, save_folder, share_embedders
+
+pytestmark = pytest.mark.gpu
+
+SPECS = tuple(
+    SampleSpec(class_id=i, seed=i, steps=4 + i % 3, guidance_scale=scale, sampler=sampler)
+    for i, (scale, sampler) in enumerate((scale, name) for scale in (1.0, 4.0) for name in ("ddim", "ddpm", "dpm++"))
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    transformer = random_transformer(classes=10)
+    share_embedders(transformer)
+    return save_folder(tmp_path_factory.mktemp("models") / "random", transformer)
+
+
+@pytest.fixture(scope="module")
+def pipeline(folder: Path) -> Pipeline:
+    pipeline = load_pipeline(folder, device="cuda")
+    pipeline.warm_up()
+    return pipeline
+
+
+def walked(pipeline: Pipeline, spec: SampleSpec, company: int = 0) -> Sample:
+    sample = pipeline.begin(spec)
+    while not sample.is_done:
+        others = [pipeline.begin(SampleSpec(i % 10, 100 + i, steps=2)) for i in range(company)]
+        pipeline.step([*others[: company // 2], sample, *others[company // 2 :]])
+    return sample
+
+
+@contextmanager
+def no_waiting() -> Iterator[None]:
+    """Any copy or read that waits for the card raises."""
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_all_buckets_are_captured_and_say_how_large_a_batch_may_be(pipeline: Pipeline) -> None:
+    assert pipeline.buckets == (1, 2, 4, 8, 16, 32, 64)
+    assert pipeline.max_sequences == 64
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.sampler}-{spec.guidance_scale}")
+def test_a_replayed_walk_is_the_eager_one_bit_for_bit(pipeline: Pipeline, folder: Path, spec: SampleSpec) -> None:
+    eager = load_pipeline(folder, device="cuda")
+    assert torch.equal(walked(pipeline, spec).latents, walked(eager, spec).latents)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.sampler}-{spec.guidance_scale}")
+def test_the_bucket_changes_no_bit(pipeline: Pipeline, spec: SampleSpec) -> None:
+    alone = walked(pipeline, spec).latents
+    for company in (1, 3, 7, 15, 30):
+        assert torch.equal(walked(pipeline, spec, company).latents, alone), company
+
+
+def test_nan_stays_with_its_sample(pipeline: Pipeline) -> None:
+    spoilt, good = pipeline.begin(SPECS[4]), pipeline.begin(SPECS[4])
+    spoilt.latents.fill_(float("nan"))
+    while not good.is_done:
+        pipeline.step([spoilt, good])
+    assert spoilt.latents.isnan().all()
+    assert torch.equal(good.latents, walked(pipeline, SPECS[4]).latents)
+
+
+def test_neither_begin_nor_step_waits_for_a_copy(pipeline: Pipeline, folder: Path) -> None:
+    bare = load_pipeline(folder, device="cuda", modulation_cache_bytes=0)
+    bare.warm_up()
+    for one in (pipeline, bare):
+        walked(one, SPECS[1], 3)  # what is made once is made
+        with no_waiting():
+            samples = [one.begin(spec) for spec in SPECS]
+            while samples := [sample for sample in samples if not sample.is_done]:
+                one.step(samples)
+
+
+def test_images_decoded_beside_steps_are_those_decoded_in_silence(pipeline: Pipeline) -> None:
+    finished = [walked(pipeline, spec) for spec in SPECS]
+    quiet = pipeline.decode(finished)
+    with ThreadPoolExecutor(1) as thread:
+        for _ in range(5):
+            again = [walked(pipeline, spec) for spec in SPECS]  # not waited for
+            decoding = thread.submit(pipeline.decode, again)
+            crowd = [pipeline.begin(SampleSpec(i % 10, i, steps=20)) for i in range(16)]
+            del again
+            while not crowd[0].is_done:
+                pipeline.step(crowd)
+            assert all(np.array_equal(one, other) for one, other in zip(decoding.result(), quiet, strict=True))
+
+
+def test_a_captured_decoder_gives_the_eager_one_s_image(pipeline: Pipeline, folder: Path) -> None:
+    eager = load_pipeline(folder, device="cuda")
+    finished = [walked(pipeline, spec) for spec in SPECS]
+    assert np.array_equal(pipeline.decode(finished), eager.decode(finished))
+
+
+def test_work_that_cannot_be_captured_raises_and_the_card_goes_on(pipeline: Pipeline) -> None:
+    card, x = CudaCard(pipeline.device), torch.ones(4, device=pipeline.device)
+    with pytest.raises(RuntimeError):
+        card.capture(lambda: torch.tensor(x.sum().item()))
+    assert torch.cuda.current_stream(pipeline.device) == torch.cuda.default_stream(pipeline.device)
+    replay = card.capture(lambda: x + 1)
+    x.fill_(5)
+    assert replay().tolist() == [6.0] * 4
+
+
+def test_what_a_card_says_of_its_memory_is_true(pipeline: Pipeline) -> None:
+    card = CudaCard(pipeline.device)
+    taken = card.peak_bytes(lambda: torch.empty(1 << 28, dtype=torch.uint8, device=pipeline.device))
+    assert taken == 1 << 28
+    assert 0 < card.free_bytes() <= torch.cuda.get_device_properties(pipeline.device).total_memory

@@ -1,0 +1,101 @@
+"""An autoencoder learns, is written as diffusers reads it, and gives latents of the deviation asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
+from torch.distributions import Normal, kl_divergence
+
+from dit_serve.models.training.autoencoder import AutoencoderConfig, encode_all, negative_elbo, train_autoencoder
+from dit_serve.models.training.datasets import open_dataset
+from dit_serve.models.vae import load_vae
+from tests.models.tiny_vae import save_tiny_vae
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> AutoencoderConfig:
+    """A short run on eight grey pictures."""
+    (tmp_path / "data" / "grey").mkdir(parents=True)
+    for i in range(8):
+        Image.new("RGB", (16, 16), (30 * i,) * 3).save(tmp_path / "data" / "grey" / f"{i}.png")
+    return AutoencoderConfig(
+        out=tmp_path / "out",
+        data=str(tmp_path / "data"),
+        resolution=16,
+        channels=(4, 4, 4, 4),
+        steps=3,
+        batch_size=4,
+        reach=0,
+    )
+
+
+@pytest.fixture(autouse=True)
+def _own_randomness() -> Iterator[None]:
+    """Puts the global generator back: a run seeds it for the network's first weights."""
+    with torch.random.fork_rng():
+        yield
+
+
+def _error(config: AutoencoderConfig) -> float:
+    """The squared error of what comes back, in pixels of -1 to 1."""
+    vae = load_vae(config.out, device=torch.device("cpu"), dtype=torch.float32)
+    images = open_dataset(config.data, config.resolution).batch(torch.arange(8))
+    restored = vae.decode(vae.encode(images)).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    return float((restored - images).square().mean())
+
+
+def test_training_lowers_the_error(config: AutoencoderConfig) -> None:
+    train_autoencoder(config)
+    before = _error(config)
+    train_autoencoder(replace(config, steps=120))
+    assert _error(config) < 0.8 * before
+
+
+def test_seed_decides_the_run(config: AutoencoderConfig, tmp_path: Path) -> None:
+    runs = [replace(config, out=tmp_path / name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1))]
+    a, b, c = ((train_autoencoder(run) / "diffusion_pytorch_model.safetensors").read_bytes() for run in runs)
+    assert a == b
+    assert a != c
+
+
+@pytest.mark.parametrize("latent_std", [1.0, 0.5])
+def test_scaling_factor_gives_the_latents_their_deviation(config: AutoencoderConfig, latent_std: float) -> None:
+    train_autoencoder(replace(config, latent_std=latent_std))
+    vae = load_vae(config.out, device=torch.device("cpu"), dtype=torch.float32)
+    latents = vae.encode(open_dataset(config.data, 16).batch(torch.arange(8)))
+    assert latents.std().item() == pytest.approx(latent_std, rel=1e-4)
+    assert (vae.latent_channels, vae.downsampling) == (4, 8)
+
+
+def test_run_starts_from_another_autoencoder(config: AutoencoderConfig, tmp_path: Path) -> None:
+    module = save_tiny_vae(tmp_path / "first")
+    train_autoencoder(replace(config, initial=tmp_path / "first", steps=1, learning_rate=0.0))
+    found = AutoencoderKL.from_pretrained(config.out, low_cpu_mem_usage=False)
+    for name, tensor in found.state_dict().items():
+        assert torch.equal(tensor, module.state_dict()[name]), name
+    assert found.config["sample_size"] == 16
+
+
+def test_negative_elbo_is_the_squared_error_and_the_divergence_from_the_unit_normal(tmp_path: Path) -> None:
+    module = save_tiny_vae(tmp_path)
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1)).clamp(-1, 1)
+    error, nats = negative_elbo(module, images, torch.Generator().manual_seed(0))
+    posterior = module.encode(images).latent_dist
+    noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(0))
+    restored = module.decode(posterior.mean + posterior.std * noise).sample
+    torch.testing.assert_close(error, (restored - images).square().mean())
+    expected = kl_divergence(Normal(posterior.mean, posterior.std), Normal(0.0, 1.0)).sum() / 2
+    torch.testing.assert_close(nats, expected)
+
+
+def test_encode_all_is_the_mean_of_every_image_in_order(config: AutoencoderConfig, tmp_path: Path) -> None:
+    module = save_tiny_vae(tmp_path / "vae")
+    dataset = open_dataset(config.data, 16)
+    expected = module.encode(dataset.batch(torch.tensor([5]))).latent_dist.mean[0]
+    torch.testing.assert_close(encode_all(module, dataset)[5], expected, atol=1e-5, rtol=1e-5)

@@ -1,0 +1,206 @@
+"""Tens of thousands of hostile requests: no 5xx but the documented 503, no undocumented status, and every one counted.
+
+Most of them are asked of the application itself, some thousands come as raw bytes through a socket. A seed
+makes them, so a failure can be seen again. `HOSTILE_TIMES` multiplies their number, for a long run by hand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dit_serve.service.errors import Problem
+from dit_serve.service.front.front import Front
+from dit_serve.service.http.app import create_app
+from dit_serve.service.http.schemas import parse_generate
+from dit_serve.service.settings import read_settings
+from dit_serve.service.telemetry.tally import Verdict, verdict_of
+from dit_serve.service.wire.messages import Configure
+from dit_serve.service.workers.supervisor import worker_command
+from tests.service.asgi import Answer, ask
+from tests.service.http.hostile import DOCUMENTED, OF_THE_PROTOCOL, Hostile, hostile_request, raw_request
+from tests.service.running import PATIENCE_SECONDS, Running, fake_command, running
+
+TIMES = int(os.environ.get("HOSTILE_TIMES", "1"))
+SEED = int(os.environ.get("HOSTILE_SEED", "20"))  # several processes at once want different requests
+ASKED = 48_000 * TIMES
+AT_ONCE = 64
+RAW = 2_500 * TIMES
+RAW_AT_ONCE = 250
+STATUS = re.compile(rb"\AHTTP/1\.1 (\d{3}) ")
+
+
+def with_app(test: Callable[[FastAPI], Coroutine[Any, Any, None]]) -> None:
+    """Runs a test on the application of a service with a real worker."""
+
+    async def run() -> None:
+        configure = Configure(models=("fake-64", "fake-128"), vae=None, device=None, dtype=None,
+                              max_batch_sequences=64, fill_across_guidance=True)  # fmt: skip
+        front = Front(worker_command("tests.service.http.hostile:load"), configure, max_queue_sequences=256)
+        app = create_app(front, read_settings({}, {}))
+        front.start()
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while not front.readiness.is_ready:
+                    await asyncio.sleep(0)
+            await test(app)
+            assert len(front.books) == 0
+            ends = front.books.counters
+            assert ends.accepted == sum(ends.ended.values())
+        finally:
+            await front.stop()
+
+    asyncio.run(run())
+
+
+def check(request: Hostile, answer: Answer) -> None:
+    """What holds for every answer, to whatever request."""
+    assert answer.status in DOCUMENTED, (request, answer)
+    if answer.status >= 400:
+        assert answer.headers["content-type"] == "application/problem+json", (request, answer)
+        assert len(answer.body) < 4096, request
+        body = json.loads(answer.body)
+        assert body["status"] == answer.status
+        assert "Traceback" not in str(body)
+        assert "/" not in str(body["detail"]).replace("application/json", "").replace("image/png", "").replace(
+            "text/event-stream", "").replace("GET /", ""), body  # no path of ours  # fmt: skip
+    elif answer.headers.get("content-type", "").startswith("text/event-stream"):
+        assert answer.body.count(b"event: completed") >= 1, (request, answer)
+        assert b"event: failed" not in answer.body, (request, answer)
+
+
+def test_hostile_requests_are_all_answered_as_documented_and_counted() -> None:
+    source = random.Random(SEED)
+    statuses: Counter[int] = Counter()
+
+    async def one(app: FastAPI, request: Hostile) -> None:
+        answer = await ask(app, request.method, request.path, request.headers, pieces(request.body, source))
+        check(request, answer)
+        statuses[answer.status] += 1
+
+    async def test(app: FastAPI) -> None:
+        for _ in range(ASKED // AT_ONCE):
+            await asyncio.gather(*(one(app, hostile_request(source)) for _ in range(AT_ONCE)))
+        tally = app.state.tally
+        assert (tally.received, tally.under_way) == (sum(statuses.values()), 0)
+        log = Counter({verdict: 0 for verdict in Verdict})
+        for status, count in statuses.items():
+            log[verdict_of(status)] += count
+        assert tally.ended == dict(log)
+        assert {200, 400, 404, 405, 406, 413, 415, 422} <= statuses.keys()  # or they were not varied enough
+
+    with_app(test)
+
+
+def pieces(body: bytes, source: random.Random) -> list[bytes]:
+    """A body as one piece, or cut into some, or into single bytes."""
+    size = source.choice((len(body), len(body), 1000, 6, 1)) if len(body) < 2000 else 4096
+    return [body[at : at + size] for at in range(0, len(body), max(1, size))] or [b""]
+
+
+Json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=10,
+)
+Fields = st.fixed_dictionaries(
+    {"class_id": Json},
+    optional=dict.fromkeys(
+        ("cfg", "steps", "seed", "resolution", "sampler", "n", "deadline_ms", "preview_every"), Json
+    ),
+)
+
+
+@settings(max_examples=800 * TIMES)
+@given(st.binary(max_size=300) | (Fields | Json).map(lambda value: json.dumps(value).encode()))
+def test_any_body_is_a_request_or_a_short_problem(body: bytes) -> None:
+    assert len(detail_of(body)) < 1500
+
+
+def detail_of(body: bytes) -> str:
+    """What is wrong with a body, "" if nothing is."""
+    try:
+        parse_generate(body)
+    except Problem as problem:
+        return problem.detail
+    return ""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{" + b",".join(b'"%d":1' % k for k in range(1600)) + b"}",
+        b'{"class_id":' + b"[" * 16_000,
+        b'{"class_id":' + b"9" * 16_000 + b"}",
+        b'{"class_id":1,"seed":' + b"9" * 4_300 + b"}",
+        b'{"class_id": "' + b"\\u0041" * 2_600 + b'"}',
+        b'{"class_id":1,' * 1100,
+        b'{"sampler": [' + b"1," * 8_000 + b"1]}",
+        b'{"cfg": 0.' + b"1" * 16_000 + b"}",
+    ],
+)
+def test_no_body_keeps_the_event_loop_or_gets_a_long_answer(body: bytes) -> None:
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        detail = detail_of(body)
+        seconds.append(time.perf_counter() - began)
+    assert min(seconds) < 0.1
+    assert 0 < len(detail) < 1500
+
+
+@pytest.fixture
+def server() -> Iterator[Running]:
+    command = fake_command("--header-seconds", "0.5", "--body-seconds", "0.5", "--write-seconds", "2")
+    command[2] = "tests.service.http.serve_hostile"
+    with running(command) as server:
+        yield server
+
+
+def test_raw_bytes_are_all_answered_as_documented_and_counted(server: Running) -> None:
+    source = random.Random(SEED + 1)
+    port = int(server.url.rsplit(":", 1)[1])
+    statuses: Counter[int] = Counter()
+
+    async def one(data: bytes) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            writer.write(data)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                said = await reader.read(-1)
+        except ConnectionError:
+            said = b""  # refused before it had sent everything
+        finally:
+            writer.close()
+        if found := STATUS.match(said):
+            statuses[int(found[1])] += 1
+            assert int(found[1]) in DOCUMENTED | OF_THE_PROTOCOL, (data, said)
+        else:
+            assert said == b"", (data, said)
+
+    async def all_of_them() -> None:
+        for _ in range(RAW // RAW_AT_ONCE):
+            await asyncio.gather(*(one(raw_request(source)) for _ in range(RAW_AT_ONCE)))
+
+    asyncio.run(all_of_them())
+    with server.client() as client:
+        assert client.get("/readyz").status_code == 200
+    assert server.terminate() == 0
+    (tally,) = [line for line in server.seen if line.get("event") == "tally"]
+    assert tally["received"] == sum(tally[verdict.value] for verdict in Verdict)
+    assert (tally["under_way"], tally["failed"]) == (0, 0)
+    assert tally["received"] >= sum(statuses.values())
+    assert {200, 400, 408, 422, 431} <= statuses.keys()
+    assert not [line for line in server.seen if "traceback" in line or line.get("is_raw")]
