@@ -98,7 +98,7 @@ def measure(case: Case, runs: int) -> Outcome:
     ours = load_pipeline(case.folder, device="cpu", dtype=case.dtype)
     free = load_pipeline(case.folder, device="cpu", dtype=case.dtype, batch_invariant=False)
     theirs = load_diffusers(case.folder, case.dtype)
-    classes, seeds = [i % ours.num_classes for i in range(case.batch)], list(range(case.batch))
+    classes, seeds = [i % ours.info.num_classes for i in range(case.batch)], list(range(case.batch))
 
     def generate(pipeline: Pipeline) -> np.ndarray:
         return np.stack(pipeline.generate(classes, seeds, steps=case.steps, guidance_scale=GUIDANCE_SCALE))

@@ -89,7 +89,7 @@ def walk(checkpoint: str | Path, device: str, dtype: torch.dtype, images: int, s
     pixels: list[NDArray[np.uint8]] = []
     for first in range(0, images, AT_ONCE):
         seeds = range(first, min(first + AT_ONCE, images))
-        samples = [pipeline.begin(SampleSpec(seed % pipeline.num_classes, seed, steps)) for seed in seeds]
+        samples = [pipeline.begin(SampleSpec(seed % pipeline.info.num_classes, seed, steps)) for seed in seeds]
         for _ in range(steps):
             pipeline.step(samples)
         latents += [sample.latents[0].float().cpu().numpy() for sample in samples]

@@ -95,7 +95,7 @@ class Server:
 
 def serve_command(*flags: str, model: str = "digits-64") -> list[str]:
     """The command of our service on a real model."""
-    return [sys.executable, "-m", "service", "serve", *FREE_PORTS, "--models", model, *flags]
+    return [sys.executable, "-m", "dit_serve", "serve", *FREE_PORTS, "--models", model, *flags]
 
 
 def fake_command(*flags: str) -> list[str]:

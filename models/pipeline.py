@@ -8,10 +8,11 @@ Nothing here knows requests, queues or processes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,14 +24,14 @@ from dit_serve.models.checkpoints.weights import load_dit
 from dit_serve.models.device import choose_device, choose_dtype
 from dit_serve.models.dit import DiT
 from dit_serve.models.errors import CheckpointError
+from dit_serve.models.options import ModelInfo, ModelOptions, SampleSpec
 from dit_serve.models.registry import demo_path
 from dit_serve.models.sampling.card import Card, CudaCard, upload
 from dit_serve.models.sampling.conditioning import Conditioning
 from dit_serve.models.sampling.decoding import Decoder, Pixels
 from dit_serve.models.sampling.graphs import StepGraphs
-from dit_serve.models.sampling.guidance import is_guided
 from dit_serve.models.sampling.preview import LatentPreview
-from dit_serve.models.sampling.sample import Sample, SampleSpec
+from dit_serve.models.sampling.sample import Sample
 from dit_serve.models.sampling.sampler import SAMPLERS, sampler_table
 from dit_serve.models.sampling.slots import CAPACITY, Slots
 from dit_serve.models.vae import VAE, load_vae, vae_dtype
@@ -38,7 +39,6 @@ from dit_serve.models.vae import VAE, load_vae, vae_dtype
 __all__ = ["DEFAULT_VAE", "Pipeline", "Sample", "SampleSpec", "load_pipeline"]
 
 DEFAULT_VAE = "stabilityai/sd-vae-ft-ema"  # of the published .pt checkpoints, which bring none
-MODULATION_CACHE_BYTES = 1 << 30
 TOKEN_ROWS = 16  # rows of every matrix product come in multiples; with fewer, its arithmetic depends on how many
 
 
@@ -50,44 +50,26 @@ class Pipeline:
         model: the transformer, on `device`.
         vae: its autoencoder, on `device`.
         device: where everything runs.
-        modulation_cache_bytes: budget for the modulations of jobs under way.
-        batch_invariant: whether an image's bytes may not depend on its batch; False allows any shape.
+        options: what it was loaded with.
     """
 
     def __init__(
-        self,
-        checkpoint: Checkpoint,
-        model: DiT,
-        vae: VAE,
-        device: torch.device,
-        modulation_cache_bytes: int = MODULATION_CACHE_BYTES,
-        batch_invariant: bool = True,
+        self, checkpoint: Checkpoint, model: DiT, vae: VAE, device: torch.device, options: ModelOptions | None = None
     ) -> None:
+        options = options or ModelOptions()
         self.checkpoint = checkpoint
         self.model = model.eval().requires_grad_(False)
         self.vae = vae
         self.device = device
-        self.name = checkpoint.name
-        self.sha256 = checkpoint.sha256
-        self.labels = checkpoint.labels
-        self.guidance_channels = checkpoint.guidance_channels
-        self.num_classes = checkpoint.config.num_classes
-        self.resolution = checkpoint.config.input_size * vae.downsampling
-        self.max_steps = checkpoint.schedule.num_train_timesteps
-        self.samplers = tuple(SAMPLERS)
-        self.batch_invariant = self.model.batch_invariant = batch_invariant
-        self._conditioning = Conditioning(self.model, modulation_cache_bytes, CAPACITY)
-        self._slots = Slots(self.model, self._conditioning, self.guidance_channels)
+        self.info = _describe(checkpoint, model, vae, device, options)
+        self.model.batch_invariant = options.batch_invariant
+        self._conditioning = Conditioning(self.model, options.modulation_cache_bytes, CAPACITY)
+        self._slots = Slots(self.model, self._conditioning, checkpoint.guidance_channels)
         whole = TOKEN_ROWS // math.gcd(TOKEN_ROWS, checkpoint.config.tokens)
-        self._graphs = StepGraphs(self._slots, whole if batch_invariant else 1)
-        self._decoder = Decoder(vae, self._latent_shape, device, is_invariant=batch_invariant)
+        self._graphs = StepGraphs(self._slots, whole if options.batch_invariant else 1)
+        self._decoder = Decoder(vae, self._latent_shape, device, is_invariant=options.batch_invariant)
         self._preview: LatentPreview | None = None  # fitted at the first look
         self._stepped: torch.cuda.Event | None = None  # when the step before is computed
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The number format of the transformer's weights."""
-        return self.model.patch_embed.weight.dtype
 
     @property
     def modulation_counts(self) -> tuple[int, int]:
@@ -95,8 +77,8 @@ class Pipeline:
         return self._conditioning.hits, self._conditioning.misses
 
     @property
-    def max_sequences(self) -> int | None:
-        """The most sequences that a step may have by the card's memory, known after `warm_up`; None: any number."""
+    def max_sequences(self) -> int:
+        """The most sequences that a step may have; after `warm_up`, what a card's memory has room for."""
         return self._graphs.max_sequences
 
     @property
@@ -131,11 +113,11 @@ class Pipeline:
         Raises:
             ValueError: class_id, steps or sampler is none that this model has.
         """
-        if not 0 <= spec.class_id < self.num_classes:
-            raise ValueError(f"class_id must be 0 to {self.num_classes - 1}, got {spec.class_id}")
+        if not 0 <= spec.class_id < self.info.num_classes:
+            raise ValueError(f"class_id must be 0 to {self.info.num_classes - 1}, got {spec.class_id}")
         schedule, learn_sigma = self.checkpoint.schedule, self.checkpoint.config.learn_sigma
         table = sampler_table(spec.sampler, schedule, spec.steps, learn_sigma)
-        for y in (spec.class_id, self.num_classes) if is_guided(spec.guidance_scale) else (spec.class_id,):
+        for y in (spec.class_id, self.info.num_classes)[: spec.sequences]:
             self._conditioning.prepare(y, table.timesteps)
         generator = torch.Generator("cpu").manual_seed(spec.seed)
         latents = upload(torch.randn((1, *self._latent_shape), generator=generator), self.device)
@@ -143,22 +125,22 @@ class Pipeline:
 
     @torch.inference_mode()
     def step(self, samples: Sequence[Sample]) -> None:
-        """Take every sample one denoising step on, all in one forward pass as far as the slots hold them.
+        """Take every sample one denoising step on, all in one forward pass; if it raises, no sample has changed.
 
         On a card the step may still be under way on return, but the step before is not.
 
         Raises:
-            ValueError: a sample is already done.
+            ValueError: a sample is already done, or they are more sequences than `max_sequences`.
         """
         if done := [sample.spec for sample in samples if sample.is_done]:
             raise ValueError(f"samples that are done cannot be stepped: {done}")
-        parts = list(_parts(samples, min(self.max_sequences or CAPACITY, CAPACITY)))
-        stepped = [self._graphs.run(self._slots.fill(part)) for part in parts]
+        if (sequences := sum(sample.spec.sequences for sample in samples)) > self.max_sequences:
+            raise ValueError(f"a step takes at most {self.max_sequences} sequences, got {sequences}")
+        new, x0 = self._graphs.run(self._slots.fill(samples))
         ready = self._keep_pace()
-        for part, (new, x0) in zip(parts, stepped, strict=True):
-            for sample, latents, guess in zip(part, new, x0, strict=True):
-                sample.latents, sample.x0, sample.noise, sample.ready = latents[None], guess[None], None, ready
-                sample.i += 1
+        for sample, latents, guess in zip(samples, new, x0, strict=True):
+            sample.latents, sample.x0, sample.noise, sample.ready = latents[None], guess[None], None, ready
+            sample.i += 1
 
     @torch.inference_mode()
     def preview(self, sample: Sample) -> Pixels:
@@ -196,9 +178,9 @@ class Pipeline:
         Args:
             class_ids: the classes asked for.
             seeds: one seed an image.
-            steps: denoising steps, 1 to max_steps.
+            steps: denoising steps, 1 to `info.max_steps`.
             guidance_scale: s; 1 is no guidance.
-            sampler: one of `samplers`.
+            sampler: one of `info.samplers`.
             output_type: "pixels" or "latents".
 
         Raises:
@@ -210,8 +192,10 @@ class Pipeline:
             raise ValueError(f"output_type must be pixels or latents, got {output_type!r}")
         specs = [SampleSpec(y, seed, steps, guidance_scale, sampler) for y, seed in zip(class_ids, seeds, strict=True)]
         samples = [self.begin(spec) for spec in specs]
-        for _ in range(steps if samples else 0):
-            self.step(samples)
+        at_once = self.max_sequences // 2
+        for batch in (samples[first : first + at_once] for first in range(0, len(samples), at_once)):
+            for _ in range(steps):
+                self.step(batch)
         if output_type == "latents":
             return [sample.latents[0].float().cpu().numpy() for sample in samples]
         return self.decode(samples)
@@ -232,50 +216,26 @@ class Pipeline:
         return ready
 
 
-def _parts(samples: Sequence[Sample], most: int) -> Iterator[list[Sample]]:
-    """Split samples, in their order, into parts of at most so many sequences."""
-    part: list[Sample] = []
-    taken = 0
-    for sample in samples:
-        cost = 2 if is_guided(sample.spec.guidance_scale) else 1
-        if part and taken + cost > most:
-            yield part
-            part, taken = [], 0
-        part.append(sample)
-        taken += cost
-    if part:
-        yield part
-
-
 def load_pipeline(
-    checkpoint: str | Path,
-    *,
-    vae: str | Path | None = None,
-    device: str | None = None,
-    dtype: str | torch.dtype | None = None,
-    revision: str | None = None,
-    modulation_cache_bytes: int = MODULATION_CACHE_BYTES,
-    batch_invariant: bool = True,
+    checkpoint: str | Path, options: ModelOptions | None = None, *, revision: str | None = None, **knobs: Any
 ) -> Pipeline:
     """Return a pipeline ready to generate.
 
     Args:
         checkpoint: a demo's name, a file, a folder or a hub id.
-        vae: a folder or hub id, for checkpoints that bring no autoencoder (default stabilityai/sd-vae-ft-ema).
-        device: cuda, cuda:N, mps or cpu; the best one present when None.
-        dtype: float32, bfloat16 or float16; see choose_dtype when None.
+        options: how it is loaded and run.
         revision: branch, tag or commit of a hub id.
-        modulation_cache_bytes: budget for the modulations of jobs under way; beyond it they are computed in the step.
-        batch_invariant: whether an image's bytes may not depend on its batch.
+        knobs: fields of `ModelOptions` by name, in place of those in `options`: device="cpu", dtype="float32".
 
     Raises:
         CheckpointError: the checkpoint cannot be used; the message says what is wrong and what to do.
         DeviceError: the device or dtype is not to be had.
     """
-    place = choose_device(device)
-    number_format = choose_dtype(dtype, place)
+    options = replace(options or ModelOptions(), **knobs)
+    place = choose_device(options.device)
+    number_format = choose_dtype(options.dtype, place)
     opened = open_checkpoint(demo_path(str(checkpoint)) or checkpoint, revision=revision)
-    folder = fetch_vae(vae) if vae is not None else opened.vae or fetch_vae(DEFAULT_VAE)
+    folder = fetch_vae(options.vae) if options.vae is not None else opened.vae or fetch_vae(DEFAULT_VAE)
     autoencoder = load_vae(folder, device=place, dtype=vae_dtype(number_format, place))
     if autoencoder.latent_channels != opened.config.in_channels:
         raise CheckpointError(
@@ -283,4 +243,29 @@ def load_pipeline(
             f"{opened.name} has {opened.config.in_channels}: give the autoencoder that it was trained on"
         )
     model = load_dit(opened, device=place, dtype=number_format)
-    return Pipeline(opened, model, autoencoder, place, modulation_cache_bytes, batch_invariant)
+    return Pipeline(opened, model, autoencoder, place, options)
+
+
+def _describe(
+    checkpoint: Checkpoint, model: DiT, vae: VAE, device: torch.device, options: ModelOptions
+) -> ModelInfo:
+    return ModelInfo(
+        name=checkpoint.name,
+        resolution=checkpoint.config.input_size * vae.downsampling,
+        num_classes=checkpoint.config.num_classes,
+        labels=checkpoint.labels,
+        max_steps=checkpoint.schedule.num_train_timesteps,
+        samplers=tuple(SAMPLERS),
+        guidance_channels=checkpoint.guidance_channels,
+        dtype=str(model.patch_embed.weight.dtype).removeprefix("torch."),
+        device=str(device),
+        sha256=checkpoint.sha256,
+        vae=_vae_name(checkpoint, options.vae),
+    )
+
+
+def _vae_name(checkpoint: Checkpoint, vae: str | None) -> str:
+    """The autoencoder's hub id, or its folder's name alone: receipts go out, and paths are nobody's business."""
+    if vae is None:
+        return "" if checkpoint.vae is not None else DEFAULT_VAE
+    return Path(vae).resolve().name if Path(vae).exists() else str(vae)

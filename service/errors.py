@@ -49,7 +49,7 @@ class Problem(ServiceError):
         retry_after: seconds after which a new try may succeed.
     """
 
-    def __init__(self, detail: str = "", *, retry_after: int | None = None) -> None:
+    def __init__(self, detail: str = "", *, retry_after: float | None = None) -> None:
         super().__init__(detail)
         self.detail = detail
         self.retry_after = retry_after

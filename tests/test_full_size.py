@@ -28,7 +28,7 @@ def test_xl_2_loads_serves_and_gives_an_image(
     if kind == "training":  # as the published train.py writes it: no autoencoder inside
         random_vae().save_pretrained(tmp_path / "vae")
         flags += ["--vae", str(tmp_path / "vae")]
-    command = [sys.executable, "-m", "service", "serve", *flags]
+    command = [sys.executable, "-m", "dit_serve", "serve", *flags]
     with running(command, DIT_CACHE=str(tmp_path / "cache")) as server, server.client() as client:
         answer = client.post("/generate", json={"class_id": 207, "cfg": 4, "steps": 2, "seed": 0})
         assert answer.status_code == 200, answer.text

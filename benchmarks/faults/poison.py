@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.report import Finding, Goal
+from dit_serve.models.options import MAX_BATCH_SEQUENCES, ModelInfo, SampleSpec
 from dit_serve.service.engine.engine import Engine, EngineOptions, Inbox, Stop
 from dit_serve.service.engine.hangs import Pulse
 from dit_serve.service.wire.job import Event, Job, JobEnd, Outcome, Stepped
@@ -31,24 +32,28 @@ class OutOfMemoryError(RuntimeError):
 
 @dataclass(slots=True)
 class PoisonSample:
-    """A job and how far it is."""
+    """An image and how far it is; its seed is the job's number."""
 
-    job: Job
+    spec: SampleSpec
     i: int = 0
 
     @property
     def is_done(self) -> bool:
         """Whether its steps are made."""
-        return self.i == self.job.steps
+        return self.i == self.spec.steps
 
 
 class PoisonDoor:
     """A door that does nothing, and fails for the jobs of some classes."""
 
-    cache_counts = (0, 0)  # it caches nothing
-    max_sequences: int | None = None
+    info = ModelInfo("poison", 64, 100, (), 1000, ("ddim",), 4, "float32", "cpu", "")
+    modulation_counts = (0, 0)  # it keeps nothing
+    max_sequences = MAX_BATCH_SEQUENCES
 
-    def begin(self, spec: Job, /) -> PoisonSample:
+    def warm_up(self) -> None:
+        """Nothing to prepare."""
+
+    def begin(self, spec: SampleSpec, /) -> PoisonSample:
         """A sample, unless its class fails here."""
         if spec.class_id == BEGIN:
             raise ValueError("poison: begin")
@@ -56,7 +61,7 @@ class PoisonDoor:
 
     def step(self, samples: list[PoisonSample], /) -> None:
         """One step for all or for none."""
-        classes = [sample.job.class_id for sample in samples]
+        classes = [sample.spec.class_id for sample in samples]
         if STEP in classes:
             raise RuntimeError("poison: step")
         if MEMORY in classes and len(samples) > BATCH // 2:
@@ -66,13 +71,13 @@ class PoisonDoor:
 
     def preview(self, sample: PoisonSample, /) -> int:
         """Nothing to see."""
-        return sample.job.id
+        return sample.spec.seed
 
     def decode(self, samples: list[PoisonSample], /) -> list[int]:
         """The jobs' numbers, for pixels."""
-        if any(sample.job.class_id == DECODE for sample in samples):
+        if any(sample.spec.class_id == DECODE for sample in samples):
             raise FloatingPointError("poison: latents are not finite")
-        return [sample.job.id for sample in samples]
+        return [sample.spec.seed for sample in samples]
 
 
 @dataclass(slots=True)
@@ -105,7 +110,8 @@ def poisoned_jobs(batches: int, kinds: Sequence[int], source: random.Random) -> 
             classes[source.randrange(BATCH)] = source.choice(kinds)
         for class_id in classes:
             number = len(jobs) + 1
-            jobs.append(Job(number, f"batch-{batch}", 64, class_id, number, source.randint(1, 3), 1.0, "ddim"))
+            spec = SampleSpec(class_id, number, source.randint(1, 3), 1.0)
+            jobs.append(Job(number, f"batch-{batch}", "poison", spec))
     return jobs
 
 
@@ -118,7 +124,7 @@ def run_engine(jobs: Sequence[Job]) -> Audience:
     audience = Audience(len(jobs))
     inbox: Inbox = queue.SimpleQueue()
     engine = Engine(
-        {64: PoisonDoor()}, inbox=inbox, encode=lambda job, pixels: str(pixels).encode(), post=audience,
+        {"poison": PoisonDoor()}, inbox=inbox, encode=lambda job, pixels: str(pixels).encode(), post=audience,
         options=EngineOptions(max_batch_sequences=BATCH), pulse=Pulse(PATIENCE_SECONDS),
     )  # fmt: skip
     for job in jobs:
@@ -142,7 +148,7 @@ def poison(batches: int, seed: int = 5) -> Finding:
         heard, heard_starved = run_engine(jobs), run_engine(starved)
     finally:
         logging.disable(logging.NOTSET)
-    guilty = {job.id for job in jobs if job.class_id in GUILTY}
+    guilty = {job.id for job in jobs if job.spec.class_id in GUILTY}
     failed = _ended(heard, Outcome.FAILED)
     wrong = sum(heard.ends[number][0].png != str(number).encode() for number in _ended(heard, Outcome.COMPLETED))
     twice = sum(len(found) != 1 for found in heard.ends.values())

@@ -39,7 +39,7 @@ def row(bench: Bench, pipeline: Pipeline, resolution: int, sequences: int) -> Ro
     ceiling = bench.ceilings().get("TFLOP/s")
     return {
         "resolution": resolution,
-        "batch_invariant": pipeline.batch_invariant,
+        "batch_invariant": pipeline.model.batch_invariant,
         "sequences": sequences,
         "median_ms": spread.median,
         "least_ms": spread.least,

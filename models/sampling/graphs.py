@@ -42,14 +42,14 @@ class StepGraphs:
         multiple: an eager step has a multiple of so many sequences.
 
     Attributes:
-        max_sequences: the most that a step may have by the card's memory; None where nothing was measured.
+        max_sequences: the most that a step may have, by the card's memory once it was measured.
     """
 
     def __init__(self, slots: Slots, multiple: int) -> None:
         self._slots = slots
         self._multiple = multiple
         self._replays: dict[int, Callable[[], Stepped]] = {}
-        self.max_sequences: int | None = None
+        self.max_sequences = CAPACITY
 
     @property
     def buckets(self) -> tuple[int, ...]:

@@ -6,18 +6,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+from dit_serve.models.options import SampleSpec
 from dit_serve.models.sampling.sampler import SamplerTable
-
-
-@dataclass(frozen=True, slots=True)
-class SampleSpec:
-    """What one image is asked to be: everything that its pixels depend on, beside the model."""
-
-    class_id: int
-    seed: int
-    steps: int = 50
-    guidance_scale: float = 4.0
-    sampler: str = "ddim"
 
 
 @dataclass(slots=True)

@@ -17,11 +17,12 @@ import torch
 
 from dit_serve.kernels.sampler_step import COLUMNS, sampler_step
 from dit_serve.models.dit import DiT
+from dit_serve.models.options import MAX_BATCH_SEQUENCES
 from dit_serve.models.sampling.conditioning import EMPTY_ROW, Conditioning
 from dit_serve.models.sampling.guidance import Packing, pack
 from dit_serve.models.sampling.sample import Sample
 
-CAPACITY = 64  # sequences of one forward pass; more gain nothing, on any device
+CAPACITY = MAX_BATCH_SEQUENCES
 
 
 class Filled(NamedTuple):

@@ -13,14 +13,13 @@ from pathlib import Path
 from rich.progress import Progress
 
 from dit_serve.models.labels import Labels
+from dit_serve.models.options import DEFAULT_SAMPLER, ModelInfo, SampleSpec
 from dit_serve.service.commands.making import add_model_arguments, load_model, make_images
 from dit_serve.service.errors import CommandError
-from dit_serve.service.http.schemas import DEFAULT_SAMPLER, MAX_SEED
+from dit_serve.service.http.schemas import MAX_SEED
 from dit_serve.service.image.png import encode_png
 from dit_serve.service.image.receipt import make_receipt
 from dit_serve.service.version import version
-from dit_serve.service.wire.job import Job
-from dit_serve.service.wire.messages import ModelInfo
 
 IMAGES_AT_ONCE = 8
 
@@ -43,25 +42,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Makes the images and prints their paths."""
     _check(options)
-    model, door = load_model(options.model, options)
-    jobs = _jobs(options, model)
+    pipeline = load_model(options.model, options)
+    model, specs = pipeline.info, _specs(options, pipeline.info)
     options.out.mkdir(parents=True, exist_ok=True)
     with Progress(transient=True) as progress:
         task = progress.add_task("denoising", total=options.n * options.steps)
-        for first in range(0, len(jobs), IMAGES_AT_ONCE):
-            batch = jobs[first : first + IMAGES_AT_ONCE]
-            images = make_images(door, batch, lambda count: progress.advance(task, count))
-            for job, pixels in zip(batch, images, strict=True):
-                path = options.out / file_name(job, model)
-                path.write_bytes(encode_png(pixels, make_receipt(job, model, version()).to_chunks()))
+        for first in range(0, len(specs), IMAGES_AT_ONCE):
+            batch = specs[first : first + IMAGES_AT_ONCE]
+            images = make_images(pipeline, batch, lambda count: progress.advance(task, count))
+            for spec, pixels in zip(batch, images, strict=True):
+                path = options.out / file_name(spec, model)
+                path.write_bytes(encode_png(pixels, make_receipt(spec, model, version()).to_chunks()))
                 progress.console.print(str(path), highlight=False, soft_wrap=True)
     return 0
 
 
-def file_name(job: Job, model: ModelInfo) -> str:
+def file_name(spec: SampleSpec, model: ModelInfo) -> str:
     """A name that tells class and seed, such as class-207-golden-retriever-seed-0.png."""
-    words = re.sub(r"[^a-z0-9]+", "-", model.class_name(job.class_id).lower()).strip("-")
-    return "-".join(filter(None, ("class", str(job.class_id), words, "seed", str(job.seed)))) + ".png"
+    words = re.sub(r"[^a-z0-9]+", "-", model.class_name(spec.class_id).lower()).strip("-")
+    return "-".join(filter(None, ("class", str(spec.class_id), words, "seed", str(spec.seed)))) + ".png"
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -75,7 +74,7 @@ def _check(options: argparse.Namespace) -> None:
         raise CommandError(f"--seed is {options.seed}; allowed is 0 to {MAX_SEED}")
 
 
-def _jobs(options: argparse.Namespace, model: ModelInfo) -> list[Job]:
+def _specs(options: argparse.Namespace, model: ModelInfo) -> list[SampleSpec]:
     class_id = _class_id(options, model)
     if options.steps > model.max_steps:
         raise CommandError(f"--steps is {options.steps}; {model.name} takes 1 to {model.max_steps}")
@@ -83,10 +82,7 @@ def _jobs(options: argparse.Namespace, model: ModelInfo) -> list[Job]:
         raise CommandError(f"--sampler is {options.sampler!r}; {model.name} has {', '.join(model.samplers)}")
     first = secrets.randbelow(MAX_SEED + 1) if options.seed is None else options.seed
     seeds = [(first + k) % (MAX_SEED + 1) for k in range(options.n)]
-    return [
-        Job(k, "", model.resolution, class_id, seed, options.steps, options.cfg, options.sampler)
-        for k, seed in enumerate(seeds)
-    ]
+    return [SampleSpec(class_id, seed, options.steps, options.cfg, options.sampler) for seed in seeds]
 
 
 def _class_id(options: argparse.Namespace, model: ModelInfo) -> int:

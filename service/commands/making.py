@@ -1,4 +1,4 @@
-"""What the commands that make images share: their flags for the model, and the loop over the door.
+"""What the commands that make images share: their flags for the model, and the loop over the pipeline.
 
 Knows no HTTP and no process: the model runs in this one.
 """
@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from dit_serve.service.engine.engine import Door
+from dit_serve.models.options import ModelOptions, SampleSpec
+from dit_serve.models.pipeline import Pipeline, load_pipeline
+from dit_serve.models.sampling.decoding import Pixels
 from dit_serve.service.errors import CommandError
-from dit_serve.service.wire.job import Job
-from dit_serve.service.wire.messages import Configure, ModelInfo
-from dit_serve.service.workers.door import load
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,39 +21,31 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", help="float32, bfloat16 or float16; default by device")
 
 
-def load_model(model: str, options: argparse.Namespace) -> tuple[ModelInfo, Door]:
+def load_model(model: str, options: argparse.Namespace) -> Pipeline:
     """Loads a model with the flags of `add_model_arguments`.
 
     Raises:
         ModelError: it cannot be loaded; the message says why and what to do.
     """
-    configure = Configure(
-        models=(model,),
-        vae=options.vae,
-        device=options.device,
-        dtype=options.dtype,
-        max_batch_sequences=0,
-        fill_across_guidance=True,
-    )
-    return load(model, configure)
+    return load_pipeline(model, ModelOptions(vae=options.vae, device=options.device, dtype=options.dtype))
 
 
-def make_images(door: Door, jobs: Sequence[Job], on_step: Callable[[int], None]) -> Sequence[Any]:
-    """The pixels of these jobs, made in one batch.
+def make_images(pipeline: Pipeline, specs: Sequence[SampleSpec], on_step: Callable[[int], None]) -> Sequence[Pixels]:
+    """The pixels of these images, made in one batch.
 
     Args:
-        door: the model.
-        jobs: all with the same number of steps.
+        pipeline: the model.
+        specs: all with the same number of steps.
         on_step: told after each step how many images took it.
 
     Raises:
-        CommandError: the model cannot do what a job asks.
+        CommandError: the model cannot do what one asks.
     """
     try:
-        samples = [door.begin(job) for job in jobs]
+        samples = [pipeline.begin(spec) for spec in specs]
     except ValueError as error:
         raise CommandError(str(error)) from error
     while not samples[0].is_done:
-        door.step(samples)
+        pipeline.step(samples)
         on_step(len(samples))
-    return door.decode(samples)
+    return pipeline.decode(samples)

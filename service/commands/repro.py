@@ -11,13 +11,12 @@ from pathlib import Path
 import numpy as np
 from rich.progress import Progress
 
+from dit_serve.models.options import ModelInfo, SampleSpec
 from dit_serve.service.commands.making import add_model_arguments, load_model, make_images
 from dit_serve.service.errors import CommandError
 from dit_serve.service.image.png import read_png
 from dit_serve.service.image.receipt import Receipt
 from dit_serve.service.version import version
-from dit_serve.service.wire.job import Job
-from dit_serve.service.wire.messages import ModelInfo
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,19 +35,16 @@ def run(options: argparse.Namespace) -> int:
     image, receipt = read_png(data)
     options.dtype = options.dtype or receipt.dtype
     options.vae = options.vae or receipt.vae or None
-    model, door = load_model(options.model or receipt.model, options)
-    _check_same_model(receipt, model)
+    pipeline = load_model(options.model or receipt.model, options)
+    _check_same_model(receipt, pipeline.info)
     with Progress(transient=True) as progress:
         task = progress.add_task("denoising", total=receipt.steps)
-        (again,) = make_images(door, [_job(receipt)], lambda count: progress.advance(task, count))
+        (again,) = make_images(pipeline, [_spec(receipt)], lambda count: progress.advance(task, count))
     return _compare(np.asarray(image), np.asarray(again), receipt)
 
 
-def _job(receipt: Receipt) -> Job:
-    return Job(
-        id=0,
-        request_id="",
-        resolution=receipt.resolution,
+def _spec(receipt: Receipt) -> SampleSpec:
+    return SampleSpec(
         class_id=receipt.class_id,
         seed=receipt.seed,
         steps=receipt.steps,

@@ -11,7 +11,7 @@ import os
 from dit_serve.service.http.server import run as run_server
 from dit_serve.service.settings import add_flags, read_settings
 
-LOADER = "dit_serve.service.workers.door:load"
+LOADER = "dit_serve.models.pipeline:load_pipeline"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

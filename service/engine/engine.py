@@ -1,9 +1,9 @@
 """The engine loop: admit → step → retire, for every denoising step.
 
 One thread runs one loop over all models of one device. Samples join and leave between two
-steps; those of one resolution share a forward pass, and the resolutions take turns. A step
+steps; those of one model share a forward pass, and the models take turns. A step
 that raises is halved until only the samples that cause it fail; where memory was what ran out, the
-batches of that resolution stay smaller. Finished samples are encoded in other threads while the loop
+batches of that model stay smaller. Finished samples are encoded in other threads while the loop
 goes on. They are decoded in one of their own where a card does the work, else in the loop, one at a time,
 so that whoever comes or leaves meanwhile waits for one decoding and not for all.
 
@@ -21,6 +21,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from dit_serve.models.options import ModelInfo, SampleSpec
 from dit_serve.service.engine.bisect import Salvage, bisect, is_device_lost
 from dit_serve.service.engine.hangs import Pulse
 from dit_serve.service.engine.previews import Previews
@@ -33,14 +34,21 @@ class Door(Protocol):
     """What the engine asks of a model, from its own thread; `decode` runs in another one, beside the others."""
 
     @property
-    def cache_counts(self) -> tuple[int, int]:
-        """Modulations that were kept, and that had to be computed, since the start."""
+    def modulation_counts(self) -> tuple[int, int]:
+        """Rows of modulations that steps found kept, and that they had to compute, since the start."""
 
     @property
-    def max_sequences(self) -> int | None:
-        """The most sequences that a step has room for; None: any number."""
+    def max_sequences(self) -> int:
+        """The most sequences that a step may have."""
 
-    def begin(self, spec: Job, /) -> Sample:
+    @property
+    def info(self) -> ModelInfo:
+        """What it is."""
+
+    def warm_up(self) -> None:
+        """Prepares what makes later steps fast; called once, before the first sample."""
+
+    def begin(self, spec: SampleSpec, /) -> Sample:
         """One image: its latents, its table of steps, its generator."""
 
     def step(self, samples: list[Any], /) -> None:
@@ -85,18 +93,21 @@ class Engine:
     """Runs jobs through doors.
 
     Args:
-        doors: the model of each resolution.
+        doors: the models by name.
         encode: makes the PNG of a job's pixels; runs in threads.
         encode_preview: makes the PNG of a preview's pixels; runs in threads. None for no previews.
         post: takes every event; called from the loop and, when jobs end, from the other threads.
         options: how batches are built.
         inbox: where jobs, cancellations and the stop arrive, from any thread.
         pulse: told of all work that is asked of a door.
+
+    Attributes:
+        places: the most rows that a batch of each model may have; fewer once memory ran out.
     """
 
     def __init__(
         self,
-        doors: Mapping[int, Door],
+        doors: Mapping[str, Door],
         *,
         inbox: Inbox,
         encode: Callable[[Job, Any], bytes],
@@ -110,11 +121,9 @@ class Engine:
         self._encode = encode
         self._post = post
         self._pulse = pulse
-        most = options.max_batch_sequences
-        self._caps = {resolution: min(most, door.max_sequences or most) for resolution, door in doors.items()}
+        self.places = {name: min(options.max_batch_sequences, door.max_sequences) for name, door in doors.items()}
         self._queue = JobQueue(fill_across_guidance=options.fill_across_guidance)
-        self._pushed_at: dict[int, float] = {}
-        self._rows: dict[int, list[Row]] = {resolution: [] for resolution in doors}
+        self._rows: dict[str, list[Row]] = {name: [] for name in doors}
         self._undecoded: list[Row] = []
         self._last_turn = dict.fromkeys(doors, 0)
         self._turn = 0
@@ -128,10 +137,10 @@ class Engine:
         while self._receive():
             if self._undecoded:
                 self._decode([self._undecoded.pop(0)])
-            elif (resolution := self._whose_turn()) is not None:
-                self._admit(resolution)
-                self._step(resolution)
-                self._retire(resolution)
+            elif (model := self._whose_turn()) is not None:
+                self._admit(model)
+                self._step(model)
+                self._retire(model)
         if self._decoder is not None:
             self._decoder.shutdown()
         self._encoders.shutdown()
@@ -158,13 +167,10 @@ class Engine:
             self._queue.push(job)
         except Exception as error:  # a defect in the grouping must not take the others down, again and again
             self._post(_failed(job, error, Timings()))
-        else:
-            self._pushed_at[job.id] = time.monotonic()
 
     def _cancel(self, job_id: int) -> None:
-        waiting = self._queue.cancel(job_id)
-        if waiting is not None:
-            self._post(JobEnd(job_id, Outcome.CANCELLED, timings=Timings(queue_seconds=self._waited(waiting))))
+        if self._queue.cancel(job_id) is not None:
+            self._post(JobEnd(job_id, Outcome.CANCELLED))
             return
         for rows in (self._undecoded, *self._rows.values()):
             for row in rows:
@@ -173,85 +179,82 @@ class Engine:
                     self._post(JobEnd(job_id, Outcome.CANCELLED, timings=row_timings(row)))
                     return
 
-    def _whose_turn(self) -> int | None:
-        """The resolution with work whose last turn is longest ago, the one with the older job on a tie."""
-        able = [resolution for resolution in self._doors if self._rows[resolution] or self._has_waiting(resolution)]
-        return min(able, key=lambda r: (self._last_turn[r], self._queue.age(r) or 0), default=None)
+    def _whose_turn(self) -> str | None:
+        """The model with work whose last turn is longest ago, the one with the older job on a tie."""
+        able = [model for model, rows in self._rows.items() if rows or self._queue.age(model) is not None]
+        return min(able, key=lambda model: (self._last_turn[model], self._queue.age(model) or 0), default=None)
 
-    def _has_waiting(self, resolution: int) -> bool:
-        return self._queue.age(resolution) is not None
-
-    def _admit(self, resolution: int) -> None:
-        rows = self._rows[resolution]
-        places = self._caps[resolution] - count_sequences(rows)
-        scale = rows[0].job.guidance_scale if rows else None
-        jobs = self._queue.take(resolution, places, running_scale=scale)
+    def _admit(self, model: str) -> None:
+        rows = self._rows[model]
+        places = self.places[model] - count_sequences(rows)
+        scale = rows[0].job.spec.guidance_scale if rows else None
+        jobs = self._queue.take(model, places, running_scale=scale)
         if not jobs:
             return
-        self._post(Started(tuple(job.id for job in jobs)))  # before anything that could take the process down
+        began_at = time.monotonic()
+        self._post(Started(tuple(job.id for job in jobs), began_at))  # before what could take the process down
         for job in jobs:
-            waited = self._waited(job)
             try:
-                with self._pulse.work(f"beginning an image of {resolution} pixels", 1):
-                    sample = self._doors[resolution].begin(job)
+                with self._pulse.work(f"beginning an image of {model}", 1):
+                    sample = self._doors[model].begin(job.spec)
             except Exception as error:
                 if is_device_lost(error):
                     raise
-                self._post(_failed(job, error, Timings(queue_seconds=waited)))
+                self._post(_failed(job, error, Timings()))
             else:
-                rows.append(Row(job, sample, waited, time.monotonic()))
+                rows.append(Row(job, sample, began_at))
 
-    def _step(self, resolution: int) -> None:
+    def _step(self, model: str) -> None:
         """One step for every row: in one forward pass, unless memory has been too small for as many."""
         self._turn += 1
-        self._last_turn[resolution] = self._turn
-        rows, self._rows[resolution] = self._rows[resolution], []
-        for batch in list(split_rows(rows, self._caps[resolution])):
-            self._rows[resolution] += self._step_batch(resolution, batch)
+        self._last_turn[model] = self._turn
+        rows, self._rows[model] = self._rows[model], []
+        for batch in list(split_rows(rows, self.places[model])):
+            self._rows[model] += self._step_batch(model, batch)
 
-    def _step_batch(self, resolution: int, rows: list[Row]) -> list[Row]:
+    def _step_batch(self, model: str, rows: list[Row]) -> list[Row]:
         """The rows that have taken the step; of the others it has been told why not."""
 
         def step(some: list[Row]) -> None:
-            with self._pulse.work(f"a step of {resolution} pixels", count_sequences(some)):
-                self._doors[resolution].step([row.sample for row in some])
+            with self._pulse.work(f"a step of {model}", count_sequences(some)):
+                self._doors[model].step([row.sample for row in some])
 
         began = time.monotonic()
         salvage = bisect(rows, step)
         seconds = time.monotonic() - began
         if salvage.too_many:
-            self._shrink(resolution, count_sequences(rows) * salvage.too_many // (2 * len(rows)))
-        self._tell_splits(resolution, salvage)
+            self._shrink(model, count_sequences(rows) * salvage.too_many // (2 * len(rows)))
+        self._tell_splits(model, salvage)
         for row, error in salvage.failures:
             self._post(_failed(row.job, error, row_timings(row)))
         if salvage.done:
-            self._tell_step(resolution, salvage.done, seconds)
+            self._tell_step(model, salvage.done, seconds)
         for row in salvage.done:
             if row.job.preview_every:
-                with self._pulse.work(f"a preview of {resolution} pixels", 1):
-                    self._previews.take(self._doors[resolution], row.job, row.sample)
+                with self._pulse.work(f"a preview of {model}", 1):
+                    self._previews.take(self._doors[model], row.job, row.sample)
         return salvage.done
 
-    def _tell_step(self, resolution: int, rows: list[Row], seconds: float) -> None:
-        counts, told = self._doors[resolution].cache_counts, self._cache_told[resolution]
-        self._cache_told[resolution] = counts
+    def _tell_step(self, model: str, rows: list[Row], seconds: float) -> None:
+        counts, told = self._doors[model].modulation_counts, self._cache_told[model]
+        self._cache_told[model] = counts
         ids, sequences = tuple(row.job.id for row in rows), count_sequences(rows)
         hits, misses = counts[0] - told[0], counts[1] - told[1]
-        self._post(Stepped(ids, resolution, sequences, seconds, self._caps[resolution], hits, misses))
+        self._post(Stepped(ids, model, sequences, seconds, time.monotonic(), self.places[model], hits, misses))
 
-    def _tell_splits(self, resolution: int, salvage: Salvage[Row]) -> None:
+    def _tell_splits(self, model: str, salvage: Salvage[Row]) -> None:
         if salvage.bisections or salvage.memory_splits:
-            self._post(Split(resolution, salvage.bisections, salvage.memory_splits))
+            self._post(Split(model, salvage.bisections, salvage.memory_splits))
 
-    def _shrink(self, resolution: int, sequences: int) -> None:
-        self._caps[resolution] = max(2, min(sequences, self._caps[resolution]))
-        self._post(Shrunk(resolution, self._caps[resolution]))
+    def _shrink(self, model: str, sequences: int) -> None:
+        self.places[model] = max(2, min(sequences, self.places[model]))
+        self._post(Shrunk(model, self.places[model]))
 
-    def _retire(self, resolution: int) -> None:
+    def _retire(self, model: str) -> None:
         """Takes what is done out of the batch; where it is decoded beside, the next step begins at once."""
-        done = [row for row in self._rows[resolution] if row.sample.is_done]
+        done = [row for row in self._rows[model] if row.sample.is_done]
         if done:
-            self._rows[resolution] = [row for row in self._rows[resolution] if not row.sample.is_done]
+            self._rows[model] = [row for row in self._rows[model] if not row.sample.is_done]
             for row in done:
                 row.denoised_at = time.monotonic()
             if self._decoder is None:
@@ -265,16 +268,16 @@ class Engine:
             self._inbox.put(error)
 
     def _decode(self, rows: list[Row]) -> None:
-        resolution = rows[0].job.resolution
+        model = rows[0].job.model
         pixels: dict[int, Any] = {}
 
         def decode(some: list[Row]) -> None:
-            with self._pulse.work(f"decoding {resolution} pixels", len(some)):
-                images = self._doors[resolution].decode([row.sample for row in some])
+            with self._pulse.work(f"decoding an image of {model}", len(some)):
+                images = self._doors[model].decode([row.sample for row in some])
             pixels.update((row.job.id, image) for row, image in zip(some, images, strict=True))
 
         salvage = bisect(rows, decode)
-        self._tell_splits(resolution, salvage)
+        self._tell_splits(model, salvage)
         for row, error in salvage.failures:
             self._post(_failed(row.job, error, row_timings(row)))
         for row in salvage.done:
@@ -287,11 +290,8 @@ class Engine:
         except Exception as error:
             self._post(_failed(job, error, timings))
             return
-        timings = replace(timings, encode_seconds=time.monotonic() - began)
+        timings = replace(timings, encode=time.monotonic() - began)
         self._post(JobEnd(job.id, Outcome.COMPLETED, png, timings))
-
-    def _waited(self, job: Job) -> float:
-        return time.monotonic() - self._pushed_at.pop(job.id)
 
 
 def _failed(job: Job, error: Exception, timings: Timings) -> JobEnd:

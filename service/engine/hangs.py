@@ -13,8 +13,9 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from dit_serve.service.telemetry.prices import Prices
+
 HANG_FACTOR = 20.0
-SMOOTHING = 0.1  # weight of the newest measurement
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Pulse:
         self._floor_seconds = floor_seconds
         self._clock = clock
         self._lock = threading.Lock()
-        self._prices: dict[str, float] = {}
+        self._prices = Prices()
         self._running: dict[int, _Work] = {}
 
     @contextmanager
@@ -52,7 +53,8 @@ class Pulse:
             self._running[thread] = _Work(what, began_at, self._bound(what, size))
         try:
             yield
-            self._learn(what, (self._clock() - began_at) / size)
+            with self._lock:
+                self._prices.observe(what, (self._clock() - began_at) / size)
         finally:
             with self._lock:
                 del self._running[thread]
@@ -67,9 +69,4 @@ class Pulse:
         return ""
 
     def _bound(self, what: str, size: int) -> float:
-        return max(self._floor_seconds, HANG_FACTOR * self._prices.get(what, 0.0) * size)
-
-    def _learn(self, what: str, price: float) -> None:
-        with self._lock:
-            known = self._prices.get(what, price)
-            self._prices[what] = known + SMOOTHING * (price - known)
+        return max(self._floor_seconds, HANG_FACTOR * self._prices.of(what, 0.0) * size)

@@ -29,7 +29,6 @@ class Row:
 
     job: Job
     sample: Sample
-    queue_seconds: float
     began_at: float
     denoised_at: float | None = None
 
@@ -52,7 +51,7 @@ def split_rows(rows: Sequence[Row], most: int) -> Iterator[list[Row]]:
 
 
 def row_timings(row: Row) -> Timings:
-    """What a row has cost up to now: its wait, its steps, and what has passed since the last of them."""
+    """What a row has cost up to now: its steps, and what has passed since the last of them."""
     now = time.monotonic()
     denoised_at = now if row.denoised_at is None else row.denoised_at
-    return Timings(row.queue_seconds, denoised_at - row.began_at, now - denoised_at)
+    return Timings(denoise=denoised_at - row.began_at, decode=now - denoised_at)

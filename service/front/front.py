@@ -1,9 +1,9 @@
 """The HTTP side of the engine: owns the accepted jobs, whatever happens to the process that does them.
 
-A job is accepted or refused at once. It is sent to a worker (`service.front.dispatch`); if that one dies,
-it is sent again, and since its seed is fixed it gives the same image. Jobs that were running in a
-crash are sent again one by one, so that a job which brings workers down is found: running in a
-second crash, alone, it fails. Every job ends exactly once.
+A job is accepted or refused at once, and entered in the ledger. It is sent to a worker (`service.front.dispatch`); if
+that one dies, it is sent again, and since its seed is fixed it gives the same image. Jobs that were running in a crash
+are sent again one by one, so that a job which brings workers down is found: running in a second crash, alone, it fails.
+Every job ends exactly once.
 
 Knows no HTTP, and no model beyond what the worker tells of it. Everything runs in the event loop.
 """
@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from prometheus_client import CollectorRegistry
 
+from dit_serve.models.options import ModelInfo
 from dit_serve.service.errors import (
     JobCrashed,
     JobFailed,
@@ -29,10 +30,12 @@ from dit_serve.service.errors import (
 )
 from dit_serve.service.front.admission import Admission
 from dit_serve.service.front.dispatch import Dispatch
-from dit_serve.service.front.ledger import Accepted, Books, told_when_given_up
+from dit_serve.service.front.ends import log_end, log_start, told_when_given_up, with_whole_wait
+from dit_serve.service.front.ledger import Accepted, Ledger
 from dit_serve.service.telemetry.metrics import Metrics
+from dit_serve.service.telemetry.traces import record_job
 from dit_serve.service.wire.job import Event, Job, JobEnd, Outcome, Preview, Shrunk, Split, Started, Stepped
-from dit_serve.service.wire.messages import CancelJob, Configure, ModelInfo, SubmitJob
+from dit_serve.service.wire.messages import CancelJob, Configure, SubmitJob
 from dit_serve.service.workers.placement import Placement
 from dit_serve.service.workers.worker import Worker, make_workers
 
@@ -64,20 +67,25 @@ class Front:
         placement: where the workers run; one on the best device present if it is not said.
         max_queue_sequences: most sequences accepted and not finished.
         metrics: where everything is recorded, if anybody reads it.
+
+    Attributes:
+        models: what is loaded, by name, the default one first; none before the first worker is up.
+        ledger: the accepted jobs, to be read.
+        fatal: set when nothing can be served any more.
     """
 
     def __init__(
         self, command: Sequence[str], configure: Configure, placement: Placement | None = None, *,
         max_queue_sequences: int, metrics: Metrics | None = None,
     ) -> None:  # fmt: skip
-        self.models: dict[int, ModelInfo] = {}
+        self.models: Mapping[str, ModelInfo] = {}
         self.fatal: asyncio.Future[StartError] = asyncio.get_running_loop().create_future()
-        self._books = Books()
         self._workers = make_workers(command, configure, placement or Placement(), self)
-        self._dispatch = Dispatch(len(self._workers), configure.max_batch_sequences)
+        self.ledger = Ledger(len(self._workers))
+        self._dispatch = Dispatch(self.ledger, self._workers)
         self._metrics = metrics or Metrics(CollectorRegistry())
         self._metrics.expect_workers(len(self._workers))
-        self.admission = Admission(self._books, max_queue_sequences, configure.max_batch_sequences)
+        self.admission = Admission(self.ledger, max_queue_sequences, self._places)
         self._ids = itertools.count(1)
         self._is_draining = False
         self._emptied = asyncio.Event()
@@ -94,18 +102,13 @@ class Front:
         return Readiness(False, "; ".join(troubles), missing)
 
     @property
-    def books(self) -> Books:
-        """The accepted jobs, to be read."""
-        return self._books
-
-    @property
     def workers_up(self) -> tuple[bool, ...]:
         """Whether each worker takes jobs, in the order of their numbers."""
         return tuple(worker.is_up for worker in self._workers)
 
-    def devices(self, resolution: int) -> list[str]:
-        """Where the model of this resolution runs: of each worker that is up."""
-        return [worker.models[resolution].device for worker in self._workers if worker.is_up]
+    def devices(self, model: str) -> list[str]:
+        """Where a model runs: of each worker that is up."""
+        return [worker.life.models[model].device for worker in self._workers if worker.is_up]
 
     def start(self) -> None:
         """Starts the workers; returns at once."""
@@ -149,9 +152,7 @@ class Front:
         deadline_seconds = None if deadline is None else deadline - asyncio.get_running_loop().time()
         if (problem := self.admission.refusal(jobs, deadline_seconds)) is not None:
             raise self._refused(problem)
-        accepted = [self._books.enter(job) for job in jobs]
-        for each in accepted:
-            self._dispatch.add(each)
+        accepted = [self.ledger.enter(job) for job in jobs]
         self._send_unsent()
         return accepted
 
@@ -181,7 +182,7 @@ class Front:
         for each in accepted:
             if each.given_up is not None or each.result.done():
                 continue
-            each.given_up, each.steps_when_given_up = outcome, each.steps_done
+            each.given_up = outcome
             if each.worker is not None:
                 each.result.set_result(told_when_given_up(outcome))
                 self._workers[each.worker].send(CancelJob(each.job.id))
@@ -192,24 +193,22 @@ class Front:
     async def drain(self, seconds: float) -> bool:
         """Refuses new work and lets admitted work finish; whether all of it did within these seconds."""
         self._is_draining = True
-        if not len(self._books):
+        if not len(self.ledger):
             return True
         try:
             await asyncio.wait_for(self._emptied.wait(), seconds)
         except TimeoutError:
-            self.give_up(list(self._books), Outcome.EXPIRED)
+            self.give_up(list(self.ledger), Outcome.EXPIRED)
             return False
         return True
 
-    def worker_ready(self, worker: Worker, models: dict[int, ModelInfo]) -> None:
+    def worker_ready(self, worker: Worker) -> None:
         """A worker is up: it takes jobs."""
-        if self.models and _without_device(models) != _without_device(self.models):
+        if self.models and _without_device(worker.life.models) != _without_device(self.models):
             self.stop_for_good("the workers have not loaded the same: the models' files have changed, start again")
             return
-        self.models = self.models or models
-        self._metrics.expect_models(self.models)
-        lane = self._dispatch.lanes[worker.number]
-        lane.is_up = lane.is_expected = True
+        self.models = self.models or worker.life.models
+        self._metrics.expect_models(self.models.values())
         self._count_workers()
         self._send_unsent()
 
@@ -217,15 +216,14 @@ class Front:
         """Takes in what happened to a worker's jobs."""
         match event:
             case Started():
-                self._books.note(event)
+                for accepted in self.ledger.started(event):
+                    log_start(accepted)
             case Stepped():
-                self._dispatch.note_step(self._dispatch.lanes[worker.number], event)
-                self._books.note(event)
+                self.ledger.stepped(event, worker.number)
                 self._metrics.stepped(event)
             case Preview():
-                self._books.note_preview(event)
-                if (accepted := self._books.find(event.job_id)) is not None:
-                    self._metrics.previewed(accepted.job.resolution)
+                if (accepted := self.ledger.previewed(event)) is not None:
+                    self._metrics.previewed(accepted.job.model)
             case Split():
                 self._metrics.split(event)
             case Shrunk():
@@ -236,12 +234,8 @@ class Front:
 
     def worker_lost(self, worker: Worker, how: str) -> None:
         """A worker is gone: what it had goes to another one, except what has to end here."""
-        lane = self._dispatch.lanes[worker.number]
-        lane.is_up, lane.is_expected = False, not worker.is_given_up
         self._count_workers()
-        lost = self._dispatch.take_back(lane)
-        self._books.note_crash(lost)
-        self._dispatch.put_back(lost)
+        lost = self.ledger.lost(worker.number)
         for each in lost:
             if each.given_up is not None:
                 self._end(each, JobEnd(each.job.id, each.given_up), told_when_given_up(each.given_up))
@@ -249,7 +243,7 @@ class Front:
                 detail = "the worker process ended twice while this image was being made; it is not tried again"
                 self._end(each, JobEnd(each.job.id, Outcome.FAILED, reason=how), JobCrashed(detail))
         if self._is_hopeless:
-            for each in self._books:
+            for each in self.ledger:
                 self._end(each, JobEnd(each.job.id, Outcome.FAILED, reason=how), NotReady(self.readiness.reason))
         self._metrics.worker_lost(worker.number, sum(not each.result.done() for each in lost))
         self._send_unsent()
@@ -263,16 +257,20 @@ class Front:
     def _is_hopeless(self) -> bool:
         return all(worker.is_given_up for worker in self._workers)
 
+    def _places(self, model: str) -> int:
+        """How many sequences of a model run at once, in the worker that has room for the fewest."""
+        return min(worker.places[model] for worker in self._workers if model in worker.places)
+
     def _count_workers(self) -> None:
-        self._books.estimate.workers = max(1, sum(worker.is_up for worker in self._workers))
+        self.ledger.estimate.workers = max(1, sum(worker.is_up for worker in self._workers))
 
     def _send_unsent(self) -> None:
-        while (choice := self._dispatch.next()) is not None:
-            lane, accepted = choice
-            self._workers[lane.number].send(SubmitJob(accepted.job))
+        while (accepted := self._dispatch.send_next()) is not None:
+            assert accepted.worker is not None
+            self._workers[accepted.worker].send(SubmitJob(accepted.job))
 
     def _job_ended(self, end: JobEnd) -> None:
-        accepted = self._books.find(end.job_id)
+        accepted = self.ledger.find(end.job_id)
         if accepted is None:
             return
         if accepted.given_up is not None:
@@ -285,14 +283,16 @@ class Front:
         self._send_unsent()
 
     def _end(self, accepted: Accepted, end: JobEnd, problem: Problem | None) -> None:
-        end = self._books.end(accepted, end, problem)
+        end = with_whole_wait(accepted, end)
+        model = self.models[accepted.job.model]
+        log_end(accepted, end, model.resolution)
+        record_job(accepted.job, end, accepted.context)
         if end.outcome is Outcome.COMPLETED:
-            first_step = accepted.first_step_at - accepted.accepted_at
-            self._metrics.completed(accepted.job.resolution, end, first_step)
-        self._dispatch.remove(accepted)
-        if self._is_draining and not len(self._books):
+            self._metrics.completed(accepted.job.model, end, accepted.first_step_at - accepted.accepted_at)
+        self.ledger.end(accepted, end, problem)
+        if self._is_draining and not len(self.ledger):
             self._emptied.set()
 
 
-def _without_device(models: Mapping[int, ModelInfo]) -> list[ModelInfo]:
+def _without_device(models: Mapping[str, ModelInfo]) -> list[ModelInfo]:
     return [replace(model, device="") for model in models.values()]

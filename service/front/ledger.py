@@ -1,22 +1,28 @@
-"""The accepted jobs: where each stands, what each has cost, and how much work is left.
+"""The ledger: every accepted and unfinished job, where it is, and how much work is left.
 
-Knows no process and no socket; `service.front.front` decides what happens next.
+A job is entered once and ended once. In between it waits here, or one worker has it:
+
+    enter ─ waiting ─ send ─ with a worker ─ started ─ stepped … ─ end
+               └───────────── lost ──────────────┘
+
+Jobs that were running when a worker was lost are suspects, and wait apart: see `service.front.dispatch`, which chooses
+what is sent where. Whatever verb moves a job, all sums that it is part of move with it. Knows no process and no
+socket; every operation costs O(1) a job.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from opentelemetry.context import Context
 
-from dit_serve.service.errors import JobCancelled, JobExpired, Problem
+from dit_serve.service.errors import Problem
 from dit_serve.service.front.estimate import WorkEstimate
-from dit_serve.service.telemetry.traces import current_context, record_job
+from dit_serve.service.telemetry.traces import current_context
 from dit_serve.service.wire.job import Job, JobEnd, Outcome, Preview, Started, Stepped
 
 LINE_SECONDS = 0.5  # one count of the line serves all who ask within that time
@@ -24,7 +30,7 @@ LINE_SECONDS = 0.5  # one count of the line serves all who ask within that time
 
 @dataclass(slots=True, eq=False)
 class Accepted:
-    """A job on the books, and the promise of its end.
+    """A job in the ledger, and the promise of its end.
 
     Args:
         job: what was asked.
@@ -32,13 +38,13 @@ class Accepted:
         steps_left: as last heard from the worker.
         accepted_at: monotonic seconds.
         crashes: how many crashes of a worker it was running in.
-        worker: number of the worker that has it, None while it waits to be sent.
+        worker: number of the worker that has it, None while it waits here.
         is_running: whether it has left the worker's queue.
         given_up: how it shall end once the worker has freed its row, None while its client waits.
-        steps_when_given_up: how many were made by then, as last heard from the worker.
         preview: the newest look at it, None before the first.
-        started_at: monotonic seconds, when it last left the queue.
-        first_step_at: monotonic seconds, when its first step was told, whatever happened to it later; 0 before.
+        started_at: when it last left the queue.
+        stepped_at: when its newest step was done.
+        first_step_at: when its first step was done, whatever happened to it later; 0 before.
         changed: set whenever there is something new to tell, None if nobody watches.
         context: of its request, for the traces.
     """
@@ -51,9 +57,9 @@ class Accepted:
     worker: int | None = None
     is_running: bool = False
     given_up: Outcome | None = None
-    steps_when_given_up: int = 0
     preview: Preview | None = None
     started_at: float = 0.0
+    stepped_at: float = 0.0
     first_step_at: float = 0.0
     changed: asyncio.Event | None = None
     context: Context = field(default_factory=current_context)
@@ -61,12 +67,19 @@ class Accepted:
     @property
     def steps_done(self) -> int:
         """Steps made, as last heard from the worker."""
-        return self.job.steps - self.steps_left
+        return self.job.spec.steps - self.steps_left
 
     @property
-    def eta_seconds(self) -> float:
-        """Predicted seconds until its last step, at its own pace so far; only once it has made a step."""
-        return self.steps_left * (time.monotonic() - self.started_at) / self.steps_done
+    def work_left(self) -> int:
+        """Sequence-steps to go."""
+        return self.job.sequences * self.steps_left
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """Predicted seconds until its last step, at its own pace so far; None before a step was made."""
+        if not self.steps_done:
+            return None
+        return self.steps_left * (self.stepped_at - self.started_at) / self.steps_done
 
     def tell_watcher(self) -> None:
         """Wakes who watches."""
@@ -80,54 +93,64 @@ class Place:
 
     Args:
         position: how many accepted jobs before the first of them do not run yet.
-        eta_seconds: predicted time until the last of them is done.
+        eta_seconds: predicted time until the last of them is done, None before a step of their model was measured.
     """
 
     position: int
-    eta_seconds: float
+    eta_seconds: float | None
 
 
 @dataclass(slots=True)
 class Counters:
-    """Jobs by what became of them; accepted = the sum of the ends + those on the books."""
+    """Jobs by what became of them; accepted = the sum of the ends + those in the ledger."""
 
     accepted: int = 0
     ended: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
 
 
 @dataclass(slots=True)
-class Census:
-    """The unfinished jobs in numbers.
+class Load:
+    """What one worker has.
 
     Args:
-        jobs, sequences: by (resolution, whether it has left the worker's queue).
+        held: its jobs by id, oldest first.
+        sequences: how many they take, by model.
+        estimate: how much work they are, at this worker's pace.
     """
 
-    jobs: Counter[tuple[int, bool]] = field(default_factory=Counter)
-    sequences: Counter[tuple[int, bool]] = field(default_factory=Counter)
+    held: OrderedDict[int, Accepted] = field(default_factory=OrderedDict)
+    sequences: Counter[str] = field(default_factory=Counter)
+    estimate: WorkEstimate = field(default_factory=WorkEstimate)
 
-    def count(self, accepted: Accepted, sign: int) -> None:
-        """Counts a job in as it stands, or out."""
-        state = accepted.job.resolution, accepted.is_running
-        self.jobs[state] += sign
-        self.sequences[state] += sign * accepted.job.sequences
-
-    def move(self, accepted: Accepted, *, is_running: bool) -> None:
-        """Notes that a job has left the queue, or is back in it."""
-        self.count(accepted, -1)
-        accepted.is_running = is_running
-        self.count(accepted, 1)
+    @property
+    def is_trying_a_suspect(self) -> bool:
+        """Whether it has a suspect, which must stay alone."""
+        return len(self.held) == 1 and any(accepted.crashes for accepted in self.held.values())
 
 
-class Books:
-    """Every accepted and unfinished job, in the order of acceptance."""
+class Ledger:
+    """Every accepted and unfinished job, in the order of acceptance.
 
-    def __init__(self) -> None:
+    Args:
+        workers: how many there are.
+
+    Attributes:
+        loads: what each worker has, by its number.
+        sequences: rows of all jobs.
+        estimate: how much work they are.
+        counters: what became of all jobs so far.
+        census: (jobs, sequences) by model and by whether they have left a worker's queue.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.loads = tuple(Load() for _ in range(workers))
         self.sequences = 0
         self.estimate = WorkEstimate()
         self.counters = Counters()
-        self.census = Census()
+        self.census: dict[tuple[str, bool], tuple[int, int]] = {}
         self._accepted: OrderedDict[int, Accepted] = OrderedDict()
+        self._waiting: dict[str, OrderedDict[int, Accepted]] = {}
+        self._suspects: OrderedDict[int, Accepted] = OrderedDict()
         self._line: dict[int, int] = {}
         self._line_drawn_at = 0.0
 
@@ -137,123 +160,140 @@ class Books:
     def __iter__(self) -> Iterator[Accepted]:
         return iter(list(self._accepted.values()))
 
-    def enter(self, job: Job) -> Accepted:
-        """Puts a job on the books."""
-        accepted = Accepted(job, asyncio.get_running_loop().create_future(), job.steps)
-        self._accepted[job.id] = accepted
-        self.sequences += job.sequences
-        self.counters.accepted += 1
-        self.census.count(accepted, 1)
-        self.estimate.add(job, job.steps)
-        return accepted
-
-    def note(self, event: Started | Stepped) -> None:
-        """Writes down what the worker told."""
-        if isinstance(event, Stepped):
-            self.estimate.observe(event)
-        for accepted in (self._accepted[job_id] for job_id in event.job_ids if job_id in self._accepted):
-            if isinstance(event, Started):
-                self.census.move(accepted, is_running=True)
-                accepted.started_at = time.monotonic()
-                fields = {
-                    "event": "job_started",
-                    "job_id": accepted.job.id,
-                    "request_id": accepted.job.request_id,
-                    "worker": accepted.worker,
-                }
-                logging.getLogger("dit.job").debug("job started", extra={"fields": fields})
-            else:
-                accepted.steps_left -= 1
-                accepted.first_step_at = accepted.first_step_at or time.monotonic()
-                self.estimate.add(accepted.job, -1)
-            accepted.tell_watcher()
-
-    def note_preview(self, preview: Preview) -> None:
-        """Keeps the newest look at a job; one that nobody has fetched is forgotten."""
-        if (accepted := self._accepted.get(preview.job_id)) is not None:
-            accepted.preview = preview
-            accepted.tell_watcher()
-
-    def note_crash(self, lost: Iterable[Accepted]) -> None:
-        """A worker is gone: of the jobs that it had none runs any more, and those that were running are suspect."""
-        for accepted in lost:
-            accepted.crashes += accepted.is_running
-            self.census.move(accepted, is_running=False)
-            self.estimate.add(accepted.job, accepted.job.steps - accepted.steps_left)
-            accepted.steps_left = accepted.job.steps
-
-    def place(self, accepted: Sequence[Accepted]) -> Place:
-        """Where these jobs of one request stand, accepted in this order; others before them end before them."""
-        first, last = accepted[0].job.id, accepted[-1].job.id
-        now = time.monotonic()
-        if last not in self._line or now - self._line_drawn_at > LINE_SECONDS:
-            waiting = (job_id for job_id, each in self._accepted.items() if not each.is_running)
-            self._line = {job_id: position for position, job_id in enumerate(waiting)}
-            self._line_drawn_at = now
-        behind = len(self._line) - 1 - self._line.get(last, -1)
-        share = 1 - behind / max(1, len(self._accepted))
-        return Place(self._line.get(first, 0), max(0.0, share) * self.estimate.seconds())
-
     def find(self, job_id: int) -> Accepted | None:
         """The job of this id, if it has not ended."""
         return self._accepted.get(job_id)
 
-    def end(self, accepted: Accepted, end: JobEnd, problem: Problem | None = None) -> JobEnd:
-        """Takes a job off the books and keeps its promise; a job ends only once. Returns the end with the whole wait.
+    @property
+    def oldest_suspect(self) -> Accepted | None:
+        """Of those that wait and were running when a worker was lost."""
+        return next(iter(self._suspects.values()), None)
+
+    @property
+    def heads(self) -> list[Accepted]:
+        """The oldest waiting job of each model, oldest first; suspects wait apart."""
+        heads = (next(iter(queue.values())) for queue in self._waiting.values() if queue)
+        return sorted(heads, key=_id)
+
+    def enter(self, job: Job) -> Accepted:
+        """Accepts a job: it waits, behind all others."""
+        accepted = Accepted(job, asyncio.get_running_loop().create_future(), job.spec.steps)
+        self._accepted[job.id] = accepted
+        self._queue(accepted)[job.id] = accepted
+        self.counters.accepted += 1
+        self._count(accepted, 1)
+        return accepted
+
+    def send(self, accepted: Accepted, worker: int) -> None:
+        """Moves a waiting job to a worker."""
+        del self._queue(accepted)[accepted.job.id]
+        self._count(accepted, -1)
+        accepted.worker = worker
+        self.loads[worker].held[accepted.job.id] = accepted
+        self._count(accepted, 1)
+
+    def started(self, event: Started) -> list[Accepted]:
+        """Jobs have left their worker's queue; those that have not ended."""
+        known = self._known(event.job_ids)
+        for accepted in known:
+            self._count(accepted, -1)
+            accepted.is_running, accepted.started_at = True, event.at
+            self._count(accepted, 1)
+            accepted.tell_watcher()
+        return known
+
+    def stepped(self, event: Stepped, worker: int) -> None:
+        """Jobs of a worker have one step fewer to go."""
+        known = self._known(event.job_ids)
+        done = sum(accepted.job.sequences for accepted in known)
+        for estimate in (self.estimate, self.loads[worker].estimate):
+            estimate.observe(event)
+            estimate.add(event.model, -done)
+        for accepted in known:
+            accepted.steps_left -= 1
+            accepted.stepped_at = event.at
+            accepted.first_step_at = accepted.first_step_at or event.at
+            accepted.tell_watcher()
+
+    def lost(self, worker: int) -> list[Accepted]:
+        """A worker is gone: all that it had waits again in its old place, those that were running as suspects.
+
+        Returns them, oldest first.
+        """
+        load = self.loads[worker]
+        lost = sorted(load.held.values(), key=_id)
+        for accepted in lost:
+            self._count(accepted, -1)
+            del load.held[accepted.job.id]
+            accepted.crashes += accepted.is_running
+            accepted.worker, accepted.is_running, accepted.steps_left = None, False, accepted.job.spec.steps
+            self._count(accepted, 1)
+            self._queue(accepted)[accepted.job.id] = accepted
+        for queue in (self._suspects, *self._waiting.values()):
+            _put_in_order(queue)
+        return lost
+
+    def end(self, accepted: Accepted, end: JobEnd, problem: Problem | None = None) -> None:
+        """Takes a job out, wherever it is, and keeps its promise; a job ends only once.
 
         Args:
             accepted: the job.
-            end: how it ended, as the log shall say.
+            end: how it ended.
             problem: what its client is told, None if it is the image.
         """
         del self._accepted[accepted.job.id]
-        self.sequences -= accepted.job.sequences
-        self.estimate.add(accepted.job, -accepted.steps_left)
+        del (self._queue(accepted) if accepted.worker is None else self.loads[accepted.worker].held)[accepted.job.id]
+        self._count(accepted, -1)
         self.counters.ended[end.outcome] += 1
-        self.census.count(accepted, -1)
-        end = _with_whole_wait(accepted, end)
-        _log_end(accepted, end)
-        record_job(accepted.job, end, accepted.context)
         if not accepted.result.done():
             accepted.result.set_result(end if problem is None else problem)
-        return end
+
+    def previewed(self, preview: Preview) -> Accepted | None:
+        """Keeps the newest look at a job, and returns the job; one that nobody has fetched is forgotten."""
+        accepted = self._accepted.get(preview.job_id)
+        if accepted is not None:
+            accepted.preview = preview
+            accepted.tell_watcher()
+        return accepted
+
+    def place(self, accepted: Sequence[Accepted]) -> Place:
+        """Where these jobs of one request stand, accepted in this order; others before them end before them."""
+        first, last = accepted[0].job, accepted[-1].job
+        now = time.monotonic()
+        if last.id not in self._line or now - self._line_drawn_at > LINE_SECONDS:
+            waiting = (job_id for job_id, each in self._accepted.items() if not each.is_running)
+            self._line = {job_id: position for position, job_id in enumerate(waiting)}
+            self._line_drawn_at = now
+        behind = len(self._line) - 1 - self._line.get(last.id, -1)
+        share = max(0.0, 1 - behind / max(1, len(self._accepted)))
+        eta_seconds = share * self.estimate.seconds() if self.estimate.is_measured(first.model) else None
+        return Place(self._line.get(first.id, 0), eta_seconds)
+
+    def _known(self, job_ids: Iterable[int]) -> list[Accepted]:
+        return [self._accepted[job_id] for job_id in job_ids if job_id in self._accepted]
+
+    def _queue(self, accepted: Accepted) -> OrderedDict[int, Accepted]:
+        """Where a job waits that no worker has."""
+        return self._suspects if accepted.crashes else self._waiting.setdefault(accepted.job.model, OrderedDict())
+
+    def _count(self, accepted: Accepted, sign: int) -> None:
+        """Counts a job into all sums as it stands, or out of them."""
+        job, work = accepted.job, sign * accepted.work_left
+        state = job.model, accepted.is_running
+        jobs, sequences = self.census.get(state, (0, 0))
+        self.census[state] = jobs + sign, sequences + sign * job.sequences
+        self.sequences += sign * job.sequences
+        self.estimate.add(job.model, work)
+        if accepted.worker is not None:
+            load = self.loads[accepted.worker]
+            load.sequences[job.model] += sign * job.sequences
+            load.estimate.add(job.model, work)
 
 
-def told_when_given_up(outcome: Outcome) -> Problem:
-    """What the client of a job that was given up is told."""
-    if outcome is Outcome.EXPIRED:
-        return JobExpired("the deadline passed, or the service was shut down, before the image was finished")
-    return JobCancelled("the client went away")
+def _put_in_order(queue: OrderedDict[int, Accepted]) -> None:
+    for job_id in sorted(queue):
+        queue.move_to_end(job_id)
 
 
-def _with_whole_wait(accepted: Accepted, end: JobEnd) -> JobEnd:
-    """Counts as queueing all time since acceptance that no stage accounts for, restarts of the worker included."""
-    stages = end.timings
-    worked = stages.denoise_seconds + stages.decode_seconds + stages.encode_seconds
-    waited = max(0.0, time.monotonic() - accepted.accepted_at - worked)
-    return replace(end, timings=replace(stages, queue_seconds=waited))
-
-
-def _log_end(accepted: Accepted, end: JobEnd) -> None:
-    job, stages = accepted.job, end.timings
-    fields = {
-        "event": "job_end",
-        "job_id": job.id,
-        "request_id": job.request_id,
-        "outcome": end.outcome.value,
-        "worker": accepted.worker,
-        "resolution": job.resolution,
-        "steps": job.steps,
-        "sampler": job.sampler,
-        "queue_seconds": round(stages.queue_seconds, 6),
-        "denoise_seconds": round(stages.denoise_seconds, 6),
-        "decode_seconds": round(stages.decode_seconds, 6),
-        "encode_seconds": round(stages.encode_seconds, 6),
-        "crashes": accepted.crashes,
-    }
-    if accepted.given_up is not None:
-        fields["steps_after_given_up"] = accepted.steps_done - accepted.steps_when_given_up
-    if end.reason:
-        fields["reason"] = end.reason
-    level = logging.ERROR if end.outcome is Outcome.FAILED else logging.INFO
-    logging.getLogger("dit.job").log(level, "job %s", end.outcome.value, extra={"fields": fields})
+def _id(accepted: Accepted) -> int:
+    return accepted.job.id

@@ -65,7 +65,7 @@ class StateCollector(Collector):
         yield GaugeMetricFamily("dit_requests_in_progress", "Requests received and not ended.", tally.under_way)
 
     def _jobs(self) -> Iterator[Metric]:
-        counters = self._front.books.counters
+        counters = self._front.ledger.counters
         yield CounterMetricFamily("dit_jobs_accepted", "Images accepted to be made.", counters.accepted)
         ended = CounterMetricFamily("dit_jobs", "Accepted images by how they ended.", labels=("outcome",))
         for outcome, count in counters.ended.items():
@@ -73,19 +73,20 @@ class StateCollector(Collector):
         yield ended
 
     def _queue(self) -> Iterator[Metric]:
-        books, models = self._front.books, self._front.models
-        labels = ("resolution", "state")
+        ledger, models = self._front.ledger, self._front.models
+        labels = ("model", "resolution", "state")
         jobs = GaugeMetricFamily("dit_queue_jobs", "Images accepted and not finished.", labels=labels)
         sequences = GaugeMetricFamily("dit_queue_sequences", "Rows of the network that they take.", labels=labels)
-        for resolution in models:
+        for name, model in models.items():
             for is_running, state in STATES.items():
-                jobs.add_metric((str(resolution), state), books.census.jobs[resolution, is_running])
-                sequences.add_metric((str(resolution), state), books.census.sequences[resolution, is_running])
+                job_count, sequence_count = ledger.census.get((name, is_running), (0, 0))
+                jobs.add_metric((name, str(model.resolution), state), job_count)
+                sequences.add_metric((name, str(model.resolution), state), sequence_count)
         yield jobs
         yield sequences
         bound = self._front.admission.max_queue_sequences
         yield GaugeMetricFamily("dit_queue_bound_sequences", "Most sequences accepted and not finished.", bound)
-        seconds = books.estimate.seconds()
+        seconds = ledger.estimate.seconds()
         yield GaugeMetricFamily("dit_queue_work_seconds", "Predicted seconds until all accepted work is done.", seconds)
 
     def _workers(self) -> Iterator[Metric]:

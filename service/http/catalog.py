@@ -6,17 +6,18 @@ Knows the front alone, and of the models what the worker told of them. How names
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
 from dit_serve.models.labels import Labels
-from dit_serve.service.errors import FieldError, InvalidRequest, NotReady
+from dit_serve.models.options import ModelInfo
+from dit_serve.service.errors import NotReady
 from dit_serve.service.front.front import RETRY_WHEN_LOADING_SECONDS, Front
 from dit_serve.service.http.openapi import problems
-from dit_serve.service.http.schemas import ClassAnswer, ClassesAnswer, ModelAnswer, ModelsAnswer
+from dit_serve.service.http.schemas import ClassAnswer, ClassesAnswer, ModelAnswer, ModelsAnswer, find_model
 from dit_serve.service.version import version
-from dit_serve.service.wire.messages import ModelInfo
 
 
 def catalog_router(front: Front) -> APIRouter:
@@ -31,18 +32,19 @@ def catalog_router(front: Front) -> APIRouter:
     @router.get("/v1/models", responses=problems(503))
     async def models() -> ModelsAnswer:
         """The loaded models, the default one first."""
-        loaded = enumerate(_loaded(front).items())
-        return ModelsAnswer(models=[_model_answer(info, front.devices(side), k == 0) for k, (side, info) in loaded])
+        loaded = enumerate(_loaded(front).values())
+        return ModelsAnswer(models=[_model_answer(info, front.devices(info.name), k == 0) for k, info in loaded])
 
     @router.get("/v1/classes", responses=problems(422, 503))
     async def classes(
         q: Annotated[str, Query(max_length=100, description="Words of a name, or an id; else all classes.")] = "",
-        resolution: Annotated[int | None, Query(ge=1, le=1 << 20, description="Which model; else the first.")] = None,
+        model: Annotated[str | None, Query(max_length=200, description="Which model; else the first.")] = None,
+        resolution: Annotated[int | None, Query(ge=1, le=1 << 20, description="Which model, by its images.")] = None,
     ) -> ClassesAnswer:
         """The classes with the id `q`, or with a name that has all of its words."""
-        model = _choose(_loaded(front), resolution)
-        found = [ClassAnswer(class_id=class_id, names=list(model.names(class_id))) for class_id in search(model, q)]
-        return ClassesAnswer(model=model.name, resolution=model.resolution, classes=found)
+        info = find_model(model, resolution, _loaded(front))
+        found = [ClassAnswer(class_id=class_id, names=list(info.names(class_id))) for class_id in search(info, q)]
+        return ClassesAnswer(model=info.name, resolution=info.resolution, classes=found)
 
     return router
 
@@ -70,19 +72,10 @@ def search(model: ModelInfo, text: str) -> list[int]:
     return [class_id for class_id, _ in Labels(model.labels).search(wanted)]
 
 
-def _loaded(front: Front) -> dict[int, ModelInfo]:
+def _loaded(front: Front) -> Mapping[str, ModelInfo]:
     if not front.models:
         raise NotReady(front.readiness.reason, retry_after=RETRY_WHEN_LOADING_SECONDS)
     return front.models
-
-
-def _choose(models: dict[int, ModelInfo], resolution: int | None) -> ModelInfo:
-    if resolution is None:
-        return next(iter(models.values()))
-    if resolution not in models:
-        allowed = ", ".join(map(str, models))
-        raise InvalidRequest([FieldError("resolution", f"is {resolution}; loaded are {allowed}")])
-    return models[resolution]
 
 
 def _model_answer(model: ModelInfo, devices: list[str], is_default: bool) -> ModelAnswer:

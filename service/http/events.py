@@ -1,6 +1,7 @@
 """A request's answer as it comes about: server-sent events, from its place in the queue to its images.
 
-    queued      {"request_id", "position", "eta_seconds"}          at once, and now and then until it begins
+    queued      {"request_id", "position", "eta_seconds"}          at once, and now and then until it begins; null
+                                                                   for a time that nothing was measured for yet
     progress    {"index", "step", "steps", "eta_seconds"}          of image `index`
     preview     {"index", "step", "b64_png"}                       if asked for
     completed   {"index", …} an image with its receipt             once per image
@@ -86,7 +87,7 @@ class Watch:
     def _queued(self) -> bytes:
         place = self._place(self._accepted)
         request_id = self._accepted[0].job.request_id
-        return _event("queued", request_id=request_id, position=place.position, eta_seconds=round(place.eta_seconds, 3))
+        return _event("queued", request_id=request_id, position=place.position, eta_seconds=_rounded(place.eta_seconds))
 
     def _news(self) -> Iterator[bytes]:
         """What the reader does not know yet, looked up as late as can be."""
@@ -109,8 +110,8 @@ class Watch:
         step = each.steps_done
         if step > self._steps_told[index]:  # after a crash an image begins again; its reader is told of new steps alone
             self._steps_told[index] = step
-            seconds = round(each.eta_seconds, 3)
-            yield _event("progress", index=index, step=step, steps=each.job.steps, eta_seconds=seconds)
+            steps, seconds = each.job.spec.steps, _rounded(each.eta_seconds)
+            yield _event("progress", index=index, step=step, steps=steps, eta_seconds=seconds)
 
     def _end(self, index: int, end: JobEnd | Problem) -> bytes:
         if isinstance(end, Problem):
@@ -153,6 +154,10 @@ async def _set_within(event: asyncio.Event, seconds: float) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
 
 
 def _event(name: str, **data: object) -> bytes:

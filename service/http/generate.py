@@ -16,6 +16,7 @@ from fastapi import APIRouter
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from dit_serve.models.options import ModelInfo
 from dit_serve.service.errors import BodyTooLarge, JobCancelled, Problem, UnsupportedMediaType
 from dit_serve.service.front.front import Front
 from dit_serve.service.front.ledger import Accepted
@@ -39,7 +40,6 @@ from dit_serve.service.http.schemas import (
 from dit_serve.service.image.receipt import make_receipt
 from dit_serve.service.version import version
 from dit_serve.service.wire.job import Job, JobEnd, Timings
-from dit_serve.service.wire.messages import ModelInfo
 
 
 def generate_router(front: Front, max_body_bytes: int) -> APIRouter:
@@ -86,7 +86,7 @@ def stream(
         job = accepted[index].job
         return CompletedEvent(index=index, request_id=job.request_id, **_image(job, end, model).model_dump())
 
-    watch = Watch(accepted, front.books.place, completed)
+    watch = Watch(accepted, front.ledger.place, completed)
     expiry = contextlib.ExitStack()
     expiry.enter_context(expiring(front, accepted, deadline))
 
@@ -146,7 +146,7 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, list[
 
 def answer(representation: str, jobs: Sequence[Job], ends: Sequence[JobEnd], model: ModelInfo) -> Response:
     """The response with its images."""
-    slowest = max((end.timings for end in ends), key=lambda timings: timings.total_seconds)
+    slowest = max((end.timings for end in ends), key=lambda timings: timings.total)
     headers = _headers(jobs) | {"Server-Timing": _server_timing(slowest)}
     if representation == PNG:
         return Response(ends[0].png, media_type=PNG, headers=headers)
@@ -156,7 +156,7 @@ def answer(representation: str, jobs: Sequence[Job], ends: Sequence[JobEnd], mod
 
 
 def _headers(jobs: Sequence[Job]) -> dict[str, str]:
-    seeds = ", ".join(str(job.seed) for job in jobs)
+    seeds = ", ".join(str(job.spec.seed) for job in jobs)
     return {"X-Seed": seeds, "Vary": "Accept", "Cache-Control": "no-store"}
 
 
@@ -181,20 +181,15 @@ async def _client_left(request: Request) -> None:
 
 
 def _image(job: Job, end: JobEnd, model: ModelInfo) -> GeneratedImage:
-    receipt = make_receipt(job, model, version())
-    stages = Timing(**{stage: milliseconds for stage, milliseconds in _milliseconds(end.timings)})
+    receipt = make_receipt(job.spec, model, version())
+    stages = Timing(**_milliseconds(end.timings))
     return GeneratedImage(b64_png=base64.b64encode(end.png).decode("ascii"), timing_ms=stages, **asdict(receipt))
 
 
-def _milliseconds(timings: Timings) -> list[tuple[str, float]]:
-    return [
-        ("queue", round(1e3 * timings.queue_seconds, 3)),
-        ("denoise", round(1e3 * timings.denoise_seconds, 3)),
-        ("decode", round(1e3 * timings.decode_seconds, 3)),
-        ("encode", round(1e3 * timings.encode_seconds, 3)),
-    ]
+def _milliseconds(timings: Timings) -> dict[str, float]:
+    return {stage: round(1e3 * seconds, 3) for stage, seconds in timings.stages().items()}
 
 
 def _server_timing(timings: Timings) -> str:
     """Server-Timing (W3C), of the image that took longest."""
-    return ", ".join(f"{stage};dur={milliseconds}" for stage, milliseconds in _milliseconds(timings))
+    return ", ".join(f"{stage};dur={milliseconds}" for stage, milliseconds in _milliseconds(timings).items())

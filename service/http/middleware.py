@@ -6,6 +6,7 @@ Pure ASGI. A client's X-Request-Id is kept if it is harmless, else a new one is 
 from __future__ import annotations
 
 import logging
+import math
 import re
 import time
 import uuid
@@ -102,7 +103,7 @@ def problem_response(problem: Problem, identity: str, headers: dict[str, str] | 
     """A problem as application/problem+json."""
     out = dict(headers or {})
     if problem.retry_after is not None:
-        out["Retry-After"] = str(problem.retry_after)
+        out["Retry-After"] = str(max(1, math.ceil(problem.retry_after)))
     return JSONResponse(
         problem_body(problem, identity),
         status_code=problem_kind(problem).status,

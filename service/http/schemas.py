@@ -12,15 +12,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from dit_serve.models.options import DEFAULT_SAMPLER, ModelInfo, SampleSpec
 from dit_serve.service.errors import FieldError, InvalidRequest, MalformedBody
 from dit_serve.service.settings import MAX_IMAGES_PER_REQUEST
 from dit_serve.service.wire.job import Job
-from dit_serve.service.wire.messages import ModelInfo
 
 MAX_SEED = 2**63 - 1
 MAX_DEADLINE_MS = 24 * 60 * 60 * 1000
 MAX_PREVIEW_EVERY = 1000
-DEFAULT_SAMPLER = "ddim"
 
 
 class GenerateRequest(BaseModel):
@@ -42,8 +41,11 @@ class GenerateRequest(BaseModel):
         default=None, ge=0, le=MAX_SEED,
         description="Seed of the first image; image k has seed + k, 0 following 2^63 - 1. Drawn per image if absent.",
     )
+    model: str | None = Field(
+        default=None, max_length=200, description="Name of a loaded model (GET /v1/models); the first one if absent."
+    )
     resolution: int | None = Field(
-        default=None, ge=1, description="Side in pixels, one of those loaded; the first loaded if absent."
+        default=None, ge=1, description="Side in pixels: the first loaded model that makes such images."
     )
     sampler: str | None = Field(default=None, max_length=32, description="ddim (the default), ddpm or dpm++.")
     n: int = Field(
@@ -167,17 +169,13 @@ def parse_generate(body: bytes) -> GenerateRequest:
     raise InvalidRequest(list(dict.fromkeys(map(_field_error, faults))))  # a thousand unknown fields are one mistake
 
 
-def choose_model(request: GenerateRequest, models: Mapping[int, ModelInfo]) -> ModelInfo:
-    """The model of the request's resolution, by default the first loaded.
+def choose_model(request: GenerateRequest, models: Mapping[str, ModelInfo]) -> ModelInfo:
+    """The model that the request is for.
 
     Raises:
         InvalidRequest: there is none, or it cannot do what is asked.
     """
-    resolution = next(iter(models)) if request.resolution is None else request.resolution
-    model = models.get(resolution)
-    if model is None:
-        allowed = ", ".join(map(str, models))
-        raise InvalidRequest([FieldError("resolution", f"is {_short(resolution)}; loaded are {allowed}")])
+    model = find_model(request.model, request.resolution, models)
     errors = []
     if request.class_id >= model.num_classes:
         text = f"is {_short(request.class_id)}; {model.name} has classes 0 to {model.num_classes - 1}"
@@ -191,18 +189,32 @@ def choose_model(request: GenerateRequest, models: Mapping[int, ModelInfo]) -> M
     return model
 
 
+def find_model(name: str | None, resolution: int | None, models: Mapping[str, ModelInfo]) -> ModelInfo:
+    """The model of this name, else the first one of this resolution, else the first one.
+
+    Raises:
+        InvalidRequest: none is called so or makes such images, or the one called so makes others.
+    """
+    if name is not None and name not in models:
+        raise InvalidRequest([FieldError("model", f"none is called so; loaded are {', '.join(models)}")])
+    named = models.values() if name is None else [models[name]]
+    found = [model for model in named if resolution in (None, model.resolution)]
+    if not found:
+        made = ", ".join(f"{model.resolution} ({model.name})" for model in named)
+        raise InvalidRequest([FieldError("resolution", f"is {_short(resolution or 0)}; there is {made}")])
+    return found[0]
+
+
 def make_jobs(request: GenerateRequest, model: ModelInfo, request_id: str, next_id: Callable[[], int]) -> list[Job]:
     """One job per image, each with its own seed."""
     return [
         Job(
             id=next_id(),
             request_id=request_id,
-            resolution=model.resolution,
-            class_id=request.class_id,
-            seed=seed,
-            steps=request.steps,
-            guidance_scale=request.guidance_scale,
-            sampler=request.sampler or DEFAULT_SAMPLER,
+            model=model.name,
+            spec=SampleSpec(
+                request.class_id, seed, request.steps, request.guidance_scale, request.sampler or DEFAULT_SAMPLER
+            ),
             preview_every=request.preview_every,
         )
         for seed in _seeds(request)

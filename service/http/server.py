@@ -22,6 +22,7 @@ import uvicorn
 from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
 from starlette.types import ASGIApp
 
+from dit_serve.models.options import ModelOptions
 from dit_serve.service.errors import StartError
 from dit_serve.service.front.front import Front
 from dit_serve.service.front.state_metrics import StateCollector
@@ -36,7 +37,7 @@ from dit_serve.service.telemetry.metrics_app import metrics_app
 from dit_serve.service.telemetry.tally import Tally
 from dit_serve.service.wire.messages import Configure
 from dit_serve.service.workers.placement import place, this_machine
-from dit_serve.service.workers.supervisor import worker_command
+from dit_serve.service.workers.worker import worker_command
 
 ENDED_BY_SECOND_SIGNAL = 130
 CLOSE_SECONDS = 5  # for clients that read their last answer slowly
@@ -87,7 +88,7 @@ class _Ending:
         """Takes a SIGTERM or SIGINT."""
         if self._draining is not None:
             os._exit(ENDED_BY_SECOND_SIGNAL)  # the worker sees its socket close and ends too
-        fields = {"event": "draining", "jobs": len(self._front.books)}
+        fields = {"event": "draining", "jobs": len(self._front.ledger)}
         logging.getLogger("dit.server").info("draining", extra={"fields": fields})
         self._draining = asyncio.create_task(self._drain())
 
@@ -126,15 +127,16 @@ async def _serve(
 def _configure(settings: Settings) -> Configure:
     return Configure(
         models=settings.models,
-        vae=settings.vae,
-        device=None,
-        dtype=settings.dtype,
+        options=ModelOptions(
+            vae=settings.vae,
+            dtype=settings.dtype,
+            batch_invariant=settings.batch_invariant,
+            modulation_cache_bytes=settings.modulation_cache_bytes,
+        ),
         max_batch_sequences=settings.max_batch_sequences,
         fill_across_guidance=settings.fill_across_guidance,
-        batch_invariant=settings.batch_invariant,
         step_timeout_seconds=settings.step_timeout_seconds,
         silence_seconds=settings.silence_seconds,
-        modulation_cache_bytes=settings.modulation_cache_bytes,
     )
 
 

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from dit_serve.models.options import ModelInfo, SampleSpec
 from dit_serve.service.errors import ReceiptError
-from dit_serve.service.wire.job import Job
-from dit_serve.service.wire.messages import ModelInfo
 
 PREFIX = "dit:"
 
@@ -53,16 +52,16 @@ class Receipt:
         return cls(**{field.name: _read(field.name, str(field.type), text) for field, text in texts.items()})
 
 
-def make_receipt(job: Job, model: ModelInfo, version: str) -> Receipt:
-    """The receipt of a job done by this model in this version."""
+def make_receipt(spec: SampleSpec, model: ModelInfo, version: str) -> Receipt:
+    """The receipt of an image made by this model in this version."""
     return Receipt(
-        class_id=job.class_id,
-        class_name=model.class_name(job.class_id),
-        cfg=job.guidance_scale,
-        steps=job.steps,
-        sampler=job.sampler,
-        seed=job.seed,
-        resolution=job.resolution,
+        class_id=spec.class_id,
+        class_name=model.class_name(spec.class_id),
+        cfg=spec.guidance_scale,
+        steps=spec.steps,
+        sampler=spec.sampler,
+        seed=spec.seed,
+        resolution=model.resolution,
         guidance_channels=model.guidance_channels,
         dtype=model.dtype,
         model=model.name,

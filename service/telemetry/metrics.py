@@ -2,7 +2,7 @@
 
 Recorded in the HTTP process from what the workers tell, so that totals outlive a worker. What can be
 read at any time (requests, the queue, the workers' state) is not counted a second time: `service.front.state_metrics`
-reads it when it is asked for. Labels are of few values: resolutions, stages, numbers of workers; never
+reads it when it is asked for. Labels are of few values: models, stages, numbers of workers; never
 an id, a seed, a class or anything that a client may choose freely.
 
 The registry is passed in. Knows no HTTP and no queue.
@@ -10,17 +10,20 @@ The registry is passed in. Knows no HTTP and no queue.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
+from dit_serve.models.options import ModelInfo
 from dit_serve.service.wire.job import JobEnd, Split, Stepped
 
 STAGE_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 STEP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 RETRY_BUCKETS = (1, 2, 5, 10, 30, 60, 120, 300, 600)
+MODEL_LABELS = ("model", "resolution")
 STAGES = ("wait", "first_step", "denoise", "decode", "encode", "total")
 REFUSALS = ("queue-full", "deadline-too-short", "not-ready", "shutting-down")
 
@@ -35,9 +38,10 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         self._of_model: list[MetricWrapperBase] = []
+        self._resolutions: dict[str, int] = {}
         stage_help = "Seconds of a completed image: wait, first_step (from acceptance), denoise, decode, encode, total."
         self._stage_seconds = Histogram(
-            "dit_job_stage_seconds", stage_help, ("resolution", "stage"), buckets=STAGE_BUCKETS, registry=registry
+            "dit_job_stage_seconds", stage_help, (*MODEL_LABELS, "stage"), buckets=STAGE_BUCKETS, registry=registry
         )
         self._images = self._counter("dit_images", "Images made.")
         self._pixels = self._counter("dit_pixels", "Pixels of the images made.")
@@ -68,68 +72,70 @@ class Metrics:
         for number in range(count):
             self._restarts.labels(str(number))
 
-    def expect_models(self, resolutions: Iterable[int]) -> None:
-        """Shows zeros for models that have done nothing yet."""
-        for resolution in map(str, resolutions):
+    def expect_models(self, models: Iterable[ModelInfo]) -> None:
+        """Learns what is loaded, and shows zeros for models that have done nothing yet."""
+        self._resolutions = {model.name: model.resolution for model in models}
+        for model in self._resolutions:
             for metric in self._of_model:
-                metric.labels(resolution)
+                metric.labels(*self._labels(model))
             for stage in STAGES:
-                self._stage_seconds.labels(resolution, stage)
+                self._stage_seconds.labels(*self._labels(model), stage)
 
     def stepped(self, event: Stepped) -> None:
         """A batch has made a step."""
-        resolution = str(event.resolution)
-        self._steps.labels(resolution).inc(len(event.job_ids))
-        self._step_seconds.labels(resolution).observe(event.seconds)
-        self._batch.labels(resolution).observe(event.sequences)
-        self._places.labels(resolution).inc(event.places)
-        self._hits.labels(resolution).inc(event.cache_hits)
-        self._misses.labels(resolution).inc(event.cache_misses)
+        labels = self._labels(event.model)
+        self._steps.labels(*labels).inc(len(event.job_ids))
+        self._step_seconds.labels(*labels).observe(event.seconds)
+        self._batch.labels(*labels).observe(event.sequences)
+        self._places.labels(*labels).inc(event.places)
+        self._hits.labels(*labels).inc(event.cache_hits)
+        self._misses.labels(*labels).inc(event.cache_misses)
 
     def split(self, event: Split) -> None:
         """A batch was done in parts."""
-        self._bisections.labels(str(event.resolution)).inc(event.bisections)
-        self._memory_splits.labels(str(event.resolution)).inc(event.memory_splits)
+        labels = self._labels(event.model)
+        self._bisections.labels(*labels).inc(event.bisections)
+        self._memory_splits.labels(*labels).inc(event.memory_splits)
 
-    def previewed(self, resolution: int) -> None:
+    def previewed(self, model: str) -> None:
         """A look at an image came."""
-        self._previews.labels(str(resolution)).inc()
+        self._previews.labels(*self._labels(model)).inc()
 
-    def completed(self, resolution: int, end: JobEnd, first_step_seconds: float) -> None:
+    def completed(self, model: str, end: JobEnd, first_step_seconds: float) -> None:
         """An image is made.
 
         Args:
-            resolution: its side in pixels.
+            model: that made it.
             end: with the seconds of each stage, which together are all since its acceptance.
             first_step_seconds: from its acceptance to the end of its first step.
         """
-        stages, label = end.timings, str(resolution)
-        self._images.labels(label).inc()
-        self._pixels.labels(label).inc(resolution**2)
-        seconds = (
-            stages.queue_seconds, first_step_seconds, stages.denoise_seconds, stages.decode_seconds,
-            stages.encode_seconds, stages.total_seconds,
-        )  # fmt: skip
-        for stage, value in zip(STAGES, seconds, strict=True):
-            self._stage_seconds.labels(label, stage).observe(value)
+        labels, stages = self._labels(model), end.timings.stages()
+        self._images.labels(*labels).inc()
+        self._pixels.labels(*labels).inc(self._resolutions[model] ** 2)
+        seconds = {"wait": stages.pop("queue"), "first_step": first_step_seconds, **stages, "total": end.timings.total}
+        for stage, value in seconds.items():
+            self._stage_seconds.labels(*labels, stage).observe(value)
 
-    def refused(self, reason: str, retry_after: int | None) -> None:
+    def refused(self, reason: str, retry_after: float | None) -> None:
         """A request for images was refused, and told when to come back or not."""
         self._refused.labels(reason).inc()
         if retry_after is not None:
-            self._retry_after.observe(retry_after)
+            self._retry_after.observe(max(1, math.ceil(retry_after)))
 
     def worker_lost(self, number: int, replays: int) -> None:
         """A worker's process ended; so many of its jobs are sent again."""
         self._restarts.labels(str(number)).inc()
         self._replays.inc(replays)
 
+    def _labels(self, model: str) -> tuple[str, str]:
+        return model, str(self._resolutions[model])
+
     def _counter(self, name: str, text: str) -> Counter:
-        counter = Counter(name, text, ("resolution",), registry=self.registry)
+        counter = Counter(name, text, MODEL_LABELS, registry=self.registry)
         self._of_model.append(counter)
         return counter
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
-        histogram = Histogram(name, text, ("resolution",), buckets=buckets, registry=self.registry)
+        histogram = Histogram(name, text, MODEL_LABELS, buckets=buckets, registry=self.registry)
         self._of_model.append(histogram)
         return histogram

@@ -65,19 +65,14 @@ def record_job(
     if not trace.get_current_span(context).get_span_context().trace_flags.sampled:
         return
     tracer = trace.get_tracer("dit-serve", version(), provider)
-    stages = [
-        ("queue", end.timings.queue_seconds),
-        ("denoise", end.timings.denoise_seconds),
-        ("decode", end.timings.decode_seconds),
-        ("encode", end.timings.encode_seconds),
-    ]
+    stages = end.timings.stages()
     finish = time.time_ns()
-    begin = finish - sum(_nanoseconds(seconds) for _, seconds in stages)
+    begin = finish - sum(map(_nanoseconds, stages.values()))
     span = tracer.start_span("job", context, attributes=_attributes(job, end), start_time=begin)
     if end.outcome is Outcome.FAILED:
         span.set_status(trace.StatusCode.ERROR)
     beneath = trace.set_span_in_context(span, context)
-    for name, seconds in stages:
+    for name, seconds in stages.items():
         if seconds > 0:
             tracer.start_span(name, beneath, start_time=begin).end(begin + _nanoseconds(seconds))
             begin += _nanoseconds(seconds)
@@ -89,10 +84,10 @@ def _attributes(job: Job, end: JobEnd) -> dict[str, str | int | float]:
         "dit.job_id": job.id,
         "dit.request_id": job.request_id,
         "dit.outcome": end.outcome.value,
-        "dit.resolution": job.resolution,
-        "dit.steps": job.steps,
-        "dit.sampler": job.sampler,
-        "dit.guidance_scale": job.guidance_scale,
+        "dit.model": job.model,
+        "dit.steps": job.spec.steps,
+        "dit.sampler": job.spec.sampler,
+        "dit.guidance_scale": job.spec.guidance_scale,
     }
 
 

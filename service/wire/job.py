@@ -1,8 +1,8 @@
 """What a caller asked for (Job), what came out (JobEnd), and the events between: one image each.
 
-The values here cross the process border, so they are plain and frozen. What a row of a
-batch is *doing* is the engine's own affair (`service.engine.engine.Row`). Knows no HTTP, no
-process and no tensor.
+The values here cross the process border, so they are plain and frozen. What a row of a batch is *doing* is the engine's
+own affair (`service.engine.rows.Row`). Moments (`at`) are of the monotonic clock that all processes of a machine share.
+Knows no HTTP, no process and no tensor.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
+
+from dit_serve.models.options import SampleSpec
 
 
 class Outcome(StrEnum):
@@ -28,49 +30,49 @@ class Job:
     Args:
         id: unique within the HTTP process that accepted it, rising with acceptance.
         request_id: the request that it belongs to, for the logs.
-        resolution: side of the image in pixels; it names the model.
-        class_id: 0 to classes - 1.
-        seed: 0 to 2**63 - 1.
-        steps: number of denoising steps.
-        guidance_scale: 1 means no guidance.
-        sampler: a name that the model knows.
+        model: the name of the model that makes it.
+        spec: what the image is asked to be.
         preview_every: a look at the image is wanted after every so many steps; 0 for none. It changes no image.
     """
 
     id: int
     request_id: str
-    resolution: int
-    class_id: int
-    seed: int
-    steps: int
-    guidance_scale: float
-    sampler: str
+    model: str
+    spec: SampleSpec
     preview_every: int = 0
 
     @property
     def sequences(self) -> int:
-        """How many rows of the network's batch the job takes: two if guided, else one."""
-        return 1 if self.guidance_scale == 1 else 2
+        """How many rows of the network's batch the job takes."""
+        return self.spec.sequences
 
     @property
-    def group(self) -> tuple[int, float]:
-        """The queue's grouping: (resolution, guidance scale)."""
-        return self.resolution, self.guidance_scale
+    def group(self) -> tuple[str, float]:
+        """The queue's grouping: (model, guidance scale)."""
+        return self.model, self.spec.guidance_scale
 
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds that one image spent in each stage; `queue_seconds` is measured from acceptance by the engine."""
+    """Seconds that one image spent in each stage.
 
-    queue_seconds: float = 0.0
-    denoise_seconds: float = 0.0
-    decode_seconds: float = 0.0
-    encode_seconds: float = 0.0
+    The engine measures the work; `queue` is all time since acceptance that is no work, restarts of a worker included,
+    and is filled in where the job ends, by the front, which alone knows it.
+    """
+
+    queue: float = 0.0
+    denoise: float = 0.0
+    decode: float = 0.0
+    encode: float = 0.0
+
+    def stages(self) -> dict[str, float]:
+        """The seconds by the stage's name, in order."""
+        return {"queue": self.queue, "denoise": self.denoise, "decode": self.decode, "encode": self.encode}
 
     @property
-    def total_seconds(self) -> float:
-        """All stages together."""
-        return self.queue_seconds + self.denoise_seconds + self.decode_seconds + self.encode_seconds
+    def total(self) -> float:
+        """Seconds of all stages together."""
+        return sum(self.stages().values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class Started:
     """These jobs have left the queue and take part in the next step."""
 
     job_ids: tuple[int, ...]
+    at: float
     kind: Literal["started"] = "started"
 
 
@@ -87,17 +90,19 @@ class Stepped:
 
     Args:
         job_ids: the jobs that took part; each has one step fewer to go.
-        resolution: the model that ran.
+        model: which one ran.
         sequences: rows of the batch.
         seconds: wall time of the step.
+        at: when it was done.
         places: most rows that the batch could have had.
         cache_hits, cache_misses: rows of modulations that were found kept, and that had to be computed.
     """
 
     job_ids: tuple[int, ...]
-    resolution: int
+    model: str
     sequences: int
     seconds: float
+    at: float
     places: int = 0
     cache_hits: int = 0
     cache_misses: int = 0
@@ -122,14 +127,14 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class Shrunk:
-    """Memory ran out in a step; it is taken again in halves, and batches of this resolution stay smaller.
+    """Memory ran out in a step; it is taken again in halves, and batches of this model stay smaller.
 
     Args:
-        resolution: the model that ran.
+        model: which one ran.
         max_batch_sequences: the most rows from now on.
     """
 
-    resolution: int
+    model: str
     max_batch_sequences: int
     kind: Literal["shrunk"] = "shrunk"
 
@@ -139,12 +144,12 @@ class Split:
     """A step or a decoding had to be done in parts.
 
     Args:
-        resolution: the model that ran.
+        model: which one ran.
         bisections: how often a part was halved to find the images that an error is about.
         memory_splits: how often because memory was too small for it.
     """
 
-    resolution: int
+    model: str
     bisections: int
     memory_splits: int
     kind: Literal["split"] = "split"
@@ -158,7 +163,7 @@ class JobEnd:
         job_id: which one.
         outcome: how it ended.
         png: the image if completed, else empty.
-        timings: seconds per stage, as far as it came.
+        timings: seconds of work, as far as it came.
         reason: if failed, the exception's type and text, for the log alone.
     """
 

@@ -5,64 +5,28 @@ Plain frozen values, each with its `kind`. The engine's events (`service.wire.jo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from dit_serve.models.options import ModelInfo, ModelOptions
 from dit_serve.service.wire.job import Job, JobEnd, Preview, Shrunk, Split, Started, Stepped
 
 
 @dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """What the HTTP side knows of a loaded model.
+class Configure:
+    """First message to a worker: what to load, how to batch, what a hang is and a silence; see `service.settings`.
 
     Args:
-        name: short name for people and receipts.
-        resolution: side of its images in pixels.
-        num_classes: class ids are 0 to num_classes - 1.
-        labels: names by class id, none where unknown.
-        max_steps: most denoising steps.
-        samplers: names of the samplers, the default one first.
-        guidance_channels: how many latent channels are guided.
-        dtype, device: where and how it computes, "bfloat16", "cuda:0".
-        sha256: of the weights.
-        vae: the autoencoder's name, "" if it came with the checkpoint.
+        models: checkpoints, each with the name that it is to have if one was chosen: "name=path".
+        options: how each is loaded and run.
     """
 
-    name: str
-    resolution: int
-    num_classes: int
-    labels: tuple[tuple[str, ...], ...]
-    max_steps: int
-    samplers: tuple[str, ...]
-    guidance_channels: int
-    dtype: str
-    device: str
-    sha256: str
-    vae: str = ""
-
-    def names(self, class_id: int) -> tuple[str, ...]:
-        """The names of a class, none if it has none."""
-        return self.labels[class_id] if class_id < len(self.labels) else ()
-
-    def class_name(self, class_id: int) -> str:
-        """The first name of a class, "" if it has none."""
-        return next(iter(self.names(class_id)), "")
-
-
-@dataclass(frozen=True, slots=True)
-class Configure:
-    """First message to a worker: what to load, how to batch, what a hang is and a silence; see `service.settings`."""
-
     models: tuple[str, ...]
-    vae: str | None
-    device: str | None
-    dtype: str | None
-    max_batch_sequences: int
-    fill_across_guidance: bool
-    batch_invariant: bool = True
+    options: ModelOptions = field(default_factory=ModelOptions)
+    max_batch_sequences: int = 16
+    fill_across_guidance: bool = True
     step_timeout_seconds: float = 20.0
     silence_seconds: float = 1.5
-    modulation_cache_bytes: int = 1 << 30
     kind: Literal["configure"] = "configure"
 
 
@@ -92,9 +56,15 @@ class Loading:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """From a worker: everything is loaded, jobs are welcome."""
+    """From a worker: everything is loaded, jobs are welcome.
+
+    Args:
+        models: in the order of the settings.
+        places: the most rows that a batch of each may have here, by the model's name.
+    """
 
     models: tuple[ModelInfo, ...]
+    places: dict[str, int]
     kind: Literal["ready"] = "ready"
 
 

@@ -22,8 +22,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, BinaryIO, cast
 
+from dit_serve.models.options import ModelInfo, ModelOptions, SampleSpec, split_name
 from dit_serve.service.engine.engine import Cancel, Door, Engine, EngineOptions, Inbox
 from dit_serve.service.engine.hangs import Pulse
 from dit_serve.service.errors import WireError
@@ -32,7 +34,7 @@ from dit_serve.service.image.receipt import make_receipt
 from dit_serve.service.telemetry.logs import adopt_library_loggers, set_up_logging
 from dit_serve.service.version import version
 from dit_serve.service.wire.frames import pack, receive
-from dit_serve.service.wire.job import Job
+from dit_serve.service.wire.job import Job, Stepped
 from dit_serve.service.wire.messages import (
     CancelJob,
     Configure,
@@ -40,14 +42,13 @@ from dit_serve.service.wire.messages import (
     Heartbeat,
     Loading,
     Message,
-    ModelInfo,
     Ready,
     SubmitJob,
 )
 
-Loader = Callable[[str, Configure], tuple[ModelInfo, Door]]
-DEFAULT_LOADER = "dit_serve.service.workers.door:load"
+Loader = Callable[[str, ModelOptions], Door]
 BEATS_PER_SILENCE = 6
+TELL_SECONDS = 0.02  # steps that follow each other faster are told together: each message wakes the HTTP process
 
 
 def main(arguments: list[str]) -> int:
@@ -78,56 +79,61 @@ def main(arguments: list[str]) -> int:
 
 
 class _Post:
-    """Sends messages from any thread, one whole frame at a time."""
+    """Sends messages from any thread, in order, whole frames at a time.
+
+    A step is held for a moment, and sent with the next message: at the latest the end of one of its jobs, or a beat.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._lock = threading.Lock()
+        self._held = b""
+        self._sent_at = 0.0
 
     def __call__(self, message: Message) -> None:
         with self._lock:
-            self._connection.sendall(pack(message))
+            self._held += pack(message)
+            now = time.monotonic()
+            if not isinstance(message, Stepped) or now - self._sent_at >= TELL_SECONDS:
+                frames, self._held, self._sent_at = self._held, b"", now
+                self._connection.sendall(frames)
 
 
-def load_all(
-    configure: Configure, load: Loader, post: Callable[[Message], None]
-) -> dict[int, tuple[ModelInfo, Door]]:
-    """The models of the settings by resolution, each tried once so that the first request finds it warm.
+def load_all(configure: Configure, load: Loader, post: Callable[[Message], None]) -> dict[str, tuple[ModelInfo, Door]]:
+    """The models of the settings by name, each tried once so that the first request finds it warm.
 
     Raises:
-        ValueError: two models have the same resolution.
+        ValueError: two models have the same name.
         ModelError: a model cannot be loaded.
     """
-    loaded: dict[int, tuple[ModelInfo, Door]] = {}
-    for model in configure.models:
-        post(Loading(model))
-        info, door = load(model, configure)
-        if info.resolution in loaded:
-            other = loaded[info.resolution][0].name
-            raise ValueError(
-                f"{other} and {info.name} both make {info.resolution}-pixel images; load one model of each resolution"
-            )
+    loaded: dict[str, tuple[ModelInfo, Door]] = {}
+    for given, path in map(split_name, configure.models):
+        post(Loading(given or path))
+        door = load(path, configure.options)
+        info = replace(door.info, name=given) if given else door.info
+        if info.name in loaded:
+            raise ValueError(f"two models are called {info.name}; give one another name: {info.name}-2={path}")
         _warm_up(info, door)
-        loaded[info.resolution] = info, door
+        loaded[info.name] = info, door
     return loaded
 
 
 def serve(
     configure: Configure,
-    loaded: dict[int, tuple[ModelInfo, Door]],
+    loaded: dict[str, tuple[ModelInfo, Door]],
     inbox: Inbox,
     post: Callable[[Message], None],
     pulse: Pulse,
 ) -> None:
     """Says that it is ready and runs the engine until the process ends."""
-    infos = {resolution: info for resolution, (info, _) in loaded.items()}
+    infos = {name: info for name, (info, _) in loaded.items()}
     build = version()
 
     def encode(job: Job, pixels: Any) -> bytes:
-        return encode_png(pixels, make_receipt(job, infos[job.resolution], build).to_chunks())
+        return encode_png(pixels, make_receipt(job.spec, infos[job.model], build).to_chunks())
 
     engine = Engine(
-        {resolution: door for resolution, (_, door) in loaded.items()},
+        {name: door for name, (_, door) in loaded.items()},
         inbox=inbox,
         encode=encode,
         encode_preview=lambda pixels: encode_png(pixels, {}),
@@ -139,7 +145,7 @@ def serve(
         ),
         pulse=pulse,
     )
-    post(Ready(tuple(infos.values())))
+    post(Ready(tuple(infos.values()), dict(engine.places)))
     engine.run()
 
 
@@ -169,8 +175,9 @@ def _beat(pulse: Pulse, post: Callable[[Message], None], every_seconds: float) -
 
 
 def _warm_up(info: ModelInfo, door: Door) -> None:
-    job = Job(0, "warm-up", info.resolution, class_id=0, seed=0, steps=1, guidance_scale=4.0, sampler=info.samplers[0])
-    sample = door.begin(job)
+    """Captures the step and the decoder on a card, and makes one image everywhere: the first request finds it warm."""
+    door.warm_up()
+    sample = door.begin(SampleSpec(class_id=0, seed=0, steps=1, sampler=info.samplers[0]))
     door.step([sample])
     door.preview(sample)
     door.decode([sample])

@@ -29,8 +29,7 @@ def our_names() -> set[str]:
 
     async def collect() -> set[str]:
         registry = CollectorRegistry()
-        configure = Configure(models=("m",), vae=None, device=None, dtype=None, max_batch_sequences=8,
-                              fill_across_guidance=True)  # fmt: skip
+        configure = Configure(models=("m",), max_batch_sequences=8)
         front = Front(["unused"], configure, max_queue_sequences=32, metrics=Metrics(registry))
         registry.register(StateCollector(front, Tally()))
         registry.register(GpuCollector(fake_nvml()))

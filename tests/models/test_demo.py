@@ -62,7 +62,7 @@ def test_demo_names_its_digits(name: str) -> None:
 def test_demo_has_the_shape_that_its_recipe_says(name: str, pipeline: Pipeline) -> None:
     recipe = transformers(Path())[DEMOS.index(name)]
     config = pipeline.model.config
-    assert pipeline.resolution == recipe.resolution == autoencoders(Path())[DEMOS.index(name)].resolution
+    assert pipeline.info.resolution == recipe.resolution == autoencoders(Path())[DEMOS.index(name)].resolution
     assert (config.hidden_size, config.depth, config.num_heads) == (recipe.hidden_size, recipe.depth, recipe.num_heads)
     assert (config.patch_size, config.num_classes, config.in_channels) == (recipe.patch_size, 10, 4)
     assert not config.per_block_embedders

@@ -42,11 +42,12 @@ def image_alone(pipeline: Pipeline, spec: SampleSpec) -> np.ndarray:
 
 
 def test_a_pipeline_says_what_it_is(pipeline: Pipeline) -> None:
-    assert (pipeline.name, pipeline.resolution, pipeline.num_classes, pipeline.max_steps) == ("random", 64, 10, 1000)
-    assert pipeline.guidance_channels == 4
-    assert pipeline.dtype == pipeline.model.blocks[0].qkv.weight.dtype
-    assert pipeline.samplers == ("ddim", "ddpm", "dpm++")
-    assert len(pipeline.sha256) == 64
+    info = pipeline.info
+    assert (info.name, info.resolution, info.num_classes, info.max_steps) == ("random", 64, 10, 1000)
+    assert (info.guidance_channels, info.device, info.vae) == (4, "cpu", "")
+    assert f"torch.{info.dtype}" == str(pipeline.model.blocks[0].qkv.weight.dtype)
+    assert info.samplers == ("ddim", "ddpm", "dpm++")
+    assert len(info.sha256) == 64
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.sampler}-{spec.guidance_scale}")
@@ -65,7 +66,7 @@ def test_an_image_is_bitwise_the_same_alone_and_among_others_that_come_and_go(
 
 
 def test_the_same_bytes_come_whether_modulations_are_kept_or_not(pipeline: Pipeline, folder: Path) -> None:
-    bare = load_pipeline(folder, device="cpu", dtype=pipeline.dtype, modulation_cache_bytes=0)
+    bare = load_pipeline(folder, device="cpu", dtype=pipeline.info.dtype, modulation_cache_bytes=0)
     for spec in SPECS:
         assert np.array_equal(image_alone(bare, spec), image_alone(pipeline, spec))
 
@@ -195,7 +196,7 @@ def test_an_autoencoder_with_other_latent_channels_is_refused(folder: Path, tmp_
 
 def test_another_autoencoder_may_be_given_and_its_own_down_sampling_counts(folder: Path, tmp_path: Path) -> None:
     random_vae((8, 8, 16)).save_pretrained(tmp_path / "vae")
-    assert load_pipeline(folder, vae=tmp_path / "vae", device="cpu").resolution == 32
+    assert load_pipeline(folder, vae=tmp_path / "vae", device="cpu").info.resolution == 32
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")

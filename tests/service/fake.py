@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dit_serve.service.wire.job import Job
-from dit_serve.service.wire.messages import Configure, ModelInfo
+from dit_serve.models.options import MAX_BATCH_SEQUENCES, ModelInfo, ModelOptions, SampleSpec
 
 RAISES, KILLS, SLOW, HANGS = 90, 91, 92, 93
 SLOW_STEP_SECONDS = 0.02
@@ -25,23 +24,31 @@ SLOW_STEP_SECONDS = 0.02
 
 @dataclass(slots=True)
 class FakeSample:
-    job: Job
+    spec: SampleSpec
     i: int = 0
 
     @property
     def is_done(self) -> bool:
-        return self.i == self.job.steps
+        return self.i == self.spec.steps
 
 
 class FakeDoor:
-    cache_counts = (0, 0)
-    max_sequences: int | None = None
+    modulation_counts = (0, 0)
+    max_sequences = MAX_BATCH_SEQUENCES
 
-    def begin(self, spec: Job, /) -> FakeSample:
+    def __init__(self, name: str = "fake-64", device: str = "cpu") -> None:
+        labels = tuple((f"class {k}", f"kind {k}") for k in range(100))
+        samplers = ("ddim", "ddpm", "dpm++")
+        side = int(name.rpartition("-")[2])
+        self.info = ModelInfo(name, side, 100, labels, 1000, samplers, 4, "float32", device, "00" * 32)
+
+    def warm_up(self) -> None: ...
+
+    def begin(self, spec: SampleSpec, /) -> FakeSample:
         return FakeSample(spec)
 
     def step(self, samples: list[FakeSample], /) -> None:
-        classes = {sample.job.class_id for sample in samples}
+        classes = {sample.spec.class_id for sample in samples}
         if RAISES in classes:
             raise RuntimeError("this class raises in its step")
         if KILLS in classes:
@@ -57,22 +64,18 @@ class FakeDoor:
         return np.zeros((8, 8, 3), np.uint8)
 
     def decode(self, samples: list[FakeSample], /) -> list[NDArray[np.uint8]]:
-        sources = [np.random.default_rng([sample.job.seed, sample.job.class_id]) for sample in samples]
+        sources = [np.random.default_rng([sample.spec.seed, sample.spec.class_id]) for sample in samples]
         return [source.integers(0, 256, (64, 64, 3), np.uint8) for source in sources]
 
 
-def load(model: str, configure: Configure) -> tuple[ModelInfo, FakeDoor]:
+def load(model: str, options: ModelOptions) -> FakeDoor:
     """The fake model of this name."""
     name, _, fifo = model.partition(":")
-    kind, resolution = name.split("-")
+    kind = name.partition("-")[0]
     if kind == "broken":
         raise ValueError(f"{model} is broken: take another")
-    if kind == "flaky" or (kind == "half" and configure.device == "fake:1"):
+    if kind == "flaky" or (kind == "half" and options.device == "fake:1"):
         raise RuntimeError("out of luck")
     if kind == "waiting":
         Path(fifo).read_bytes()
-    labels = tuple((f"class {k}", f"kind {k}") for k in range(100))
-    samplers = ("ddim", "ddpm", "dpm++")
-    device = configure.device or "cpu"
-    info = ModelInfo(name, int(resolution), 100, labels, 1000, samplers, 4, "float32", device, "00" * 32)
-    return info, FakeDoor()
+    return FakeDoor(name, options.device or "cpu")

@@ -31,7 +31,8 @@ Event = tuple[int, str, list[Any]]
 def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Event], set[tuple[str, int, bool]], set[int]]:
     """A server's whole life on a demo model: its events, its sockets while it serves, and the ports it tells of."""
     log = tmp_path_factory.mktemp("audit") / "events"
-    command = [sys.executable, "-m", "service", "serve", "--port", "0", "--metrics-port", "0", "--models", "digits-64"]
+    command = [sys.executable, "-m", "dit_serve", "serve", "--port", "0", "--metrics-port", "0"]
+    command += ["--models", "digits-64"]
     with running(command, **audited(log)) as server:
         with server.client() as client:
             body = {"class_id": 7, "steps": 4, "seed": 1, "preview_every": 2}

@@ -47,7 +47,7 @@ def captured(folder: Path) -> Pipeline:
 def latents_by_hand(pipeline: Pipeline, spec: SampleSpec) -> torch.Tensor:
     """The walk of one sample without slots, buckets or company: (1, C, H, W)."""
     sample, model = pipeline.begin(spec), pipeline.model
-    classes = [spec.class_id, pipeline.num_classes] if is_guided(spec.guidance_scale) else [spec.class_id]
+    classes = [spec.class_id, pipeline.info.num_classes] if is_guided(spec.guidance_scale) else [spec.class_id]
     x, x0 = sample.latents, sample.x0
     for i, t in enumerate(sample.table.timesteps):
         modulations = pipeline._conditioning.compute([t] * len(classes), classes)
@@ -56,7 +56,7 @@ def latents_by_hand(pipeline: Pipeline, spec: SampleSpec) -> torch.Tensor:
             out = model.denoise(x.expand(len(classes), -1, -1, -1), modulations)
             x, x0 = sampler_step(
                 x, out, torch.tensor([len(classes) - 1]), torch.tensor([spec.guidance_scale]),
-                pipeline.guidance_channels, sample.table.coefficients[i : i + 1], x0, noise,
+                pipeline.info.guidance_channels, sample.table.coefficients[i : i + 1], x0, noise,
             )
     return x
 
@@ -90,13 +90,17 @@ def test_every_sample_of_a_crowd_that_comes_and_goes_ends_as_it_does_alone(
         assert torch.equal(sample.latents, latents_by_hand(pipeline, sample.spec)), sample.spec
 
 
-def test_more_samples_than_the_slots_hold_are_stepped_in_parts(eager: Pipeline) -> None:
-    specs = [SampleSpec(i % 10, i, steps=1, guidance_scale=4.0 if i % 3 else 1.0) for i in range(70)]
-    samples = [eager.begin(spec) for spec in specs]
-    eager.step(samples)
-    assert all(sample.i == 1 for sample in samples)
-    for sample in samples[::9]:
-        assert torch.equal(sample.latents, latents_by_hand(eager, sample.spec))
+def test_more_sequences_than_a_step_has_room_for_are_refused_and_no_sample_changes(eager: Pipeline) -> None:
+    samples = [eager.begin(SampleSpec(i % 10, i, steps=1)) for i in range(33)]
+    with pytest.raises(ValueError, match="a step takes at most 64 sequences, got 66"):
+        eager.step(samples)
+    assert all(sample.i == 0 for sample in samples)
+
+
+def test_more_images_than_a_step_has_room_for_are_generated_in_batches(eager: Pipeline) -> None:
+    made = eager.generate([i % 10 for i in range(35)], list(range(35)), steps=1, output_type="latents")
+    for i in range(0, 35, 6):
+        assert (made[i] == latents_by_hand(eager, SampleSpec(i % 10, i, steps=1))[0].numpy()).all()
 
 
 def test_modulations_beyond_the_budget_are_computed_for_a_captured_step_too(folder: Path, captured: Pipeline) -> None:
@@ -162,9 +166,9 @@ def test_a_batch_takes_the_smallest_bucket_that_holds_it(captured: Pipeline) -> 
     assert graphs.bucket_for(65) is None
 
 
-def test_without_a_card_nothing_is_captured_and_any_batch_allowed(eager: Pipeline) -> None:
+def test_without_a_card_nothing_is_captured_and_the_slots_are_the_bound(eager: Pipeline) -> None:
     eager.warm_up()
-    assert (eager.buckets, eager.max_sequences) == ((), None)
+    assert (eager.buckets, eager.max_sequences) == ((), 64)
 
 
 @pytest.mark.parametrize(
@@ -186,9 +190,8 @@ def test_the_cap_follows_the_memory_that_a_step_was_measured_to_take(folder: Pat
     card = SlowCard(free=10 * GIB, peak=2 * GIB)  # of two sequences
     pipeline = warmed_up(folder, card)
     assert (pipeline.buckets, pipeline.max_sequences) == ((1, 2, 4, 8), 8)
-    samples = [pipeline.begin(SampleSpec(i, i, steps=1)) for i in range(10)]
     card.replays = 0
-    pipeline.step(samples)
+    pipeline.generate(list(range(10)), list(range(10)), steps=1, output_type="latents")
     assert card.replays == 3  # twenty sequences
 
 

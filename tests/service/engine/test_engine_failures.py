@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from dit_serve.models.options import SampleSpec
 from dit_serve.service.wire.job import Event, Job, JobEnd, Outcome, Shrunk
 from tests.service.engine.test_engine import World, job, outcomes, steps
 from tests.service.fake import RAISES, FakeDoor, FakeSample
@@ -38,7 +39,7 @@ class FailsToBegin(FakeDoor):
 
 class FailsToDecode(FakeDoor):
     def decode(self, samples: list[FakeSample], /) -> list[Any]:
-        if any(sample.job.class_id == 1 for sample in samples):
+        if any(sample.spec.class_id == 1 for sample in samples):
             raise ValueError("cannot decode")
         return list(super().decode(samples))
 
@@ -62,7 +63,7 @@ class SmallMemory(FakeDoor):
 
     def step(self, samples: list[FakeSample], /) -> None:
         self.tried.append(len(samples))
-        if len(samples) > self.most or any(sample.job.class_id == RAISES for sample in samples):
+        if len(samples) > self.most or any(sample.spec.class_id == RAISES for sample in samples):
             raise OutOfMemoryError
         super().step(samples)
 
@@ -103,12 +104,12 @@ def test_a_lost_device_ends_the_loop_and_fails_no_job(where: str, beside: bool) 
     assert outcomes(world.events) == {}
 
 
-def test_the_lower_cap_is_of_its_resolution_alone() -> None:
-    jobs = [job(number, resolution=64 if number < 8 else 128) for number in range(16)]
+def test_the_lower_cap_is_of_its_model_alone() -> None:
+    jobs = [job(number, model="fake-64" if number < 8 else "fake-128") for number in range(16)]
     world = World(jobs, places=16)
-    world.engine._doors = {64: SmallMemory(3), 128: FakeDoor()}
+    world.engine._doors = {"fake-64": SmallMemory(3), "fake-128": FakeDoor()}
     events = world.run()
-    assert max(event.sequences for event in steps(events) if event.resolution == 128) == 16
+    assert max(event.sequences for event in steps(events) if event.model == "fake-128") == 16
     assert set(outcomes(events).values()) == {Outcome.COMPLETED}
 
 
@@ -134,5 +135,5 @@ class Ungroupable(Job):
 
 
 def test_an_exception_in_the_grouping_fails_its_job_alone() -> None:
-    events = World([job(1), Ungroupable(2, "r", 64, 0, 0, 3, 4.0, "ddim"), job(3)]).run()
+    events = World([job(1), Ungroupable(2, "r", "fake-64", SampleSpec(0, 0, 3)), job(3)]).run()
     assert outcomes(events) == {1: Outcome.COMPLETED, 2: Outcome.FAILED, 3: Outcome.COMPLETED}

@@ -15,12 +15,12 @@ class CachingDoor(FakeDoor):
     """Finds all but the first step's modulations."""
 
     def __init__(self) -> None:
-        self.cache_counts = (0, 0)
+        self.modulation_counts = (0, 0)
 
     def step(self, samples: list[FakeSample], /) -> None:
         super().step(samples)
-        hits, misses = self.cache_counts
-        self.cache_counts = (hits + 2, misses) if hits + misses else (0, 2)
+        hits, misses = self.modulation_counts
+        self.modulation_counts = (hits + 2, misses) if hits + misses else (0, 2)
 
 
 class SmallDoor(FakeDoor):
@@ -44,12 +44,12 @@ def test_a_step_tells_what_the_cache_had_since_the_step_before() -> None:
 
 def test_a_batch_that_is_cut_for_an_error_is_told() -> None:
     events = World([job(1, RAISES), job(2), job(3), job(4)]).run()
-    assert [event for event in events if isinstance(event, Split)] == [Split(64, bisections=2, memory_splits=0)]
+    assert [event for event in events if isinstance(event, Split)] == [Split("fake-64", bisections=2, memory_splits=0)]
 
 
 def test_a_batch_that_is_cut_for_memory_is_told_and_the_next_ones_had_fewer_places() -> None:
     events = World([job(1, steps=2), job(2, steps=2)], door=SmallDoor()).run()
-    assert [event for event in events if isinstance(event, Split)] == [Split(64, bisections=0, memory_splits=1)]
+    assert [event for event in events if isinstance(event, Split)] == [Split("fake-64", bisections=0, memory_splits=1)]
     assert [event.places for event in steps(events)] == [2, 2, 2]
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from dit_serve.models.options import SampleSpec
 from dit_serve.service.engine.previews import Previews
 from dit_serve.service.wire.job import Job, Preview
 from tests.service.fake import FakeDoor, FakeSample
 
-JOB = Job(1, "r", 64, 0, 0, 10, 4.0, "ddim", preview_every=3)
+JOB = Job(1, "r", "fake-64", SampleSpec(0, 0, 10, 4.0, "ddim"), preview_every=3)
 
 
 class Later:
@@ -30,9 +31,9 @@ def steps_shown(job: Job, *, encode: Callable[[Any], bytes] | None = lambda pixe
     """The steps at which an image is looked at from its first step to its last."""
     shown: list[Preview] = []
     with ThreadPoolExecutor(1) as pool:
-        for i in range(1, job.steps + 1):
+        for i in range(1, job.spec.steps + 1):
             later = Later()
-            Previews(encode, shown.append, later).take(FakeDoor(), job, FakeSample(job, i))  # type: ignore[arg-type]
+            Previews(encode, shown.append, later).take(FakeDoor(), job, FakeSample(job.spec, i))  # type: ignore[arg-type]
             for work in later.work:
                 pool.submit(work)
     return [preview.step for preview in shown]
@@ -40,7 +41,7 @@ def steps_shown(job: Job, *, encode: Callable[[Any], bytes] | None = lambda pixe
 
 def test_looks_are_taken_at_the_chosen_steps_and_not_of_the_finished_image() -> None:
     assert steps_shown(JOB) == [3, 6, 9]
-    assert steps_shown(Job(1, "r", 64, 0, 0, 9, 4.0, "ddim", preview_every=3)) == [3, 6]
+    assert steps_shown(Job(1, "r", "fake-64", SampleSpec(0, 0, 9, 4.0, "ddim"), preview_every=3)) == [3, 6]
 
 
 def test_without_an_encoder_none_is_taken() -> None:
@@ -52,10 +53,10 @@ def test_a_look_that_would_have_to_wait_is_left_out() -> None:
     later = Later()
     previews = Previews(lambda pixels: b"look", shown.append, later)  # type: ignore[arg-type]
     for i in (3, 6):
-        previews.take(FakeDoor(), JOB, FakeSample(JOB, i))
+        previews.take(FakeDoor(), JOB, FakeSample(JOB.spec, i))
     (work,) = later.work
     work()
-    previews.take(FakeDoor(), JOB, FakeSample(JOB, 9))
+    previews.take(FakeDoor(), JOB, FakeSample(JOB.spec, 9))
     later.work[1]()
     assert [preview.step for preview in shown] == [3, 9]
 
@@ -67,7 +68,7 @@ def test_a_look_that_raises_is_logged_and_left_out(caplog: pytest.LogCaptureFixt
 
     later = Later()
     Previews(lambda pixels: b"", lambda preview: None, later).take(  # type: ignore[arg-type]
-        Blind(), JOB, FakeSample(JOB, 3)
+        Blind(), JOB, FakeSample(JOB.spec, 3)
     )
     assert later.work == []
     assert "out of colours" in caplog.text

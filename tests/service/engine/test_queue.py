@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dit_serve.models.options import SampleSpec
 from dit_serve.service.engine.queue import JobQueue
 from dit_serve.service.wire.job import Job
 
 
-def job(number: int, scale: float = 4.0, resolution: int = 64, steps: int = 1) -> Job:
-    return Job(number, "r", resolution, 0, 0, steps, scale, "ddim")
+def job(number: int, scale: float = 4.0, model: str = "a", steps: int = 1) -> Job:
+    return Job(number, "r", model, SampleSpec(0, 0, steps, scale, "ddim"))
 
 
 def filled(*jobs: Job, fill: bool = True) -> JobQueue:
@@ -28,64 +29,64 @@ def ids(jobs: list[Job]) -> list[int]:
 
 
 def test_an_empty_queue_gives_nothing() -> None:
-    assert JobQueue().take(64, 8) == []
+    assert JobQueue().take("a", 8) == []
 
 
 def test_a_guided_job_takes_two_places_and_an_unguided_one_takes_one() -> None:
-    assert ids(filled(job(1), job(2), job(3)).take(64, 4)) == [1, 2]
-    assert ids(filled(job(1, 1), job(2, 1), job(3, 1)).take(64, 2)) == [1, 2]
+    assert ids(filled(job(1), job(2), job(3)).take("a", 4)) == [1, 2]
+    assert ids(filled(job(1, 1), job(2, 1), job(3, 1)).take("a", 2)) == [1, 2]
 
 
 def test_the_group_of_the_oldest_job_goes_first() -> None:
     queue = filled(job(1, 4), job(2, 2), job(3, 4))
-    assert ids(queue.take(64, 4)) == [1, 3]
+    assert ids(queue.take("a", 4)) == [1, 3]
 
 
 def test_free_places_are_filled_from_other_groups_oldest_first() -> None:
     queue = filled(job(1, 4), job(2, 2), job(3, 3), job(4, 2), job(5, 4))
-    assert ids(queue.take(64, 8)) == [1, 5, 2, 3]
+    assert ids(queue.take("a", 8)) == [1, 5, 2, 3]
 
 
 def test_filling_can_be_turned_off() -> None:
     queue = filled(job(1, 4), job(2, 2), job(3, 4), fill=False)
-    assert ids(queue.take(64, 8)) == [1, 3]
-    assert ids(queue.take(64, 8, running_scale=4)) == []
-    assert ids(queue.take(64, 8, running_scale=2)) == [2]
+    assert ids(queue.take("a", 8)) == [1, 3]
+    assert ids(queue.take("a", 8, running_scale=4)) == []
+    assert ids(queue.take("a", 8, running_scale=2)) == [2]
 
 
 def test_without_filling_a_younger_job_of_the_running_scale_does_not_overtake() -> None:
     queue = filled(job(1, 2), job(2, 4), fill=False)
-    assert queue.take(64, 8, running_scale=4) == []
+    assert queue.take("a", 8, running_scale=4) == []
 
 
 def test_the_last_single_place_goes_to_an_unguided_job() -> None:
     queue = filled(job(1, 4), job(2, 4), job(3, 1))
-    assert ids(queue.take(64, 3)) == [1, 3]
+    assert ids(queue.take("a", 3)) == [1, 3]
 
 
 def test_nothing_passes_an_oldest_job_that_does_not_fit() -> None:
     queue = filled(job(1, 4), job(2, 1))
-    assert queue.take(64, 1) == []
-    assert ids(queue.take(64, 3)) == [1, 2]
+    assert queue.take("a", 1) == []
+    assert ids(queue.take("a", 3)) == [1, 2]
 
 
-def test_resolutions_do_not_mix() -> None:
-    queue = filled(job(1, resolution=64), job(2, resolution=128))
-    assert ids(queue.take(128, 8)) == [2]
-    assert ids(queue.take(64, 8)) == [1]
+def test_models_do_not_mix() -> None:
+    queue = filled(job(1, model="a"), job(2, model="b"))
+    assert ids(queue.take("b", 8)) == [2]
+    assert ids(queue.take("a", 8)) == [1]
 
 
 def test_a_cancelled_job_is_not_taken() -> None:
     queue = filled(job(1), job(2), job(3))
     assert queue.cancel(2) == job(2)
     assert queue.cancel(2) is None
-    assert ids(queue.take(64, 8)) == [1, 3]
+    assert ids(queue.take("a", 8)) == [1, 3]
 
 
 def test_cancelling_the_last_of_a_group_leaves_the_others() -> None:
     queue = filled(job(1, 4), job(2, 2))
     queue.cancel(1)
-    assert ids(queue.take(64, 8)) == [2]
+    assert ids(queue.take("a", 8)) == [2]
     assert len(queue) == 0
 
 
@@ -95,10 +96,10 @@ def test_one_id_waits_only_once() -> None:
         queue.push(job(1))
 
 
-def test_age_tells_which_resolution_has_the_older_job() -> None:
-    queue = filled(job(5, resolution=128), job(4, resolution=64))
-    assert queue.age(256) is None
-    older, younger = queue.age(128), queue.age(64)
+def test_age_tells_which_model_has_the_older_job() -> None:
+    queue = filled(job(5, model="b"), job(4, model="a"))
+    assert queue.age("c") is None
+    older, younger = queue.age("b"), queue.age("a")
     assert older is not None
     assert younger is not None
     assert older < younger
@@ -149,11 +150,11 @@ def simulate(arrivals: list[list[tuple[float, int]]], places: int, fill: bool) -
             arrived_at[number] = now
             queue.push(job(number, scale, steps=steps))
         free = places - sum(each.sequences for each, _ in running)
-        taken = queue.take(64, free, running_scale=running[0][0].guidance_scale if running else None)
+        taken = queue.take("a", free, running_scale=running[0][0].spec.guidance_scale if running else None)
         assert sum(each.sequences for each in taken) <= free
-        running += [(each, each.steps) for each in taken]
+        running += [(each, each.spec.steps) for each in taken]
         admitted_at.update((each.id, now) for each in taken)
-        assert fill or len({each.guidance_scale for each, _ in running}) <= 1
+        assert fill or len({each.spec.guidance_scale for each, _ in running}) <= 1
         assert running or not len(queue)
         running = [(each, left - 1) for each, left in running if left > 1]
         now += 1

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
+from dit_serve.models.options import ModelInfo, SampleSpec
 from dit_serve.service.front.front import Front
 from dit_serve.service.front.state_metrics import StateCollector
 from dit_serve.service.http.app import create_app
@@ -17,16 +18,14 @@ from dit_serve.service.settings import read_settings
 from dit_serve.service.telemetry.metrics import Metrics
 from dit_serve.service.telemetry.tally import Tally
 from dit_serve.service.wire.job import Job, JobEnd, Outcome, Started
-from dit_serve.service.wire.messages import Configure, ModelInfo
+from dit_serve.service.wire.messages import Configure
 from dit_serve.service.workers.placement import Placement
 from tests.service.asgi import ask
+from tests.service.fake import FakeDoor
 from tests.service.http.hostile import METHODS
 
 REQUESTS = 100_000
-MODELS = {
-    side: ModelInfo(f"fake-{side}", side, 10, (), 1000, ("ddim",), 4, "float32", "cpu", "ab" * 32)
-    for side in (64, 128)
-}
+MODELS = {name: FakeDoor(name).info for name in ("fake-64", "fake-128")}
 
 
 def world(test: Callable[[Front, FastAPI, CollectorRegistry], Coroutine[Any, Any, None]]) -> None:
@@ -34,10 +33,9 @@ def world(test: Callable[[Front, FastAPI, CollectorRegistry], Coroutine[Any, Any
 
     async def run() -> None:
         registry, tally = CollectorRegistry(), Tally()
-        configure = Configure(models=("fake-64",), vae=None, device=None, dtype=None, max_batch_sequences=8,
-                              fill_across_guidance=True)  # fmt: skip
+        configure = Configure(models=tuple(MODELS), max_batch_sequences=8)
         front = Front(["unused"], configure, Placement(("a", "b")), max_queue_sequences=32, metrics=Metrics(registry))
-        front.models = dict(MODELS)
+        front.models = MODELS
         registry.register(StateCollector(front, tally))
         await test(front, create_app(front, read_settings({}, {}), tally), registry)
 
@@ -45,21 +43,22 @@ def world(test: Callable[[Front, FastAPI, CollectorRegistry], Coroutine[Any, Any
 
 
 def job(front: Front, resolution: int = 64, scale: float = 4.0) -> Job:
-    return Job(front.next_job_id(), "r", resolution, 0, 0, 10, scale, "ddim")
+    return Job(front.next_job_id(), "r", f"fake-{resolution}", SampleSpec(0, 0, 10, scale, "ddim"))
 
 
 def queue(registry: CollectorRegistry, what: str) -> dict[tuple[int, str], float | None]:
-    return {
-        (side, state): registry.get_sample_value(f"dit_queue_{what}", {"resolution": str(side), "state": state})
-        for side in MODELS
-        for state in ("waiting", "running")
-    }
+    def value(model: ModelInfo, state: str) -> float | None:
+        labels = {"model": model.name, "resolution": str(model.resolution), "state": state}
+        return registry.get_sample_value(f"dit_queue_{what}", labels)
+
+    states = ("waiting", "running")
+    return {(model.resolution, state): value(model, state) for model in MODELS.values() for state in states}
 
 
 def test_the_queues_figures_are_the_real_backlog() -> None:
     async def test(front: Front, _: FastAPI, registry: CollectorRegistry) -> None:
         accepted = front.submit([job(front, 64), job(front, 64, 1.0), job(front, 128)])
-        front.books.note(Started((accepted[0].job.id,)))
+        front.ledger.started(Started((accepted[0].job.id,), 0.0))
         expected = {(64, "running"): 1, (64, "waiting"): 1, (128, "waiting"): 1, (128, "running"): 0}
         assert queue(registry, "jobs") == expected
         expected = {(64, "running"): 2, (64, "waiting"): 1, (128, "waiting"): 2, (128, "running"): 0}
@@ -75,7 +74,7 @@ def test_accepted_jobs_are_those_that_ended_and_those_in_the_queue_at_any_time()
     async def test(front: Front, _: FastAPI, registry: CollectorRegistry) -> None:
         source, held = random.Random(5), []
         for _ in range(300):
-            if source.random() < 0.6 and front.books.sequences <= 28:
+            if source.random() < 0.6 and front.ledger.sequences <= 28:
                 held += front.submit([job(front, source.choice((64, 128)), source.choice((1.0, 4.0)))])
             elif held:
                 each = held.pop(source.randrange(len(held)))
@@ -83,14 +82,14 @@ def test_accepted_jobs_are_those_that_ended_and_those_in_the_queue_at_any_time()
                     case 0:
                         front.give_up([each], source.choice((Outcome.CANCELLED, Outcome.EXPIRED)))
                     case 1:
-                        front.books.note(Started((each.job.id,)))
+                        front.ledger.started(Started((each.job.id,), 0.0))
                         held.append(each)
                     case _:
                         front.worker_told(front._workers[0], JobEnd(each.job.id, Outcome.FAILED))
             ended = sum(total(registry, "dit_jobs_total").values())
             jobs = [value for value in queue(registry, "jobs").values() if value is not None]
             assert registry.get_sample_value("dit_jobs_accepted_total") == ended + sum(jobs)
-            assert sum(jobs) == len(front.books)
+            assert sum(jobs) == len(front.ledger)
 
     world(test)
 
@@ -114,7 +113,7 @@ def test_workers_models_and_readiness_are_told() -> None:
     async def test(front: Front, _: FastAPI, registry: CollectorRegistry) -> None:
         assert registry.get_sample_value("dit_ready") == 0
         assert [registry.get_sample_value("dit_worker_up", {"worker": number}) for number in "01"] == [0, 0]
-        labels = {"model": "fake-128", "resolution": "128", "dtype": "float32", "sha256": "ab" * 32}
+        labels = {"model": "fake-128", "resolution": "128", "dtype": "float32", "sha256": "00" * 32}
         assert registry.get_sample_value("dit_model_info", labels) == 1
 
     world(test)

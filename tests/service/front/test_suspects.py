@@ -144,16 +144,18 @@ def test_a_waiting_job_and_a_waiting_suspect_can_be_removed() -> None:
 
 
 def assert_figures_are_right(world: World) -> None:
-    assert world.books.sequences == sum(accepted.job.sequences for accepted in world.books)
-    work = sum(accepted.job.sequences * accepted.steps_left for accepted in world.books)
-    assert sum(world.books.estimate._work.values()) == work
-    for lane in world.dispatch.lanes:
-        held = list(lane.held.values())
+    ledger = world.ledger
+    assert ledger.sequences == sum(accepted.job.sequences for accepted in ledger)
+    assert sum(ledger.estimate._work.values()) == sum(accepted.work_left for accepted in ledger)
+    for (model, is_running), counts in ledger.census.items():
+        state = [each for each in ledger if (each.job.model, each.is_running) == (model, is_running)]
+        assert counts == (len(state), sum(each.job.sequences for each in state))
+    for number, load in enumerate(ledger.loads):
+        held = list(load.held.values())
         assert len(held) <= 1 or not any(accepted.crashes for accepted in held)
-        assert all(accepted.worker == lane.number for accepted in held)
-        assert sum(lane.sequences.values()) == sum(accepted.job.sequences for accepted in held)
-        work = sum(accepted.job.sequences * accepted.steps_left for accepted in held)
-        assert sum(lane.estimate._work.values()) == work
+        assert all(accepted.worker == number for accepted in held)
+        assert load.sequences.total() == sum(accepted.job.sequences for accepted in held)
+        assert sum(load.estimate._work.values()) == sum(accepted.work_left for accepted in held)
 
 
 ACTIONS = st.lists(st.sampled_from(["enter", "start", "step", "end", "crash", "back"]), max_size=120)
@@ -166,37 +168,53 @@ def test_whatever_happens_suspects_are_alone_nothing_is_lost_and_the_figures_are
     pick = source.choice
 
     def act(world: World, action: str) -> None:
-        held = [accepted for lane in world.dispatch.lanes for accepted in lane.held.values()]
-        lane = pick(world.dispatch.lanes)
+        worker = pick(world.workers)
         match action:
             case "enter":
-                world.enter(pick([1, 2, 5]), steps=pick([1, 9]), scale=pick([1.0, 4.0]), resolution=pick([64, 128]))
-            case "start" if held:
-                world.start(pick(held).job.id)
-            case "step" if held and (chosen := pick(held)).steps_left > 0:
-                step = Stepped((chosen.job.id,), chosen.job.resolution, 2, 0.1)
-                world.dispatch.note_step(world.dispatch.lanes[chosen.worker or 0], step)
-                world.books.note(step)
-            case "end" if held:
-                world.end(pick(held).job.id)
-            case "crash" if lane.is_up:
-                world.crash(lane.number, is_expected=pick([True, False]))
+                model = pick(["fake-64", "fake-128"])
+                world.enter(pick([1, 2, 5]), steps=pick([1, 9]), scale=pick([1.0, 4.0]), model=model)
+            case "start" if world.held:
+                world.start(pick(world.held).job.id)
+            case "step" if world.held and (chosen := pick(world.held)).steps_left > 0:
+                assert chosen.worker is not None
+                world.ledger.stepped(Stepped((chosen.job.id,), chosen.job.model, 2, 0.1, 0.0), chosen.worker)
+            case "end" if world.held:
+                world.end(pick(world.held).job.id)
+            case "crash" if worker.is_up:
+                world.crash(worker.number, is_expected=pick([True, False]))
             case "back":
-                world.come_back(lane.number)
+                world.come_back(worker.number)
 
     def test(world: World) -> None:
         for action in actions:
             act(world, action)
             world.send()
             assert_figures_are_right(world)
-        for lane in world.dispatch.lanes:
-            world.come_back(lane.number)
-        while len(world.books):  # everything can still be done
+        for worker in world.workers:
+            world.come_back(worker.number)
+        while len(world.ledger):  # everything can still be done
             world.send()
-            held = [accepted for lane in world.dispatch.lanes for accepted in lane.held.values()]
-            assert held
-            for accepted in held:
+            assert world.held
+            for accepted in world.held:
                 world.end(accepted.job.id)
-        assert world.dispatch.next() is None
+        assert world.dispatch.send_next() is None
 
     with_world(workers, test)
+
+
+def test_the_estimates_of_workers_and_of_all_add_up_after_a_crash_in_the_midst_of_steps() -> None:
+    def test(world: World) -> None:
+        world.enter(8, steps=10, scale=4.0)
+        world.send()
+        for number, load in enumerate(world.ledger.loads):
+            ids = tuple(load.held)
+            world.start(*ids)
+            world.ledger.stepped(Stepped(ids, "fake-64", 2 * len(ids), 0.1, 0.0), number)
+        kept = sum(accepted.work_left for accepted in world.ledger.loads[1].held.values())
+        world.crash(0)
+        assert_figures_are_right(world)
+        assert sum(world.ledger.loads[0].estimate._work.values()) == 0
+        assert sum(world.ledger.loads[1].estimate._work.values()) == kept == 4 * 2 * 9
+        assert sum(world.ledger.estimate._work.values()) == kept + 4 * 2 * 10  # those that were lost begin again
+
+    with_world(2, test)

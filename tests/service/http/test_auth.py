@@ -35,8 +35,7 @@ def with_app(test: Callable[[FastAPI], Coroutine[Any, Any, None]], chosen: Setti
     """Runs a test on the application of a service whose worker was never started."""
 
     async def run() -> None:
-        configure = Configure(models=("fake-64",), vae=None, device=None, dtype=None, max_batch_sequences=4,
-                              fill_across_guidance=True, batch_invariant=True, step_timeout_seconds=5)  # fmt: skip
+        configure = Configure(models=("fake-64",), max_batch_sequences=4)
         await test(create_app(Front(["false"], configure, max_queue_sequences=32), chosen or settings()))
 
     asyncio.run(run())

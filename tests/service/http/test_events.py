@@ -14,6 +14,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from dit_serve.models.options import SampleSpec
 from dit_serve.service.errors import JobFailed
 from dit_serve.service.front.ledger import Accepted, Books
 from dit_serve.service.http import events as sse
@@ -152,7 +153,7 @@ def test_a_drain_that_takes_too_long_ends_open_streams_with_a_problem() -> None:
 
 
 def job(number: int) -> Job:
-    return Job(number, "r", 64, 0, 0, 10, 4.0, "ddim", preview_every=1)
+    return Job(number, "r", "fake-64", SampleSpec(0, 0, 10, 4.0, "ddim"), preview_every=1)
 
 
 def completed(index: int, end: JobEnd) -> CompletedEvent:
@@ -186,7 +187,7 @@ async def following(reader: Reader) -> Event:
 
 
 def step(books: Books, *ids: int) -> None:
-    books.note(Stepped(ids, 64, 2, 0.01))
+    books.note(Stepped(ids, "fake-64", 2, 0.01, 0.0))
 
 
 def test_a_slow_reader_misses_steps_and_previews_but_no_end() -> None:

@@ -46,8 +46,7 @@ def with_app(test: Callable[[FastAPI], Coroutine[Any, Any, None]]) -> None:
     """Runs a test on the application of a service with a real worker."""
 
     async def run() -> None:
-        configure = Configure(models=("fake-64", "fake-128"), vae=None, device=None, dtype=None,
-                              max_batch_sequences=64, fill_across_guidance=True)  # fmt: skip
+        configure = Configure(models=("fake-64", "fake-128"), max_batch_sequences=64)
         front = Front(worker_command("tests.service.http.hostile:load"), configure, max_queue_sequences=256)
         app = create_app(front, read_settings({}, {}))
         front.start()

@@ -11,19 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from dit_serve.models.options import ModelInfo, SampleSpec
 from dit_serve.service.errors import ReceiptError
 from dit_serve.service.image.png import encode_png, read_png, read_receipt
 from dit_serve.service.image.receipt import Receipt, make_receipt
-from dit_serve.service.wire.job import Job
-from dit_serve.service.wire.messages import ModelInfo
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (16, 24, 3), np.uint8)
 MODEL = ModelInfo("a model", 16, 2, (("zéro", "0"), ("数字",)), 1000, ("ddim",), 3, "bfloat16", "cpu", "ab" * 32, "vae")
-JOB = Job(1, "request", 16, 1, 2**63 - 1, 20, 1.1, "dpm++")
+SPEC = SampleSpec(1, 2**63 - 1, 20, 1.1, "dpm++")
 
 
 def receipt() -> Receipt:
-    return make_receipt(JOB, MODEL, "1.2.3")
+    return make_receipt(SPEC, MODEL, "1.2.3")
 
 
 def test_pixels_and_receipt_are_read_back() -> None:

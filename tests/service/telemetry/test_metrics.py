@@ -7,13 +7,17 @@ from prometheus_client import CollectorRegistry
 
 from dit_serve.service.telemetry.metrics import REFUSALS, STAGE_BUCKETS, STAGES, Metrics
 from dit_serve.service.wire.job import JobEnd, Outcome, Split, Stepped, Timings
+from tests.service.fake import FakeDoor
 
+SMALL, LARGE = {"model": "fake-64", "resolution": 64}, {"model": "fake-128", "resolution": 128}
 DONE = JobEnd(1, Outcome.COMPLETED, b"png", Timings(4.0, 2.0, 0.5, 0.25))
 
 
 @pytest.fixture
 def metrics() -> Metrics:
-    return Metrics(CollectorRegistry())
+    metrics = Metrics(CollectorRegistry())
+    metrics.expect_models([FakeDoor("fake-64").info, FakeDoor("fake-128").info])
+    return metrics
 
 
 def value(metrics: Metrics, name: str, **labels: object) -> float | None:
@@ -26,28 +30,28 @@ def test_stages_are_measured_from_10_ms_to_600_s() -> None:
 
 
 def test_a_completed_image_is_counted_with_its_pixels_and_the_seconds_of_each_stage(metrics: Metrics) -> None:
-    metrics.completed(64, DONE, first_step_seconds=4.125)
-    assert value(metrics, "dit_images_total", resolution=64) == 1
-    assert value(metrics, "dit_pixels_total", resolution=64) == 64 * 64
-    seconds = {stage: value(metrics, "dit_job_stage_seconds_sum", resolution=64, stage=stage) for stage in STAGES}
+    metrics.completed("fake-64", DONE, first_step_seconds=4.125)
+    assert value(metrics, "dit_images_total", **SMALL) == 1
+    assert value(metrics, "dit_pixels_total", **SMALL) == 64 * 64
+    seconds = {stage: value(metrics, "dit_job_stage_seconds_sum", **SMALL, stage=stage) for stage in STAGES}
     assert seconds == {
         "wait": 4.0, "first_step": 4.125, "denoise": 2.0, "decode": 0.5, "encode": 0.25, "total": 6.75,
     }  # fmt: skip
 
 
 def test_a_step_counts_its_images_its_sequences_and_the_places_it_could_have_had(metrics: Metrics) -> None:
-    metrics.stepped(Stepped((1, 2, 3), 64, 5, 0.02, places=8, cache_hits=4, cache_misses=1))
+    metrics.stepped(Stepped((1, 2, 3), "fake-64", 5, 0.02, 0.0, places=8, cache_hits=4, cache_misses=1))
     expected = {
         "dit_denoising_steps_total": 3, "dit_step_seconds_count": 1, "dit_batch_sequences_sum": 5,
         "dit_batch_places_total": 8, "dit_modulation_cache_hits_total": 4, "dit_modulation_cache_misses_total": 1,
     }  # fmt: skip
-    assert {name: value(metrics, name, resolution=64) for name in expected} == expected
+    assert {name: value(metrics, name, **SMALL) for name in expected} == expected
 
 
 def test_halved_batches_are_counted_by_their_reason(metrics: Metrics) -> None:
-    metrics.split(Split(128, bisections=3, memory_splits=2))
-    assert value(metrics, "dit_bisections_total", resolution=128) == 3
-    assert value(metrics, "dit_out_of_memory_splits_total", resolution=128) == 2
+    metrics.split(Split("fake-128", bisections=3, memory_splits=2))
+    assert value(metrics, "dit_bisections_total", **LARGE) == 3
+    assert value(metrics, "dit_out_of_memory_splits_total", **LARGE) == 2
 
 
 def test_a_refusal_is_counted_by_its_reason_and_what_it_told(metrics: Metrics) -> None:
@@ -66,10 +70,9 @@ def test_a_lost_worker_is_a_restart_and_its_jobs_are_replays(metrics: Metrics) -
 
 
 def test_a_loaded_model_shows_zeros_before_its_first_image(metrics: Metrics) -> None:
-    metrics.expect_models([64])
     names = ("dit_images_total", "dit_previews_total", "dit_step_seconds_count", "dit_bisections_total")
-    assert [value(metrics, name, resolution=64) for name in names] == [0] * len(names)
-    assert value(metrics, "dit_job_stage_seconds_count", resolution=64, stage="total") == 0
+    assert [value(metrics, name, **SMALL) for name in names] == [0] * len(names)
+    assert value(metrics, "dit_job_stage_seconds_count", **SMALL, stage="total") == 0
 
 
 def test_every_name_begins_with_dit_and_ends_with_a_unit_or_a_count(metrics: Metrics) -> None:
@@ -79,7 +82,6 @@ def test_every_name_begins_with_dit_and_ends_with_a_unit_or_a_count(metrics: Met
 
 
 def test_no_label_is_of_the_clients_choice(metrics: Metrics) -> None:
-    metrics.expect_models([64])
     metrics.expect_workers(1)
     labels = {label for family in metrics.registry.collect() for sample in family.samples for label in sample.labels}
-    assert labels == {"resolution", "stage", "worker", "reason", "le"}
+    assert labels == {"model", "resolution", "stage", "worker", "reason", "le"}

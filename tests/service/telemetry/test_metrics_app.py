@@ -83,8 +83,8 @@ def test_totals_outlive_the_worker() -> None:
         server.wait_until_ready()
         assert client.post("/generate", json={"class_id": 1, "steps": 5}).status_code == 200
         values = scrape(server)
-        assert value(values, "dit_images_total", resolution="64") == 4
-        assert value(values, "dit_denoising_steps_total", resolution="64") == 20
+        assert value(values, "dit_images_total", model="fake-64", resolution="64") == 4
+        assert value(values, "dit_denoising_steps_total", model="fake-64", resolution="64") == 20
         assert value(values, "dit_worker_restarts_total", worker="0") == 1
 
 

@@ -19,11 +19,12 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from dit_serve.models.options import SampleSpec
 from dit_serve.service.telemetry.traces import record_job
 from dit_serve.service.wire.job import Job, JobEnd, Outcome, Timings
 from tests.service.running import fake_command, running
 
-JOB = Job(7, "a-request", 64, class_id=1, seed=2, steps=3, guidance_scale=4.0, sampler="ddim")
+JOB = Job(7, "a-request", "fake-64", SampleSpec(1, 2, 3, 4.0, "ddim"))
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CALLER = "b7ad6b7169203331"
 

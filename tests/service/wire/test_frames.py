@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dit_serve.models.options import ModelInfo, ModelOptions, SampleSpec
 from dit_serve.service.errors import WireError
 from dit_serve.service.wire.frames import MAX_HEADER_BYTES, MAX_PAYLOAD_BYTES, pack, receive, receive_async
 from dit_serve.service.wire.job import Job, JobEnd, Outcome, Preview, Shrunk, Split, Started, Stepped, Timings
@@ -22,26 +23,25 @@ from dit_serve.service.wire.messages import (
     Heartbeat,
     Loading,
     Message,
-    ModelInfo,
     Ready,
     SubmitJob,
     ToWorker,
 )
 
-JOB = Job(7, "request", 64, 3, 2**63 - 1, 50, 1.5, "dpm++")
+JOB = Job(7, "request", "fake-64", SampleSpec(3, 2**63 - 1, 50, 1.5, "dpm++"))
 MODEL = ModelInfo("m", 64, 2, (("zéro", "0"), ()), 1000, ("ddim",), 3, "float32", "cpu", "ab", "vae")
 MESSAGES: list[Message] = [
-    Configure(("a", "b"), None, "cpu", None, 16, True),
+    Configure(("a", "b=c"), ModelOptions("vae", "cpu", "bfloat16", False, 5), 16),
     SubmitJob(JOB),
     CancelJob(7),
     Loading("digits-64"),
-    Ready((MODEL,)),
+    Ready((MODEL,), {"m": 16}),
     Fatal("no such file", "CheckpointError", True),
-    Started((1, 2)),
-    Stepped((1, 2), 64, 4, 0.25, 16, 3, 1),
+    Started((1, 2), 0.5),
+    Stepped((1, 2), "fake-64", 4, 0.25, 0.0, 16, 3, 1),
     Preview(7, 3, b"\x89PNG"),
-    Shrunk(64, 8),
-    Split(64, 3, 1),
+    Shrunk("m", 8),
+    Split("m", 3, 1),
     Heartbeat("a step of 64 pixels: 21.0 s, where 20.0 s are the most"),
     JobEnd(7, Outcome.COMPLETED, b"\x89PNG\x00", Timings(1, 2, 3, 4)),
     JobEnd(7, Outcome.FAILED, reason="RuntimeError: no"),

@@ -17,10 +17,8 @@ import pytest
 from PIL import Image
 
 from dit_serve import load_pipeline
+from dit_serve.models.options import ModelOptions, SampleSpec
 from dit_serve.service.image.png import read_png, read_receipt
-from dit_serve.service.wire.job import Job
-from dit_serve.service.wire.messages import Configure
-from dit_serve.service.workers.door import PipelineDoor, load
 from tests.service.front.test_front import post, start
 from tests.service.running import PATIENCE_SECONDS, Running, running
 
@@ -29,7 +27,7 @@ REQUEST = {"class_id": 7, "cfg": 4, "steps": 20, "seed": 3}
 
 def serve_command(models: Path | str, *flags: str) -> list[str]:
     """A server with one worker, so that all requests share its batches, unless the flags say otherwise."""
-    command = [sys.executable, "-m", "service", "serve", "--port", "0", "--metrics-port", "0", "--devices", "cpu"]
+    command = [sys.executable, "-m", "dit_serve", "serve", "--port", "0", "--metrics-port", "0", "--devices", "cpu"]
     return [*command, "--models", str(models), *flags]
 
 
@@ -69,9 +67,9 @@ def test_every_sampler_gives_the_same_bytes_again(server: Running, sampler: str,
 def test_the_receipt_names_the_model(server: Running, random_folder: Path) -> None:
     receipt = read_receipt(post(server, REQUEST).content)
     pipeline = load_pipeline(random_folder)
-    assert (receipt.model, receipt.weights_sha256) == ("random-64", pipeline.sha256)
+    assert (receipt.model, receipt.weights_sha256) == ("random-64", pipeline.info.sha256)
     assert (receipt.class_name, receipt.guidance_channels) == ("thing 7", 4)
-    assert f"torch.{receipt.dtype}" == str(pipeline.dtype)
+    assert receipt.dtype == pipeline.info.dtype
 
 
 def test_classes_come_from_the_checkpoint(server: Running) -> None:
@@ -101,20 +99,12 @@ def json_images(response: httpx.Response) -> list[bytes]:
     return [base64.b64decode(image["b64_png"]) for image in response.json()["images"]]
 
 
-@pytest.mark.parametrize("batch_invariant", [True, False])
-def test_the_pipeline_is_told_whether_its_batches_may_matter(random_folder: Path, batch_invariant: bool) -> None:
-    model = str(random_folder)
-    _, door = load(model, Configure((model,), None, "cpu", None, 16, True, batch_invariant=batch_invariant))
-    assert isinstance(door, PipelineDoor)
-    assert door._pipeline.batch_invariant is batch_invariant
-
-
-def test_the_pipeline_is_told_how_many_modulations_it_may_keep(random_folder: Path) -> None:
-    model = str(random_folder)
-    _, door = load(model, Configure((model,), None, "cpu", None, 16, True, modulation_cache_bytes=0))
-    door.step([door.begin(Job(0, "r", 64, class_id=1, seed=0, steps=2, guidance_scale=4.0, sampler="ddim"))])
-    assert door.cache_counts == (0, 2)
-    assert door.max_sequences is None  # a processor has no cap
+def test_every_option_reaches_the_pipeline(random_folder: Path) -> None:
+    bare = load_pipeline(random_folder, ModelOptions(device="cpu", modulation_cache_bytes=0, batch_invariant=False))
+    assert not bare.model.batch_invariant
+    bare.step([bare.begin(SampleSpec(1, 0, 2, 4.0))])
+    assert bare.modulation_counts == (0, 2)
+    assert load_pipeline(random_folder, dtype="float32").info.dtype == "float32"
 
 
 def test_a_missing_checkpoint_ends_the_start_with_a_sentence(tmp_path: Path) -> None:

@@ -1,0 +1,124 @@
+"""What a model is loaded with, what an image is asked to be, what a loaded model says of itself: plain frozen values.
+
+Needs the standard library alone, so that who has no torch (the HTTP process, the settings, the wire) speaks of models
+in the same words as the pipeline.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+DEFAULT_SAMPLER = "ddim"
+MAX_BATCH_SEQUENCES = 64  # of one forward pass; more gain nothing, on any device
+_NAMED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63})=(.+)")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """How a checkpoint is loaded and run; each field is a flag, a DIT_* variable and an argument of `load_pipeline`.
+
+    Raises:
+        ValueError: a value is not allowed.
+    """
+
+    vae: str | None = field(
+        default=None, metadata={"help": "Folder or hub id of the autoencoder, for checkpoints that bring none."}
+    )
+    device: str | None = field(
+        default=None, metadata={"help": "cuda, cuda:N, mps or cpu; default the best one present."}
+    )
+    dtype: str | None = field(
+        default=None,
+        metadata={
+            "help": "float32, bfloat16 or float16; default the fastest that the device computes in by itself."
+        },
+    )
+    batch_invariant: bool = field(
+        default=True,
+        metadata={
+            "help": "Compute in fixed shapes, so that an image's bytes do not depend on what else is in its batch."
+        },
+    )
+    modulation_cache_bytes: int = field(
+        default=1 << 30,
+        metadata={
+            "help": "Bytes of a model's device memory, 0 to 2^40, for what conditions the images under way; what does "
+            "not fit is computed in each step. A card sets them aside at the start."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.modulation_cache_bytes <= 1 << 40:
+            raise ValueError(f"modulation_cache_bytes must be 0 to 2^40, got {self.modulation_cache_bytes}")
+
+
+@dataclass(frozen=True, slots=True)
+class SampleSpec:
+    """What one image is asked to be: everything that its pixels depend on, beside the model.
+
+    Args:
+        class_id: 0 to classes - 1.
+        seed: 0 to 2**63 - 1.
+        steps: number of denoising steps.
+        guidance_scale: 1 means no guidance.
+        sampler: a name that the model knows.
+    """
+
+    class_id: int
+    seed: int
+    steps: int = 50
+    guidance_scale: float = 4.0
+    sampler: str = DEFAULT_SAMPLER
+
+    @property
+    def sequences(self) -> int:
+        """How many rows of the network's batch the image takes: two if guided, else one."""
+        return 1 if self.guidance_scale == 1 else 2
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What a loaded model says of itself.
+
+    Args:
+        name: short name for people, requests and receipts.
+        resolution: side of its images in pixels.
+        num_classes: class ids are 0 to num_classes - 1.
+        labels: names by class id, none where unknown.
+        max_steps: most denoising steps.
+        samplers: names of the samplers, the default one first.
+        guidance_channels: how many latent channels are guided.
+        dtype, device: where and how it computes, "bfloat16", "cuda:0".
+        sha256: of the weights.
+        vae: the autoencoder's name, "" if it came with the checkpoint.
+    """
+
+    name: str
+    resolution: int
+    num_classes: int
+    labels: tuple[tuple[str, ...], ...]
+    max_steps: int
+    samplers: tuple[str, ...]
+    guidance_channels: int
+    dtype: str
+    device: str
+    sha256: str
+    vae: str = ""
+
+    def names(self, class_id: int) -> tuple[str, ...]:
+        """The names of a class, none if it has none."""
+        return self.labels[class_id] if class_id < len(self.labels) else ()
+
+    def class_name(self, class_id: int) -> str:
+        """The first name of a class, "" if it has none."""
+        return next(iter(self.names(class_id)), "")
+
+
+def split_name(text: str) -> tuple[str, str]:
+    """The name that an operator gives a checkpoint and where it is, of `name=path`; the name is "" where none is given.
+
+    A name is 1 to 64 letters, digits and `._-`: a path with a slash before its first `=` is a path.
+    """
+    named = _NAMED.fullmatch(text)
+    return (named[1], named[2]) if named else ("", text)

@@ -1,0 +1,254 @@
+"""Worker processes are watched, and replaced when they end, hang or fall silent. Real processes, fake model."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from dit_serve.models.options import SampleSpec
+from dit_serve.service.wire.job import Event, Job, JobEnd, Stepped
+from dit_serve.service.wire.messages import Configure, SubmitJob
+from dit_serve.service.workers.patience import SILENT_STEPS, Patience
+from dit_serve.service.workers.standby import Standby
+from dit_serve.service.workers.worker import Life, State, Worker, worker_command
+from tests.service.fake import HANGS, KILLS, SLOW
+from tests.service.running import PATIENCE_SECONDS, ROOT
+
+SAYS_A_STEP_TOOK_TWO_SECONDS = """
+import socket, sys
+from dit_serve.service.wire.job import Stepped
+from dit_serve.service.wire.messages import Ready
+from dit_serve.service.wire.frames import pack
+parent = socket.socket(fileno=int(sys.argv[1]))
+parent.sendall(pack(Ready((), {})) + pack(Stepped((1,), "fake-64", 2, 2.0, 0.0)))
+while parent.recv(1024):
+    pass
+"""
+
+
+def configure(models: str = "fake-64", step_timeout_seconds: float = 20.0, silence_seconds: float = 1.5) -> Configure:
+    return Configure(
+        (models,), max_batch_sequences=8, step_timeout_seconds=step_timeout_seconds, silence_seconds=silence_seconds
+    )
+
+
+class Heard(Patience):
+    """A patience that passes on whenever a message came."""
+
+    def __init__(self, configure: Configure, on_message: Callable[[], None]) -> None:
+        super().__init__(configure.silence_seconds, configure.step_timeout_seconds)
+        self._on_message = on_message
+
+    def heard(self) -> None:
+        super().heard()
+        self._on_message()
+
+
+class Recorder:
+    """An owner that can be waited on: "ready", "message", an event, or how the process ended."""
+
+    def __init__(self) -> None:
+        self.told: asyncio.Queue[Event | str] = asyncio.Queue()
+        self.failures: list[bool] = []
+
+    def worker_ready(self, worker: Worker) -> None:
+        self.told.put_nowait("ready")
+
+    def worker_told(self, worker: Worker, event: Event) -> None:
+        self.told.put_nowait(event)
+
+    def worker_lost(self, worker: Worker, how: str) -> None:
+        self.failures.append(worker.failed_starts > 0)
+        self.told.put_nowait(how)
+
+    def stop_for_good(self, sentence: str) -> None:
+        raise AssertionError(sentence)
+
+    async def ready(self) -> None:
+        while await self._next() != "ready":
+            pass
+
+    async def messages(self, count: int) -> None:
+        """Returns when so many more messages came, of whatever kind."""
+        while count:
+            count -= await self._next() == "message"
+
+    async def event(self, kind: type) -> None:
+        while not isinstance(await self._next(), kind):
+            pass
+
+    async def end(self) -> str:
+        while not isinstance(how := await self._next(), str) or how in ("ready", "message"):
+            pass
+        return how
+
+    async def _next(self) -> Event | str:
+        return await asyncio.wait_for(self.told.get(), PATIENCE_SECONDS)
+
+
+def supervised(
+    test: Callable[[Worker, Recorder], Awaitable[None]], configure: Configure, command: Sequence[str] = ()
+) -> None:
+    """Runs a test with a worker that is stopped after it."""
+
+    async def run() -> None:
+        recorder = Recorder()
+        standby = Standby(command or worker_command("tests.service.fake:load"))
+        worker = Worker(0, standby, configure, recorder)
+        worker.patience = Heard(configure, lambda: recorder.told.put_nowait("message"))
+        worker.start()
+        try:
+            await test(worker, recorder)
+        finally:
+            await worker.stop()
+
+    with contextlib.chdir(ROOT):  # where the worker finds its modules
+        asyncio.run(run())
+
+
+def job(class_id: int, steps: int = 1000) -> SubmitJob:
+    return SubmitJob(Job(1, "r", "fake-64", SampleSpec(class_id, 0, steps, 4.0, "ddim")))
+
+
+def test_a_worker_that_ends_is_replaced() -> None:
+    async def test(worker: Worker, recorder: Recorder) -> None:
+        await recorder.ready()
+        first = worker.life.pid
+        assert first is not None
+        os.kill(first, signal.SIGKILL)
+        assert await recorder.end() == "killed by SIGKILL"
+        await recorder.ready()
+        assert worker.life.pid not in (None, first)
+
+    supervised(test, configure())
+
+
+def test_a_stopped_worker_is_seen_by_its_silence_and_replaced() -> None:
+    async def test(worker: Worker, recorder: Recorder) -> None:
+        await recorder.ready()
+        worker.send(job(0, steps=1))
+        await recorder.event(JobEnd)  # its steps take next to no time
+        assert worker.life.pid is not None
+        os.kill(worker.life.pid, signal.SIGSTOP)
+        assert await recorder.end() == "silent for 0.5 s"
+        await recorder.ready()
+
+    supervised(test, configure(silence_seconds=0.5))
+
+
+def test_a_worker_is_stopped_for_its_silence_however_long_a_step_may_take() -> None:
+    async def test(worker: Worker, recorder: Recorder) -> None:
+        await recorder.ready()
+        worker.send(job(0, steps=1))
+        await recorder.event(Stepped)
+        assert worker.patience.seconds == 0.5
+
+    supervised(test, configure(step_timeout_seconds=3600, silence_seconds=0.5))
+
+
+def test_before_a_step_was_measured_half_of_its_time_out_may_pass_in_silence() -> None:
+    async def test(worker: Worker, recorder: Recorder) -> None:
+        await recorder.ready()
+        assert worker.patience.seconds == 10.0
+
+    supervised(test, configure(step_timeout_seconds=20, silence_seconds=0.5))
+
+
+def test_the_slower_the_steps_the_longer_the_silence_that_is_borne() -> None:
+    async def test(worker: Worker, recorder: Recorder) -> None:
+        await recorder.event(Stepped)
+        assert worker.patience.seconds == 2 * SILENT_STEPS
+
+    supervised(test, configure(), [sys.executable, "-c", SAYS_A_STEP_TOOK_TWO_SECONDS, "{fd}"])
+
+
+def test_a_life_is_what_is_known_of_the_present_process() -> None:
+    async def test(worker: Worker, recorder: Recorder) -> None:
+        assert (worker.life, worker.trouble) == (Life(), "the worker is starting")
+        await recorder.ready()
+        first = worker.life
+        assert (first.state, worker.is_up, worker.trouble, list(first.models)) == (State.UP, True, "", ["fake-64"])
+        assert worker.places == {"fake-64": 8}
+        assert first.pid is not None
+        os.kill(first.pid, signal.SIGKILL)
+        assert await recorder.end() == "killed by SIGKILL"
+        assert (worker.life.pid, worker.places, worker.is_up) == (None, {"fake-64": 8}, False)
+        assert worker.trouble == "the worker ended (killed by SIGKILL) and is being replaced"
+        await recorder.ready()
+        assert worker.life.pid not in (None, first.pid)
+
+    supervised(test, configure())
+
+
+def test_a_step_that_does_not_end_is_a_hang_seen_within_twice_the_bound() -> None:
+    async def test(worker: Worker, recorder: Recorder) -> None:
+        await recorder.ready()
+        worker.send(job(HANGS))
+        how = await recorder.end()
+        found = re.fullmatch(r"hung in a step of fake-64: ([0-9.]+) s, where 1\.0 s are the most", str(how))
+        assert found is not None, how
+        assert 1.0 <= float(found[1]) <= 2.0
+        await recorder.ready()
+
+    supervised(test, configure(step_timeout_seconds=1.0))
+
+
+def test_many_steps_that_end_are_no_hang_however_long_they_take_together() -> None:
+    async def test(worker: Worker, recorder: Recorder) -> None:
+        await recorder.ready()
+        worker.send(job(SLOW))
+        for _ in range(100):  # 2 seconds, 4 time-outs
+            await recorder.event(Stepped)
+        assert not recorder.failures
+
+    supervised(test, configure(step_timeout_seconds=0.5, silence_seconds=0.5))
+
+
+def test_loading_is_no_silence(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+
+    async def test(worker: Worker, recorder: Recorder) -> None:
+        await recorder.messages(31)  # 5 silences
+        assert (worker.life.state, worker.trouble) == (State.STARTING, "loading fifo")
+        fifo.write_bytes(b"go")
+        await recorder.ready()
+
+    supervised(test, configure(f"waiting-64:{fifo}", silence_seconds=0.5))
+
+
+def test_an_idle_worker_is_not_silent() -> None:
+    async def test(worker: Worker, recorder: Recorder) -> None:
+        await recorder.ready()
+        await recorder.messages(30)  # 5 silences
+        assert not recorder.failures
+
+    supervised(test, configure(step_timeout_seconds=0.5, silence_seconds=0.5))
+
+
+def test_a_worker_that_ends_without_having_had_work_has_failed_to_start() -> None:
+    async def test(worker: Worker, recorder: Recorder) -> None:
+        for _ in range(2):
+            await recorder.ready()
+            assert worker.life.pid is not None
+            os.kill(worker.life.pid, signal.SIGKILL)
+            await recorder.end()
+        assert recorder.failures == [True, True]
+
+    supervised(test, configure())
+
+
+def test_a_worker_that_dies_of_its_work_has_not_failed_to_start() -> None:
+    async def test(worker: Worker, recorder: Recorder) -> None:
+        await recorder.ready()
+        worker.send(job(KILLS))
+        assert await recorder.end() == "killed by SIGKILL"
+        assert recorder.failures == [False]
+
+    supervised(test, configure())
