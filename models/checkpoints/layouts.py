@@ -1,11 +1,13 @@
-"""The two published ways to write a DiT's weights, as a map onto ours: which stored tensor fills which rows.
+"""The two published ways to write a DiT's weights, as a map onto ours: which stored tensor is which rows.
 
-    original    x_embedder, t_embedder, y_embedder, pos_embed, blocks.N, final_layer: one embedder of t and y,
-    positions stored diffusers   pos_embed.proj, transformer_blocks.N, proj_out_1, proj_out_2: an embedder a block,
-    positions computed
+    original    x_embedder, t_embedder, y_embedder, pos_embed, blocks.N, final_layer
+                one embedder of t and y for all blocks; positions are stored
+    diffusers   pos_embed.proj, transformer_blocks.N, proj_out_1, proj_out_2
+                an embedder in every block, where ours may have one for all; positions are computed
 
-A layout is a list of `Piece`s, one a stored tensor. The same list says what must be there, with which shape
-(`check_tensors`), and how it is loaded (weights.py). Knows nothing of folders, configs and hubs.
+A layout is a list of `Piece`s, one for each stored tensor. The same list says what must be there, with which shape
+(`check_tensors`), how it is loaded (weights.py) and how it is written (`written`). Knows nothing of folders, configs
+and hubs.
 
 References: "Scalable Diffusion Models with Transformers" (arXiv 2212.09748) and the published checkpoints' own names;
 diffusers' DiTTransformer2DModel.
@@ -16,7 +18,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -35,7 +37,7 @@ _MAX_LISTED = 4000  # names in one message; an XL/2 in diffusers' layout has 622
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A stored tensor and the rows of ours that it fills: target[start:stop], reshaped."""
+    """A stored tensor and the rows of ours that hold the same numbers: target[start:stop], reshaped."""
 
     source: str
     shape: tuple[int, ...]
@@ -63,14 +65,17 @@ def recognise(found: Found, where: object) -> Layout:
 def pieces(layout: Layout, config: DiTConfig) -> list[Piece]:
     """Return every tensor that a file of this layout and architecture holds.
 
-    In diffusers' layout that includes the embedders of all blocks; `is_loaded` tells which of them are of use.
+    Where our model has one embedder for all blocks, the embedders of all blocks in diffusers' layout are its rows.
     """
     return _original(config) if layout == "original" else _diffusers(config)
 
 
-def is_loaded(piece: Piece, config: DiTConfig) -> bool:
-    """Whether a model of this architecture has a place for the piece: not so for copies of the one embedder."""
-    return config.per_block_embedders or not (piece.target.startswith("embedder.") and piece.start > 0)
+def written(layout: Layout, config: DiTConfig, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return a DiT's state dict under the names and in the shapes of a layout, every tensor with memory of its own."""
+    return {
+        piece.source: state[piece.target][piece.start : piece.stop].detach().reshape(piece.shape).clone()
+        for piece in pieces(layout, config)
+    }
 
 
 def check_tensors(found: Found, expected: Iterable[Piece], where: object) -> None:
@@ -143,7 +148,8 @@ def have_own_embedders(found: Found, config: DiTConfig) -> bool:
 
     The tensors must have passed check_tensors.
     """
-    embedders = [piece for piece in _diffusers(config) if piece.target.startswith("embedder.")]
+    own = replace(config, per_block_embedders=True)
+    embedders = [piece for piece in _diffusers(own) if piece.target.startswith("embedder.")]
     first = {piece.target: piece.source for piece in embedders if piece.start == 0}
     return any(
         not torch.equal(read_tensor(found[first[piece.target]]).float(), read_tensor(found[piece.source]).float())
@@ -190,7 +196,7 @@ def _diffusers(config: DiTConfig) -> list[Piece]:
     for i in range(config.depth):
         block, theirs = f"blocks.{i}", f"transformer_blocks.{i}"
         result += [
-            *_diffusers_embedder(f"{theirs}.norm1.emb", i, config),
+            *_diffusers_embedder(f"{theirs}.norm1.emb", i if config.per_block_embedders else 0, config),
             *_linear(f"{theirs}.norm1.linear", "modulation", 6 * width, width, 6 * i * width),
             *_linear(f"{theirs}.attn1.to_q", f"{block}.qkv", width, width, 0),
             *_linear(f"{theirs}.attn1.to_k", f"{block}.qkv", width, width, width),
@@ -202,16 +208,16 @@ def _diffusers(config: DiTConfig) -> list[Piece]:
     return result
 
 
-def _diffusers_embedder(source: str, i: int, config: DiTConfig) -> list[Piece]:
-    """The embedder of block i, which is layer i of ours where every block keeps its own."""
+def _diffusers_embedder(source: str, e: int, config: DiTConfig) -> list[Piece]:
+    """The embedder of one block, which is embedder e of ours."""
     width, time = config.hidden_size, f"{source}.timestep_embedder"
     table = (config.num_classes + 1, width)
     return [
-        Piece(f"{time}.linear_1.weight", (width, 2 * FREQUENCIES), "embedder.t_in_weight", i, i + 1),
-        Piece(f"{time}.linear_1.bias", (width,), "embedder.t_in_bias", i, i + 1),
-        Piece(f"{time}.linear_2.weight", (width, width), "embedder.t_out_weight", i, i + 1),
-        Piece(f"{time}.linear_2.bias", (width,), "embedder.t_out_bias", i, i + 1),
-        Piece(f"{source}.class_embedder.embedding_table.weight", table, "embedder.label_table", i, i + 1),
+        Piece(f"{time}.linear_1.weight", (width, 2 * FREQUENCIES), "embedder.t_in_weight", e, e + 1),
+        Piece(f"{time}.linear_1.bias", (width,), "embedder.t_in_bias", e, e + 1),
+        Piece(f"{time}.linear_2.weight", (width, width), "embedder.t_out_weight", e, e + 1),
+        Piece(f"{time}.linear_2.bias", (width,), "embedder.t_out_bias", e, e + 1),
+        Piece(f"{source}.class_embedder.embedding_table.weight", table, "embedder.label_table", e, e + 1),
     ]
 
 

@@ -12,7 +12,7 @@ import math
 import torch
 
 from dit_serve.models.checkpoints.checkpoint import Checkpoint
-from dit_serve.models.checkpoints.layouts import Found, check_tensors, is_loaded, pieces
+from dit_serve.models.checkpoints.layouts import Found, check_tensors, pieces
 from dit_serve.models.checkpoints.tensor_files import read_headers, read_tensor
 from dit_serve.models.dit import DiT
 from dit_serve.models.errors import CheckpointError
@@ -37,11 +37,9 @@ def load_dit(checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype
         else torch.empty(tensor.shape, dtype=model.parameter_dtype(name, dtype), device=device)
         for name, tensor in model.state_dict().items()
     }
-    problems = []
-    for piece in expected:
-        if is_loaded(piece, config):
-            problem = _fill(targets[piece.target][piece.start : piece.stop], found, piece.source)
-            problems += [problem] if problem else []
+    once = {(piece.target, piece.start): piece for piece in expected}  # of equal embedders, the last block's
+    filled = (_fill(targets[piece.target][piece.start : piece.stop], found, piece.source) for piece in once.values())
+    problems = [problem for problem in filled if problem]
     if problems:
         raise CheckpointError(
             f"{checkpoint.weights[0]}: {len(problems)} tensors unusable: {', '.join(problems)}: "

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
 from dit_serve.models.checkpoints.layouts import (
+    Layout,
     check_tensors,
     depth_of,
     have_own_embedders,
-    is_loaded,
     original_config,
     pieces,
     recognise,
+    written,
 )
 from dit_serve.models.checkpoints.tensor_files import StoredTensor, read_headers
 from dit_serve.models.checkpoints.unpickle import write_safetensors
@@ -55,16 +57,21 @@ def test_diffusers_pieces_are_the_tensors_of_its_model(learn_sigma: bool) -> Non
     ("layout", "config"),
     [("original", TINY), ("diffusers", TINY), ("diffusers", replace(TINY, per_block_embedders=True))],
 )
-def test_loaded_pieces_fill_every_row_of_the_model_once(layout: str, config: DiTConfig) -> None:
+def test_pieces_cover_every_row_of_the_model_and_overlap_only_whole(layout: Layout, config: DiTConfig) -> None:
     with torch.device("meta"):
         rows = {name: tensor.shape[0] for name, tensor in DiT(config).state_dict().items()}
     if layout == "diffusers":
         del rows["pos_embed"]
-    filled: dict[str, list[int]] = {name: [] for name in rows}
-    for piece in pieces("original" if layout == "original" else "diffusers", config):
-        if is_loaded(piece, config):
-            filled[piece.target] += range(piece.start, piece.stop)
-    assert {name: sorted(numbers) for name, numbers in filled.items()} == {n: list(range(c)) for n, c in rows.items()}
+    covered: dict[str, list[int]] = {name: [] for name in rows}
+    for target, start, stop in {(piece.target, piece.start, piece.stop) for piece in pieces(layout, config)}:
+        covered[target] += range(start, stop)
+    assert {name: sorted(numbers) for name, numbers in covered.items()} == {n: list(range(c)) for n, c in rows.items()}
+
+
+@pytest.mark.parametrize("layout", get_args(Layout))
+def test_what_is_written_is_named_and_shaped_as_it_is_read(layout: Layout) -> None:
+    state = {name: torch.randn(tensor.shape) for name, tensor in DiT(TINY).state_dict().items()}
+    check_tensors(stored(written(layout, TINY, state)), pieces(layout, TINY), "x")
 
 
 @pytest.mark.parametrize(
