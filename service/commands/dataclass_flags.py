@@ -26,10 +26,10 @@ def add_flags(parser: argparse.ArgumentParser, config: type[Any]) -> None:
         is_required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if hints[field.name] is bool:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS,
-                                help=f"default {field.default}")  # fmt: skip
+                                help=f"default {field.default}")
         else:
             parser.add_argument(flag, type=_reader(hints[field.name]), required=is_required,
-                                default=argparse.SUPPRESS, help=_help(field))  # fmt: skip
+                                default=argparse.SUPPRESS, help=_help(field))
 
 
 def read_config(config: type[T], options: argparse.Namespace) -> T:

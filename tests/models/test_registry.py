@@ -37,7 +37,7 @@ def test_the_count_is_that_of_a_real_model(per_block: bool, learn_sigma: bool) -
     config = DiTConfig(
         input_size=8, hidden_size=48, depth=3, num_heads=4, num_classes=10, mlp_ratio=2.5,
         per_block_embedders=per_block, learn_sigma=learn_sigma,
-    )  # fmt: skip
+    )
     assert parameter_count(config) == sum(tensor.numel() for tensor in DiT(config).state_dict().values())
 
 

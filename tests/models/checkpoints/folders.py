@@ -30,7 +30,7 @@ def random_transformer(
     transformer = DiTTransformer2DModel(
         num_attention_heads=heads, attention_head_dim=head_size, num_layers=depth, sample_size=side, patch_size=patch,
         in_channels=4, out_channels=8, num_embeds_ada_norm=classes,
-    )  # fmt: skip
+    )
     randomise(transformer)
     return transformer.eval()
 
@@ -40,7 +40,7 @@ def random_vae(channels: tuple[int, ...] = (8, 8, 16, 16)) -> AutoencoderKL:
     vae = AutoencoderKL(
         block_out_channels=channels, latent_channels=4, layers_per_block=1, norm_num_groups=4, sample_size=64,
         down_block_types=("DownEncoderBlock2D",) * len(channels), up_block_types=("UpDecoderBlock2D",) * len(channels),
-    )  # fmt: skip
+    )
     return vae.eval()
 
 

@@ -37,12 +37,12 @@ MARK = "\N{SNOWMAN}"  # stands in a JSON tree for text that no JSON tree holds
 RAW = (
     "NaN", "-Infinity", "1e999", "1e-999", "-0", "01", "9" * 5000, "[" * 100_000, '{"a":' * 50_000,
     "[" * 900 + "]" * 900, '"\\ud800"', '"\\u0000"', '1,"dtype":"F64"', '[],"shape":[1]', '{},"x":{}', "", "/**/0",
-)  # fmt: skip
+)
 VALUES: list[Any] = [
     None, True, False, -1, 0, 1, 2, 3, 4, 7, 2**31, 2**63, 2**64, 10**30, 0.5, -1.0, 1e308, "", "F16", "F8_E4M3",
     "x" * 9999, "../../../etc/passwd", "auto_map", "os:system", [], [0], [-1], [1] * 5000, [2**62, 2, 2], {}, {"a": []},
     [[]], MARK,
-]  # fmt: skip
+]
 
 
 def fuzzed(share: float) -> settings:
@@ -50,7 +50,7 @@ def fuzzed(share: float) -> settings:
     return settings(
         max_examples=max(1, round(EXAMPLES * share)), deadline=None, database=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module", autouse=True)
