@@ -1,20 +1,15 @@
-"""The autoencoder is diffusers' own to the last bit, and nothing in its folder is believed unseen."""
+"""The autoencoder is diffusers' own to the last bit."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 from diffusers import AutoencoderKL
-from safetensors.torch import load_file, save_file
 
-from dit_serve.models.errors import CheckpointError
 from dit_serve.models.vae import VAE, load_vae, vae_dtype
 from tests.models.tiny_vae import save_tiny_vae
-
-WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 @pytest.fixture
@@ -29,15 +24,6 @@ def _load(folder: Path) -> VAE:
 
 def _normal(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def _change_config(folder: Path, **changes: object) -> None:
-    path = folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-
-def _change_tensors(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / WEIGHTS)
 
 
 def test_decode_is_diffusers_decode(tmp_path: Path, module: AutoencoderKL) -> None:
@@ -104,86 +90,3 @@ def test_an_infinity_is_no_white(tmp_path: Path, module: AutoencoderKL) -> None:
     vae = _load(tmp_path)
     vae.module.decoder.conv_out.bias[0] = float("inf")
     assert vae.render(_normal(2, 4, 4, 4))[1].tolist() == [False, False]
-
-
-def test_old_attention_names_and_shapes_are_read(tmp_path: Path, module: AutoencoderKL) -> None:
-    old = {".to_q.": ".query.", ".to_k.": ".key.", ".to_v.": ".value.", ".to_out.0.": ".proj_attn."}
-    tensors = {}
-    for name, tensor in load_file(tmp_path / WEIGHTS).items():
-        for new, before in old.items():
-            if new in name:
-                name, tensor = name.replace(new, before), tensor[:, :, None, None] if tensor.ndim == 2 else tensor
-        tensors[name] = tensor
-    assert sum(".query." in name for name in tensors) == 4
-    _change_tensors(tmp_path, tensors)
-    for name, tensor in _load(tmp_path).module.state_dict().items():
-        assert torch.equal(tensor, module.state_dict()[name]), name
-
-
-def test_all_wrong_tensors_are_named(tmp_path: Path, module: AutoencoderKL) -> None:
-    tensors = load_file(tmp_path / WEIGHTS)
-    del tensors["quant_conv.bias"]
-    tensors["surplus.weight"] = torch.zeros(1)
-    tensors["encoder.conv_in.weight"] = torch.zeros(4, 3, 1, 1)
-    tensors["decoder.conv_in.bias"][0] = float("nan")
-    tensors["decoder.conv_out.bias"][0] = float("inf")
-    _change_tensors(tmp_path, tensors)
-    with pytest.raises(CheckpointError) as caught:
-        _load(tmp_path)
-    for part in (
-        str(tmp_path / WEIGHTS),
-        "missing quant_conv.bias",
-        "unexpected surplus.weight",
-        "encoder.conv_in.weight has shape (4, 3, 1, 1), not (4, 3, 3, 3)",
-        "decoder.conv_in.bias holds NaN",
-        "decoder.conv_out.bias holds NaN",
-    ):
-        assert part in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"_class_name": "AutoencoderTiny"}, "_class_name must be AutoencoderKL, got 'AutoencoderTiny'"),
-        ({"surprise": 1, "_hook": 2}, "unknown settings surprise, _hook"),
-        ({"shift_factor": 0.1}, "shift_factor=0.1 cannot be honoured"),
-        ({"latents_mean": [0.0] * 4}, "latents_mean=.* cannot be honoured"),
-        ({"block_out_channels": 5}, "settings that no AutoencoderKL has: block_out_channels=5"),
-        ({"up_block_types": ["Nonsense"] * 4}, "settings that no AutoencoderKL has: up_block_types="),
-        ({"layers_per_block": 10**9}, "settings that no AutoencoderKL has: layers_per_block=1000000000"),
-        ({"block_out_channels": [10**9] * 4}, "settings that no AutoencoderKL has: block_out_channels="),
-        ({"norm_num_groups": 3}, "no autoencoder can be built from it"),
-        ({"scaling_factor": 0.0}, "scaling_factor must be a positive number, got 0.0"),
-        ({"scaling_factor": "2"}, "scaling_factor must be a positive number, got '2'"),
-    ],
-)
-def test_config_that_cannot_be_honoured_is_refused(
-    tmp_path: Path, module: AutoencoderKL, changes: dict[str, object], message: str
-) -> None:
-    _change_config(tmp_path, **changes)
-    with pytest.raises(CheckpointError, match=message) as caught:
-        _load(tmp_path)
-    assert str(tmp_path / "config.json") in str(caught.value)
-
-
-@pytest.mark.parametrize("text", ["{", "[1]", '"AutoencoderKL"'])
-def test_config_that_is_no_object_is_refused(tmp_path: Path, module: AutoencoderKL, text: str) -> None:
-    (tmp_path / "config.json").write_text(text)
-    with pytest.raises(CheckpointError, match=r"config\.json"):
-        _load(tmp_path)
-
-
-def test_missing_files_are_named(tmp_path: Path, module: AutoencoderKL) -> None:
-    (tmp_path / WEIGHTS).unlink()
-    with pytest.raises(CheckpointError, match=r"holds none of diffusion_pytorch_model\.safetensors"):
-        _load(tmp_path)
-    (tmp_path / "config.json").unlink()
-    with pytest.raises(CheckpointError, match=r"config\.json: no such file"):
-        _load(tmp_path)
-
-
-def test_truncated_weights_are_refused(tmp_path: Path, module: AutoencoderKL) -> None:
-    path = tmp_path / WEIGHTS
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match=WEIGHTS):
-        _load(tmp_path)
