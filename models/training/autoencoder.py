@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -29,21 +29,33 @@ ENCODE_ROWS = 64  # images encoded at once when the latents are measured
 class AutoencoderConfig:
     """How an autoencoder is trained; the defaults are the demo's."""
 
-    out: Path  # folder to write: config.json and diffusion_pytorch_model.safetensors
-    data: str = "digits"  # "digits", or a folder with one folder of pictures per class
-    resolution: int = 64  # pixels
-    channels: tuple[int, ...] = (8, 16, 32, 32)  # of each level; each level but the last halves the side
-    latent_channels: int = 4
-    norm_groups: int = 2  # few: a group of one channel would forget how much ink there is
-    steps: int = 2600
-    batch_size: int = 16
-    learning_rate: float = 2e-3  # the peak; warmed up over the first 100 steps, then a cosine down to zero
-    kl_weight: float = 3e-5  # of the KL in nats per image, beside the squared error per value
-    latent_std: float = 1.0  # that the scaling factor gives; half for twice the side, see save_autoencoder
-    reach: int = 3  # augmentation: moves by up to so many pixels
-    initial: Path | None = None  # an autoencoder of the same shape to start from
-    save_seconds: float = 120.0  # a usable autoencoder lies in `out` at least so often
-    seed: int = 0
+    out: Path = field(metadata={"help": "folder to write: config.json and diffusion_pytorch_model.safetensors"})
+    data: str = field(default="digits", metadata={"help": "digits, or a folder with one folder of pictures per class"})
+    resolution: int = field(default=64, metadata={"help": "side of the images in pixels; digits need a multiple of 8"})
+    channels: tuple[int, ...] = field(
+        default=(8, 16, 32, 32), metadata={"help": "channels of each level; each level but the last halves the side"}
+    )
+    latent_channels: int = field(default=4, metadata={"help": "channels of the latents"})
+    norm_groups: int = field(  # few: a group of one channel would forget how much ink there is
+        default=2, metadata={"help": "groups of every group norm; they divide the channels of each level"}
+    )
+    steps: int = field(default=2600, metadata={"help": "optimizer steps"})
+    batch_size: int = field(default=16, metadata={"help": "images in one step"})
+    learning_rate: float = field(
+        default=2e-3, metadata={"help": "of AdamW at its peak, after 100 steps; then it falls to zero along a cosine"}
+    )
+    kl_weight: float = field(
+        default=3e-5, metadata={"help": "of the KL divergence in nats per image, beside the squared error per value"}
+    )
+    latent_std: float = field(
+        default=1.0, metadata={"help": "standard deviation of the scaled latents; half for twice the side"}
+    )
+    reach: int = field(default=3, metadata={"help": "augmentation: move images by up to so many pixels"})
+    initial: Path | None = field(
+        default=None, metadata={"help": "folder of an autoencoder to start from; its own shape is kept"}
+    )
+    save_seconds: float = field(default=120.0, metadata={"help": "seconds between two writings of the folder"})
+    seed: int = field(default=0, metadata={"help": "of all randomness: the same seed gives the same run"})
 
 
 def train_autoencoder(config: AutoencoderConfig) -> Path:

@@ -14,7 +14,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -45,35 +45,50 @@ STORED = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch
 class TrainingConfig:
     """How a DiT is trained; the defaults are the paper's where the paper says, and a small network otherwise."""
 
-    out: Path  # folder to write, in diffusers' layout; an unfinished run in it is resumed
-    vae: Path  # folder of the autoencoder; copied into `out`
-    data: str = "digits"  # "digits", or a folder with one folder of pictures per class
-    resolution: int = 64  # pixels
-    patch_size: int = 2
-    hidden_size: int = 160
-    depth: int = 6
-    num_heads: int = 4
-    initial: Path | None = None  # the folder of a run to start from, of the same shape but for a coarser patch
-    steps: int = 400_000
-    batch_size: int = 256
-    learning_rate: float = 1e-4
-    warmup_steps: int = 0  # the rate rises linearly over the first so many steps
-    decay_steps: int = 0  # and falls linearly to zero over the last so many
-    weight_decay: float = 0.0
-    beta2: float = 0.999  # AdamW's second moment
-    max_grad_norm: float = 0.0  # gradients are clipped to this norm; 0 leaves them
-    ema_decay: float = 0.9999
-    label_dropout: float = 0.1
-    snr_gamma: float = 0.0  # Min-SNR weighting of the squared error (losses.min_snr_weight); 0 leaves it out
-    flip: bool = False  # augmentation: mirrors half of the images
-    reach: int = 0  # augmentation: moves images by up to so many pixels
-    views: int = 1  # augmented versions kept of each image, where latents are cached
-    cache_bytes: int = 1 << 30  # latents are computed once if all views fit in this, else batch by batch
-    precision: str = "float32"  # of the arithmetic: float32 or bfloat16 (autocast); weights and optimizer stay float32
-    stored: str = "float16"  # of the exported weights
-    device: str = "cpu"
-    save_seconds: float = 300.0  # how often the state and the folder are written
-    seed: int = 0
+    out: Path = field(metadata={"help": "folder to write, in diffusers' layout; an unfinished run in it is resumed"})
+    vae: Path = field(metadata={"help": "folder of the autoencoder, which is copied into the output folder"})
+    data: str = field(default="digits", metadata={"help": "digits, or a folder with one folder of pictures per class"})
+    resolution: int = field(default=64, metadata={"help": "side of images in pixels, a multiple of the down-sampling"})
+    patch_size: int = field(default=2, metadata={"help": "side in latent pixels of what makes one token"})
+    hidden_size: int = field(default=160, metadata={"help": "width of a token, a multiple of 4 and of the heads"})
+    depth: int = field(default=6, metadata={"help": "number of transformer blocks"})
+    num_heads: int = field(default=4, metadata={"help": "attention heads"})
+    initial: Path | None = field(
+        default=None, metadata={"help": "folder of a run to start from, of the same shape but for a coarser patch"}
+    )
+    steps: int = field(default=400_000, metadata={"help": "optimizer steps, at least 1"})
+    batch_size: int = field(default=256, metadata={"help": "images in one step, at least 1"})
+    learning_rate: float = field(default=1e-4, metadata={"help": "of AdamW, at its highest"})
+    warmup_steps: int = field(default=0, metadata={"help": "first steps, over which the learning rate rises linearly"})
+    decay_steps: int = field(default=0, metadata={"help": "last steps, over which the learning rate falls to zero"})
+    weight_decay: float = field(default=0.0, metadata={"help": "of AdamW"})
+    beta2: float = field(default=0.999, metadata={"help": "decay of AdamW's second moment, in [0, 1)"})
+    max_grad_norm: float = field(default=0.0, metadata={"help": "norm that gradients are clipped to; 0 leaves them"})
+    ema_decay: float = field(default=0.9999, metadata={"help": "decay of the weights' average, in [0, 1)"})
+    label_dropout: float = field(
+        default=0.1, metadata={"help": "share of labels replaced by the null class, in [0, 1), for guidance"}
+    )
+    snr_gamma: float = field(
+        default=0.0, metadata={"help": "cap of Min-SNR weighting of the squared error; 0 leaves the weighting out"}
+    )
+    flip: bool = field(default=False, metadata={"help": "augmentation: mirror half of the images"})
+    reach: int = field(default=0, metadata={"help": "augmentation: move images by up to so many pixels"})
+    views: int = field(
+        default=1, metadata={"help": "augmented versions of each image, at least 1, where latents are kept in memory"}
+    )
+    cache_bytes: int = field(
+        default=1 << 30, metadata={"help": "bytes for latents of all views; larger ones are computed batch by batch"}
+    )
+    precision: str = field(
+        default="float32",
+        metadata={"help": "of the arithmetic, float32 or bfloat16 (autocast); weights and optimizer stay float32"},
+    )
+    stored: str = field(
+        default="float16", metadata={"help": "number format of the exported weights: float16, bfloat16 or float32"}
+    )
+    device: str = field(default="cpu", metadata={"help": "where the network is: cpu, cuda, cuda:N or mps"})
+    save_seconds: float = field(default=300.0, metadata={"help": "seconds between two saves of state and folder"})
+    seed: int = field(default=0, metadata={"help": "of all randomness: the same seed gives the same run"})
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "views"):

@@ -1,6 +1,7 @@
 """Flags of a command made from the fields of a configuration dataclass, so that each is written down once.
 
-A field without default becomes a required flag. Knows no configuration in particular.
+A field without default becomes a required flag; what it means is its metadata's "help". Knows no configuration in
+particular.
 """
 
 from __future__ import annotations
@@ -23,13 +24,11 @@ def add_flags(parser: argparse.ArgumentParser, config: type[Any]) -> None:
     hints = typing.get_type_hints(config)
     for field in dataclasses.fields(config):
         flag = f"--{field.name.replace('_', '-')}"
-        is_required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if hints[field.name] is bool:
-            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS,
-                                help=f"default {field.default}")
+            kind: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
         else:
-            parser.add_argument(flag, type=_reader(hints[field.name]), required=is_required,
-                                default=argparse.SUPPRESS, help=_help(field))
+            kind = {"type": _reader(hints[field.name]), "required": field.default is dataclasses.MISSING}
+        parser.add_argument(flag, default=argparse.SUPPRESS, help=_help(field), **kind)
 
 
 def read_config(config: type[T], options: argparse.Namespace) -> T:
@@ -63,7 +62,8 @@ def _reader(hint: Any) -> Callable[[str], Any]:
 
 
 def _help(field: dataclasses.Field[Any]) -> str:
+    sentence = field.metadata["help"].replace("%", "%%")  # argparse formats help with %
     if field.default is dataclasses.MISSING:
-        return "required"
+        return f"{sentence}; required"
     value = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
-    return f"default {value}"
+    return f"{sentence}; default {value}"

@@ -1,6 +1,4 @@
 """Trains a DiT on labelled images and writes a folder of diffusers' layout; started again, it goes on where it stopped.
-
-What each flag means stands beside the fields of TrainingConfig in models/training/dit.py.
 """
 
 from __future__ import annotations

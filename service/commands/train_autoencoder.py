@@ -1,6 +1,4 @@
 """Trains a small KL autoencoder on images and writes a folder of diffusers' layout.
-
-What each flag means stands beside the fields of AutoencoderConfig in models/training/autoencoder.py.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +11,19 @@ import pytest
 
 from dit_serve.models.training.autoencoder import AutoencoderConfig
 from dit_serve.models.training.dit import TrainingConfig
+from dit_serve.service.cli import main
 from dit_serve.service.commands.dataclass_flags import add_flags, read_config
 from dit_serve.service.errors import CommandError
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    out: Path
-    name: str = "a"
-    rate: float = 0.5
-    widths: tuple[int, ...] = (1, 2)
-    start: Path | None = None
-    is_mirrored: bool = False
+    out: Path = field(metadata={"help": "where to"})
+    name: str = field(default="a", metadata={"help": "whose"})
+    rate: float = field(default=0.5, metadata={"help": "share, 50% is a half"})
+    widths: tuple[int, ...] = field(default=(1, 2), metadata={"help": "of the levels"})
+    start: Path | None = field(default=None, metadata={"help": "where from"})
+    is_mirrored: bool = field(default=False, metadata={"help": "turned around"})
 
     def __post_init__(self) -> None:
         if self.rate < 0:
@@ -53,6 +54,32 @@ def test_wrong_values_are_wrong_usage(arguments: list[str]) -> None:
 def test_a_value_that_the_configuration_refuses_is_told() -> None:
     with pytest.raises(CommandError, match=r"rate must not be negative, got -1\.0"):
         parse(Example, "--out", "x", "--rate=-1")
+
+
+def test_help_is_the_sentence_and_the_default_or_that_there_is_none() -> None:
+    parser = argparse.ArgumentParser()
+    add_flags(parser, Example)
+    text = " ".join(parser.format_help().split())
+    assert "--out OUT where to; required" in text
+    assert "--rate RATE share, 50% is a half; default 0.5" in text
+    assert "--widths WIDTHS of the levels; default 1,2" in text
+    assert "--is-mirrored, --no-is-mirrored turned around; default False" in text
+
+
+@pytest.mark.parametrize(("command", "config"), [("train", TrainingConfig), ("train-autoencoder", AutoencoderConfig)])
+def test_every_flag_of_the_trainings_has_a_sentence(
+    command: str, config: type[Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")  # no sentence is broken at a hyphen
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for each in fields(config):
+        sentence = each.metadata["help"]
+        assert len(sentence) > 5, each.name
+        end = "required" if each.default is MISSING else "default "
+        assert f"--{each.name.replace('_', '-')}" in text
+        assert f"{sentence}; {end}" in text
 
 
 @pytest.mark.parametrize("config", [TrainingConfig, AutoencoderConfig])
