@@ -24,7 +24,7 @@ class Labels:
 
     names: Names
 
-    def search(self, query: str, limit: int | None = None) -> list[tuple[int, str]]:
+    def search(self, query: str) -> list[tuple[int, str]]:
         """Return (class_id, name) of the classes with a name that has every word of `query`, best first.
 
         Words match anywhere in a name, whatever their case. A name that is the query comes first, then names that
@@ -37,7 +37,7 @@ class Labels:
             rank = _rank(_folded(name), wanted)
             if rank is not None and (class_id not in best or rank < best[class_id][0]):
                 best[class_id] = (rank, class_id, name)
-        return [(class_id, name) for _, class_id, name in sorted(best.values())][:limit]
+        return [(class_id, name) for _, class_id, name in sorted(best.values())]
 
     def lookup(self, name: str) -> int:
         """Return the class id that `name` means: one of its names, whatever the case, or the id itself in digits.
@@ -67,9 +67,9 @@ class Labels:
         """Class ids whose names hold the wanted words, else those spelled alike; at most eight."""
         if not wanted:
             return []
-        found = [class_id for class_id, _ in self.search(wanted, limit=8)]
+        found = [class_id for class_id, _ in self.search(wanted)]
         if found:
-            return found
+            return found[:8]
         spelled: dict[str, list[int]] = {}
         for class_id, name in self._pairs():
             spelled.setdefault(_folded(name), []).append(class_id)

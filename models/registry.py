@@ -1,12 +1,10 @@
 """The twelve published model sizes, their cost, and the demo models by name.
 
-Sizes: table 1 of "Scalable Diffusion Models with Transformers" (arXiv 2212.09748). Needs no torch beyond DiTConfig's
-    own import.
+Sizes: table 1 of "Scalable Diffusion Models with Transformers" (arXiv 2212.09748). Knows no weights.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from dit_serve.models.dit import FREQUENCIES, DiTConfig
@@ -15,15 +13,6 @@ from dit_serve.models.dit import FREQUENCIES, DiTConfig
 SIZES = {"S": (12, 384, 6), "B": (12, 768, 12), "L": (24, 1024, 16), "XL": (28, 1152, 16)}
 PATCHES = (2, 4, 8)
 DEMOS = ("digits-64", "digits-128")
-
-
-def variants() -> dict[str, DiTConfig]:
-    """Return the twelve models at a 32x32x4 latent (256 pixels), by name: "DiT-XL/2" and so on."""
-    return {
-        f"DiT-{size}/{patch}": DiTConfig(patch_size=patch, depth=depth, hidden_size=width, num_heads=heads)
-        for size, (depth, width, heads) in SIZES.items()
-        for patch in PATCHES
-    }
 
 
 def variant_name(config: DiTConfig) -> str | None:
@@ -56,11 +45,6 @@ def multiply_adds(config: DiTConfig) -> int:
     timestep = embedders * (2 * FREQUENCIES * width + width * width)
     ends = tokens * config.patch_size**2 * width * (config.in_channels + config.out_channels)
     return depth * (linear + attention) + modulation + timestep + ends
-
-
-def at_resolution(config: DiTConfig, pixels: int, downsampling: int = 8) -> DiTConfig:
-    """Return the same model for images of `pixels` a side."""
-    return replace(config, input_size=pixels // downsampling)
 
 
 def demo_path(name: str) -> Path | None:

@@ -138,11 +138,11 @@ def read_labels(path: Path, id2label: object, num_classes: int) -> Names:
     return tuple(names)
 
 
-def read_schedule(folder: Path, class_name: str | None = None) -> Schedule:
+def read_schedule(folder: Path, class_name: str) -> Schedule:
     """Return the schedule in the folder's scheduler_config.json.
 
     Args:
-        class_name: what model_index.json calls the scheduler, if there is one; both must agree.
+        class_name: what model_index.json calls the scheduler; both must agree.
 
     Raises:
         CheckpointError: a setting cannot be honoured (all are named).
@@ -150,7 +150,7 @@ def read_schedule(folder: Path, class_name: str | None = None) -> Schedule:
     path = folder / "scheduler_config.json"
     config = read_json(path)
     _refuse_custom(path, config)
-    if class_name is not None and config.get("_class_name") != class_name:
+    if config.get("_class_name") != class_name:
         raise CheckpointError(
             f"{path}: _class_name is {config.get('_class_name')!r}, model_index.json says {class_name!r}: "
             "correct one of them"

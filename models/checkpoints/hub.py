@@ -1,7 +1,7 @@
 """Checkpoints of a model hub: which files are wanted, and what is said when they cannot be had.
 
 huggingface_hub does the work: it resumes broken downloads, shows progress, and honours HF_HUB_OFFLINE, HF_ENDPOINT
-and HF_HOME. A revision is resolved to a commit with the first small file, and all others are of that commit. Only
+and HF_HOME. A revision is resolved to a commit when the configs are fetched, and the weights are of that commit. Only
 configs and weights are downloaded, never code, and weights as .bin only where the repository has no safetensors.
 
 Knows no contents of files.
@@ -43,7 +43,7 @@ class Snapshot:
 
 
 def is_hub_id(text: str) -> bool:
-    """Whether text can be a hub's repository: owner/name, with @revision after it or not."""
+    """Whether text can name a hub's repository: owner/name or owner/name@revision."""
     return _ID.fullmatch(text) is not None and not text.endswith(_FILE_ENDINGS) and ".." not in text
 
 
@@ -68,11 +68,11 @@ def fetch_dit(hub_id: str, revision: str | None = None) -> Snapshot:
     return Snapshot(folder, repository, folder.name)
 
 
-def fetch_vae(path_or_id: str | Path, revision: str | None = None) -> Path:
+def fetch_vae(path_or_id: str | Path) -> Path:
     """Return the folder of an autoencoder: config.json and its weights, or the `vae` of a pipeline's folder.
 
     Args:
-        path_or_id: a folder, or a hub id as in fetch_dit.
+        path_or_id: a folder, or a hub id: owner/name, or owner/name@revision.
 
     Raises:
         CheckpointError: it is neither, or cannot be downloaded.
@@ -81,7 +81,7 @@ def fetch_vae(path_or_id: str | Path, revision: str | None = None) -> Path:
     if not folder.exists():
         if not is_hub_id(str(path_or_id)):
             raise CheckpointError(f"{path_or_id}: no such folder, and no hub id (owner/name): check the path")
-        repository, revision = _split(str(path_or_id), revision)
+        repository, revision = _split(str(path_or_id), None)
         folder = _download(repository, revision, ["config.json", "model_index.json", "vae/config.json"])
         part = "vae/" if (folder / "vae" / "config.json").exists() else ""
         if (folder / part / "config.json").exists():

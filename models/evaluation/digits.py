@@ -45,7 +45,7 @@ class Judge:
     def __init__(self) -> None:
         from sklearn.svm import SVC
 
-        (scans, labels), (self.held_out, self.held_out_labels) = split_digits()
+        (scans, labels), (self.held_out, _) = split_digits()
         self._svm: Any = SVC(gamma=0.001, C=10).fit(scans, labels)
 
     def recognised(self, scans: np.ndarray, class_ids: Sequence[int]) -> float:

@@ -20,7 +20,7 @@ from PIL import Image
 
 DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 DIGIT_SIDE = 8  # pixels of a scan
-DIGIT_INK = 16.0  # its largest value
+DIGIT_INK = 16.0  # the largest value of a scan
 SHARPENING_ROUNDS = 40  # rounds of correction; the error falls by two thirds from 10 to 40 and the look stays smooth
 PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 
@@ -32,7 +32,7 @@ class Dataset(Protocol):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the classes, by class id."""
+        """Names of the classes, by class id."""
         ...
 
     def __len__(self) -> int: ...
@@ -43,13 +43,12 @@ class Dataset(Protocol):
 
 
 class Digits:
-    """The digits, white ink on black: the three quarters that may be trained on, or the held-out quarter."""
+    """The digits, white ink on black: the three quarters that may be trained on."""
 
     names = DIGIT_NAMES
 
-    def __init__(self, resolution: int, *, held_out: bool = False) -> None:
-        train, test = split_digits()
-        scans, labels = test if held_out else train
+    def __init__(self, resolution: int) -> None:
+        (scans, labels), _ = split_digits()
         self.labels = torch.from_numpy(labels)
         self._images = upsample(scans, resolution)
 

@@ -29,9 +29,9 @@ def export_pipeline(
     state: Mapping[str, torch.Tensor],
     schedule: Schedule,
     names: Sequence[str],
-    dtype: torch.dtype = torch.float16,
+    dtype: torch.dtype,
 ) -> None:
-    """Writes model_index.json, transformer/ and scheduler/; the folder's vae/ is somebody else's.
+    """Writes model_index.json, transformer/ and scheduler/; vae/ is for the caller to write.
 
     Args:
         state: the model's state dict, names and shapes as in models/dit.py.

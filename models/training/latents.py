@@ -38,11 +38,6 @@ class LatentSource:
         size = views * len(dataset) * one.numel() * one.element_size()
         self._views = self._encode_views(views) if size <= cache_bytes else None
 
-    @property
-    def is_cached(self) -> bool:
-        """Whether the latents were computed once for all."""
-        return self._views is not None
-
     def draw(self, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """`count` images with replacement: latents (count, C, h, w) float32 and labels (count,) int64, on the CPU."""
         rows = torch.randint(len(self._dataset), (count,), generator=generator)

@@ -34,10 +34,6 @@ def test_search_for_nothing_finds_every_class_with_a_name() -> None:
     assert [class_id for class_id, _ in Labels(NAMES).search("")] == [0, 1, 3, 4, 5]
 
 
-def test_search_stops_at_the_limit() -> None:
-    assert Labels(NAMES).search("shark", limit=2) == [(4, "shark"), (0, "great white shark")]
-
-
 @pytest.mark.parametrize(("name", "class_id"), [("Shark", 4), (" white  SHARK ", 0), ("2", 2), ("005", 5)])
 def test_lookup_takes_a_name_or_a_number(name: str, class_id: int) -> None:
     assert Labels(NAMES).lookup(name) == class_id

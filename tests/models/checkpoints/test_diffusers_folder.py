@@ -104,7 +104,7 @@ def test_a_config_that_asks_to_run_code_is_refused(tmp_path: Path, key: str) -> 
         read_index(tmp_path)
     write(tmp_path / "scheduler_config.json", {"_class_name": "DDIMScheduler", key: "x"})
     with pytest.raises(CheckpointError, match=f"{key} asks to run code"):
-        read_schedule(tmp_path)
+        read_schedule(tmp_path, "DDIMScheduler")
 
 
 def test_a_plain_index_is_read(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_a_scheduler_that_cannot_be_honoured_is_refused_with_its_file(
 ) -> None:
     path = write(tmp_path / "scheduler_config.json", {"_class_name": "DDIMScheduler", **change})
     with pytest.raises(CheckpointError) as caught:
-        read_schedule(tmp_path)
+        read_schedule(tmp_path, "DDIMScheduler")
     assert str(caught.value).startswith(f"{path}: ")
 
 
@@ -226,7 +226,7 @@ def test_any_json_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, c
     readers = (
         lambda: read_index(folder),
         lambda: read_transformer_config(folder / "config.json"),
-        lambda: read_schedule(folder),
+        lambda: read_schedule(folder, "DDIMScheduler"),
         lambda: read_labels(folder, change, 3),
     )
     for read in readers:

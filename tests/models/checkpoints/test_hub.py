@@ -28,7 +28,7 @@ from dit_serve.models.checkpoints.hub import fetch_vae
 for kind, name, revision in json.loads(sys.argv[1]):
     try:
         if kind == "vae":
-            print(json.dumps({"vae": str(fetch_vae(name, revision))}))
+            print(json.dumps({"vae": str(fetch_vae(name))}))
             continue
         found = open_checkpoint(name, revision=revision)
         print(json.dumps({"name": found.name, "revision": found.revision, "weights": [str(p) for p in found.weights],

@@ -23,8 +23,8 @@ from dit_serve.models.checkpoints.tensor_files import StoredTensor, read_headers
 from dit_serve.models.checkpoints.unpickle import write_safetensors
 from dit_serve.models.dit import DiT, DiTConfig
 from dit_serve.models.errors import CheckpointError
-from dit_serve.models.registry import variants
 from tests.models.checkpoints.written import TINY, original_state, transformer
+from tests.models.published import VARIANTS
 
 TYPES = {torch.float32: "F32", torch.int64: "I64"}
 
@@ -81,9 +81,9 @@ def test_the_architecture_is_read_off_the_shapes(config: DiTConfig) -> None:
     assert original_config(stored(original_state(config)), config.num_heads, "x") == config
 
 
-@pytest.mark.parametrize("name", variants())
+@pytest.mark.parametrize("name", VARIANTS)
 def test_published_models_need_no_number_of_heads(name: str) -> None:
-    config = replace(variants()[name], depth=2, input_size=64, num_classes=3)
+    config = replace(VARIANTS[name], depth=2, input_size=64, num_classes=3)
     assert original_config(stored(original_state(config)), None, "x") == config
 
 

@@ -54,4 +54,4 @@ def test_diffusers_computes_the_same_from_an_export(tmp_path: Path, model: DiT) 
 def test_what_diffusers_cannot_compute_is_refused(tmp_path: Path) -> None:
     config = replace(SHARED, frequency_shift=0.0)
     with pytest.raises(ValueError, match="fixes frequency_shift at 1 and mlp_ratio at 4, got 0 and 4"):
-        export_pipeline(tmp_path, config, DiT(config).state_dict(), Schedule(), NAMES)
+        export_pipeline(tmp_path, config, DiT(config).state_dict(), Schedule(), NAMES, torch.float32)

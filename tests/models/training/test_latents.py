@@ -21,7 +21,11 @@ class Stripes:
     def __len__(self) -> int:
         return 6
 
+    def __init__(self) -> None:
+        self.batches = 0
+
     def batch(self, rows: torch.Tensor) -> torch.Tensor:
+        self.batches += 1
         images = torch.full((len(rows), 3, 32, 32), -1.0)
         for image, row in zip(images, rows.tolist(), strict=True):
             image[:, :, 5 * row : 5 * row + 3] = 1.0
@@ -41,7 +45,6 @@ def _generator(seed: int = 0) -> torch.Generator:
 @pytest.mark.parametrize("cache_bytes", [0, 1 << 20])
 def test_draws_are_latents_of_the_images_with_their_labels(vae: VAE, cache_bytes: int) -> None:
     source = LatentSource(Stripes(), vae, Augmentation(), 1, cache_bytes)
-    assert source.is_cached == bool(cache_bytes)
     every = vae.encode(Stripes().batch(torch.arange(6)))
     latents, labels = source.draw(40, _generator())
     assert latents.shape == (40, 4, 4, 4)
@@ -53,8 +56,12 @@ def test_draws_are_latents_of_the_images_with_their_labels(vae: VAE, cache_bytes
 
 def test_cache_is_left_out_by_a_byte(vae: VAE) -> None:
     size = 3 * 6 * 4 * 4 * 4 * 4  # views, images, channels, side, side, bytes
-    assert LatentSource(Stripes(), vae, Augmentation(), 3, size).is_cached
-    assert not LatentSource(Stripes(), vae, Augmentation(), 3, size - 1).is_cached
+    for cache_bytes, batches in ((size, 0), (size - 1, 1)):
+        images = Stripes()
+        source = LatentSource(images, vae, Augmentation(), 3, cache_bytes)
+        before = images.batches
+        source.draw(4, _generator())
+        assert images.batches - before == batches
 
 
 def test_views_are_augmented_versions(vae: VAE) -> None:
