@@ -5,7 +5,7 @@ knows samplers, guidance, files or requests.
 
 Two things differ from the usual writing of it. The adaLN projections of all blocks and of the final layer are one
 matrix, so the conditioning of many (t, y) pairs is one product (`modulations`), which may be computed long before the
-step that uses it (`denoise`). And the embedders of t and y carry a leading axis E: 1 as in the paper, or one a block
+step that uses it (`denoise`). And the embedders of t and y carry a leading axis E: 1 as in the paper, or one per block
 as diffusers' folders allow.
 
 Legend of shapes: N rows, C channels, H W latent side, T tokens, D width, L depth, E embedders, p patch side.
@@ -94,12 +94,12 @@ class DiTConfig:
 
     @property
     def modulation_vectors(self) -> int:
-        """Vectors of length D that condition one row: six a block, two for the final layer."""
+        """Vectors of length D that condition one row: six per block, two for the final layer."""
         return 6 * self.depth + 2
 
 
 class DiT(nn.Module):
-    """A DiT with adaLN-Zero blocks, initialised as the paper does: each block the identity, the output zero.
+    """A DiT with adaLN-Zero blocks, initialised as in the paper: each block the identity, the output zero.
 
     Attributes:
         config: its architecture.
@@ -153,7 +153,7 @@ class DiT(nn.Module):
         return torch.cat([of_blocks, of_final], dim=1).view(-1, 6 * depth + 2, width)
 
     def denoise(self, x: torch.Tensor, modulations: torch.Tensor) -> torch.Tensor:
-        """Return what `forward` does, for latents x under modulations (N, 6L + 2, D), as float32."""
+        """Return the output of `forward` for latents x under modulations (N, 6L + 2, D)."""
         invariant = self.batch_invariant
         patches = patchify(x, self.config.patch_size).to(self.patch_embed.weight.dtype)       # (N, T, C·p·p)
         h = linear(patches, self.patch_embed.weight, self.patch_embed.bias, batch_invariant=invariant)

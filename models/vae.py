@@ -28,7 +28,7 @@ class VAE:
 
     @property
     def _weight(self) -> torch.nn.Parameter:
-        """The first weight, for device and format: the module's own `dtype` looks at all, for a tenth of a decoding."""
+        """The first weight, for device and dtype: the module's own `dtype` visits all, a tenth of a decoding's time."""
         weight: torch.nn.Parameter = next(self.module.parameters())
         return weight
 
@@ -75,7 +75,7 @@ def load_vae(folder: Path, *, device: torch.device, dtype: torch.dtype) -> VAE:
 def vae_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
     """The number format of the autoencoder beside a transformer of `dtype`.
 
-    bfloat16 on a card; float16 is too narrow for Stable Diffusion's decoder, and on a processor bfloat16 would save one
-    or two hundredths of an image's time for an error of some grey levels: float32 there.
+    bfloat16 on a card. float32 elsewhere: float16 is too narrow for Stable Diffusion's decoder, and on a processor
+    bfloat16 would save one or two hundredths of an image's time for an error of some grey levels.
     """
     return dtype if dtype == torch.bfloat16 and device.type == "cuda" else torch.float32

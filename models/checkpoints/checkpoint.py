@@ -6,7 +6,7 @@
     a folder     of diffusers' layout: a whole pipeline (model_index.json) or a transformer alone (config.json)
     a hub id     owner/name, or owner/name@revision: such a folder, downloaded
 
-Knows no sampling and builds no network; weights.py does.
+Knows no sampling. Builds no network: weights.py does that.
 """
 
 from __future__ import annotations
@@ -180,5 +180,5 @@ def _given_heads(path: Path, weights: Path) -> int | None:
 
 
 def _usual_labels(config: DiTConfig) -> Names:
-    """ImageNet's names where there are 1000 classes, which everybody means by that number; otherwise none."""
+    """ImageNet's names where there are 1000 classes, as its DiTs have; otherwise none."""
     return imagenet_names() if config.num_classes == 1000 else ((),) * config.num_classes

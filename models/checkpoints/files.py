@@ -1,6 +1,6 @@
-"""What a checkpoint's files are, by their first bytes, and its small JSON files, read with care.
+"""The kinds of a checkpoint's files, told by their first bytes, and its small JSON files, read with care.
 
-Says in a CheckpointError what a wrong file is: missing, empty, a git-lfs pointer, a web page. Knows no tensor and no
+A CheckpointError says what a wrong file is: missing, empty, a git-lfs pointer, a web page. Knows no tensor and no
 layout.
 
 References: the safetensors format (https://github.com/huggingface/safetensors), the git-lfs pointer format,
@@ -18,7 +18,7 @@ from dit_serve.models.errors import CheckpointError
 
 MAX_JSON_BYTES = 16 * 2**20  # the index of a huge sharded model has under 1 MB
 _HEAD = 512
-_PICKLE = b"\x80"  # the opcode PROTO, first in every pickle that torch ever wrote
+_PICKLE = b"\x80"  # the opcode PROTO, the first byte of every pickle that torch has written
 _WEB_PAGES = (b"<!doctype", b"<html", b"<head", b"<?xml", b"<!--")
 _ZIP = b"PK\x03\x04"  # torch.save since 1.6
 
@@ -93,7 +93,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _finite(number: str) -> float:
-    """A JSON number as a float; NaN, Infinity and what overflows to it are refused, they are no setting of anything."""
+    """A JSON number as a float; NaN, Infinity and what overflows to it are refused: no setting is that."""
     value = float(number)
     if not math.isfinite(value):
         raise ValueError(f"{number[:40]} is no finite number")

@@ -1,8 +1,8 @@
 """Fills a DiT with a checkpoint's tensors: mapped, checked and converted one at a time.
 
 A model is built without memory, gets empty tensors in the wanted number format, and each stored tensor is written
-into its rows: so the most that is in memory is the model itself and one stored tensor. Knows no folder and no layout
-but by layouts.py's list.
+into its rows: so at most the model itself and one stored tensor are in memory. Knows no folder, and of a layout only
+the list in layouts.py.
 """
 
 from __future__ import annotations

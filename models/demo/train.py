@@ -3,7 +3,8 @@
     python -m dit_serve.models.demo.train --out build/demo
 
 The recipe is four configurations in order; a run that was stopped goes on where it was. The larger model starts from
-the smaller one, autoencoder and DiT alike: the same digits with twice the side. Knows no measurement (evaluation.py).
+the smaller one, autoencoder and DiT alike: the same digits with twice the side. Measurement is in
+evaluation/digits.py.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def transformers(root: Path) -> tuple[TrainingConfig, TrainingConfig]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Trains what is not yet trained under the output folder."""
+    """Trains the four networks, except those already finished in the output folder."""
     parser = argparse.ArgumentParser(prog="python -m dit_serve.models.demo.train", description=main.__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/demo"), help="folder of all four runs")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of the arithmetic")

@@ -30,13 +30,13 @@ class LatentPreview:
         self._weights = torch.linalg.lstsq(_with_one(latents), colours.flatten(1).T).solution  # (C + 1, 3)
 
     def __call__(self, latents: torch.Tensor) -> NDArray[np.uint8]:
-        """Return latents (1, C, H, W) as colours: (H, W, 3) uint8, one pixel a latent pixel."""
+        """Return latents (1, C, H, W) as colours: (H, W, 3) uint8, one pixel for each latent pixel."""
         colours = _with_one(latents.float().cpu()) @ self._weights
         picture: NDArray[np.uint8] = colours.clamp(0, 255).round().to(torch.uint8).view(*latents.shape[2:], 3).numpy()
         return picture
 
 
 def _with_one(latents: torch.Tensor) -> torch.Tensor:
-    """Return latents (1, C, H, W) as rows of channels and a one for the offset: (H·W, C + 1)."""
+    """Return latents (1, C, H, W) as rows of channels, each with a 1 for the offset: (H·W, C + 1)."""
     rows = latents[0].flatten(1).T
     return torch.cat([rows, torch.ones_like(rows[:, :1])], dim=1)

@@ -1,8 +1,8 @@
-"""Samplers as tables: one row of ten coefficients a step, built once in float64.
+"""Samplers as tables: one row of ten coefficients per step, built once in float64.
 
 A sampler here is a function (schedule, steps, learned variance or not) -> `SamplerTable`. The update itself is one
 formula for all of them (kernels/sampler_step.py), so samples at different steps of different samplers share a batch,
-and a new sampler is one function more. Nothing here knows networks, guidance or noise.
+and a new sampler is one more function. Nothing here knows networks, guidance or noise.
 
 In the formulas ᾱ is alphas_cumprod at a step's timestep, ᾱ' at the next one (1 after the last); α = √ᾱ, σ = √(1 - ᾱ).
 """
@@ -29,7 +29,7 @@ class SamplerTable:
     Attributes:
         timesteps: N timesteps, from noise to image.
         coefficients: (N, 10) float32, in the order of kernels.sampler_step.COLUMNS.
-        is_noisy: (N) whether the step adds noise, one (1, C, H, W) draw each.
+        is_noisy: (N) whether the step adds noise, for which one draw of (1, C, H, W) is needed.
     """
 
     timesteps: tuple[int, ...]
@@ -60,11 +60,11 @@ def ddim(schedule: Schedule, steps: int, learn_sigma: bool) -> SamplerTable:
 
 
 def ddpm(schedule: Schedule, steps: int, learn_sigma: bool) -> SamplerTable:
-    """Return ancestral sampling's table on timesteps spread evenly over all (Improved DDPM, arXiv 2102.09672, section
-    4).
+    """Return the table of ancestral sampling on timesteps spread evenly over all.
 
-    Mean: DDPM (arXiv 2006.11239), eq. 7, on the betas between the timesteps kept. Variance: where learned, between the
-    posterior's (eq. 7) and beta (Improved DDPM, eq. 15); otherwise beta. The last step adds no noise.
+    Timesteps: Improved DDPM (arXiv 2102.09672), section 4. Mean: DDPM (arXiv 2006.11239), eq. 7, on the betas between
+    the timesteps kept. Variance: where learned, between the posterior's (eq. 7) and beta (Improved DDPM, eq. 15);
+    otherwise beta. The last step adds no noise.
 
     Raises:
         ValueError: the schedule cannot be walked in that many steps.
@@ -125,7 +125,7 @@ def sampler_table(name: str, schedule: Schedule, steps: int, learn_sigma: bool) 
 
 
 def _predictions(schedule: Schedule, bar: Array) -> dict[str, Array]:
-    """Return a table of zeros with what turns (x, out) into x0 filled in: rows for ᾱ = bar, (N,) a column."""
+    """Return a table of zeros with what turns (x, out) into x0 filled in: one row for each ᾱ in bar, columns (N,)."""
     alpha, sigma = np.sqrt(bar), np.sqrt(1 - bar)
     table = {column: np.zeros_like(bar) for column in COLUMNS}
     table["clip"] = np.full_like(bar, schedule.clip_sample_range if schedule.clip_sample else np.inf)

@@ -5,7 +5,7 @@ what the network predicts, and how N steps are spread over the training steps. E
 here knows torch, networks or update rules (see sampler.py).
 
 References: DDPM (arXiv 2006.11239), section 2; Improved DDPM (arXiv 2102.09672), eq. 17 and section 4; "Common
-    Diffusion Noise Schedules and Sample Steps are Flawed" (arXiv 2305.08891), table 2, for the spacings.
+Diffusion Noise Schedules and Sample Steps are Flawed" (arXiv 2305.08891), table 2, for the spacings.
 """
 
 from __future__ import annotations
@@ -146,8 +146,9 @@ class Schedule:
         return timesteps[::-1].astype(np.int64)
 
     def respaced_timesteps(self, steps: int) -> NDArray[np.int64]:
-        """Return `steps` timesteps spread evenly over all, ends included, from noise to image: Improved DDPM, section
-        4.
+        """Return `steps` timesteps spread evenly over all, ends included, from noise to image.
+
+        Improved DDPM (arXiv 2102.09672), section 4.
 
         Raises:
             ValueError: steps is not between 1 and num_train_timesteps.
@@ -158,7 +159,11 @@ class Schedule:
         return places.round()[::-1].astype(np.int64)
 
     def check_steps(self, steps: int) -> None:
-        """Refuse a number of steps that this schedule cannot be walked in."""
+        """Refuse a number of steps that this schedule cannot be walked in.
+
+        Raises:
+            ValueError: steps is not between 1 and num_train_timesteps.
+        """
         if not 1 <= steps <= self.num_train_timesteps:
             raise ValueError(f"steps must be between 1 and {self.num_train_timesteps}, got {steps}")
 

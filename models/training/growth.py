@@ -30,8 +30,9 @@ def load_state(path: Path) -> dict[str, Any]:
 def grown(state: dict[str, Any], config: DiTConfig) -> dict[str, torch.Tensor]:
     """The average of a run as first weights for `config`, whose patch and side may be f times as large.
 
-    A patch of f² as many latents is read as their sums over f, which keeps the variance of the noise, and each of
-    them is given the f-th part of the noise predicted: at first the finer network does what the coarser one did.
+    A patch has f² times as many latents; each square of f x f is read as its sum divided by f, which keeps the noise's
+    variance, and each of its latents is given the f-th part of the noise predicted. So the new network begins by doing
+    what the old one did.
 
     Raises:
         ValueError: the run was of a shape that differs in more than this.

@@ -35,7 +35,6 @@ class NoiseTables:
 
     @classmethod
     def of(cls, schedule: Schedule, dtype: torch.dtype = torch.float32) -> NoiseTables:
-        """The tables of a schedule."""
         betas, bar = schedule.betas, schedule.alphas_cumprod
         before = np.concatenate([[1.0], bar[:-1]])
         posterior = betas * (1.0 - before) / (1.0 - bar)  # DDPM, eq. 7
@@ -94,9 +93,10 @@ def hybrid_loss(terms: LossTerms, num_train_timesteps: int) -> torch.Tensor:
 
 
 def min_snr_weight(tables: NoiseTables, t: torch.Tensor, gamma: float) -> torch.Tensor:
-    """min(SNR, gamma) / SNR at timesteps t, (N,): the weight of the noise's squared error in "Efficient Diffusion
-    Training via Min-SNR Weighting Strategy" (arXiv 2303.09556, section 3.4), so that the nearly clean timesteps, where
-    noise hides in the picture's detail, do not drown those where the picture's shape is decided.
+    """The weight min(SNR, gamma) / SNR of the noise's squared error at timesteps t, (N,).
+
+    "Efficient Diffusion Training via Min-SNR Weighting Strategy" (arXiv 2303.09556), section 3.4: the nearly clean
+    timesteps, where noise hides in the picture's detail, do not drown those where the picture's shape is decided.
     """
     snr = (tables.signal[t] / tables.noise[t]).square()
     return snr.clamp(max=gamma) / snr
