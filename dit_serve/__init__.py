@@ -24,6 +24,9 @@ __all__ = ["Pipeline", "SampleSpec", "load_pipeline"]
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'dit_serve' has no attribute {name!r}")
+    from dit_serve.threads import bound_waiting
+
+    bound_waiting()
     from dit_serve.models import pipeline
 
     return getattr(pipeline, name)

@@ -34,6 +34,7 @@ from dit_serve.models.sampling.preview import LatentPreview
 from dit_serve.models.sampling.sample import Sample
 from dit_serve.models.sampling.sampler import SAMPLERS, sampler_table
 from dit_serve.models.sampling.slots import CAPACITY, Slots
+from dit_serve.models.threads import core_share
 from dit_serve.models.vae import VAE, load_vae, vae_dtype
 
 __all__ = ["DEFAULT_VAE", "Pipeline", "Sample", "SampleSpec", "load_pipeline"]
@@ -68,6 +69,7 @@ class Pipeline:
         whole = TOKEN_ROWS // math.gcd(TOKEN_ROWS, checkpoint.config.tokens)
         self._graphs = StepGraphs(self._slots, whole if options.batch_invariant else 1)
         self._decoder = Decoder(vae, self._latent_shape, device, is_invariant=options.batch_invariant)
+        self._cores = core_share(device)
         self._preview: LatentPreview | None = None  # fitted at the first look
         self._stepped: torch.cuda.Event | None = None  # when the step before is computed
 
@@ -136,7 +138,8 @@ class Pipeline:
             raise ValueError(f"samples that are done cannot be stepped: {done}")
         if (sequences := sum(sample.spec.sequences for sample in samples)) > self.max_sequences:
             raise ValueError(f"a step takes at most {self.max_sequences} sequences, got {sequences}")
-        new, x0 = self._graphs.run(self._slots.fill(samples))
+        with self._cores.taken():
+            new, x0 = self._graphs.run(self._slots.fill(samples))
         ready = self._keep_pace()
         for sample, latents, guess in zip(samples, new, x0, strict=True):
             sample.latents, sample.x0, sample.noise, sample.ready = latents[None], guess[None], None, ready

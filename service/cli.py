@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from dit_serve.service.errors import LocalError
 from dit_serve.service.version import version
+from dit_serve.threads import bound_waiting
 
 COMMANDS = {
     "serve": "answer HTTP requests",
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not given or given[0] not in COMMANDS:
         parser.parse_args(given or ["--help"])
         return 2
+    bound_waiting()
     command = importlib.import_module(f"dit_serve.service.commands.{given[0].replace('-', '_')}")
     own_parser = argparse.ArgumentParser(prog=f"dit {given[0]}", description=command.__doc__, allow_abbrev=False)
     own_parser.formatter_class = argparse.RawDescriptionHelpFormatter

@@ -222,8 +222,8 @@ class Front:
                 self.ledger.stepped(event, worker.number)
                 self._metrics.stepped(event)
             case Preview():
-                if (accepted := self.ledger.previewed(event)) is not None:
-                    self._metrics.previewed(accepted.job.model)
+                if (looked_at := self.ledger.previewed(event)) is not None:
+                    self._metrics.previewed(looked_at.job.model)
             case Split():
                 self._metrics.split(event)
             case Shrunk():

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import dit_serve
+from dit_serve.threads import bounded_waiting
 
 KILL_AFTER_SECONDS = 5.0
 Started = tuple[asyncio.subprocess.Process, socket.socket]
@@ -100,7 +101,8 @@ class Standby:
         here = str(Path(dit_serve.__file__).resolve().parent.parent)
         path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
         threads = {"OMP_NUM_THREADS": str(self._threads)} if self._threads else {}
-        return {**threads, **os.environ, "PYTHONPATH": path}  # the operator's own word on threads counts first
+        ours = {**bounded_waiting(os.environ), **threads}
+        return {**ours, **os.environ, "PYTHONPATH": path}  # the operator's own word on threads counts first
 
 
 def _is_open(ours: socket.socket) -> bool:

@@ -71,7 +71,11 @@ def test_the_same_bytes_come_whether_modulations_are_kept_or_not(pipeline: Pipel
         assert np.array_equal(image_alone(bare, spec), image_alone(pipeline, spec))
 
 
-def test_the_number_of_threads_changes_no_byte(pipeline: Pipeline) -> None:
+def test_the_number_of_threads_changes_no_byte(
+    pipeline: Pipeline, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")  # whatever else runs here, steps take the threads set below
+    pipeline = load_pipeline(folder, device="cpu", dtype=pipeline.dtype)
     before, pictures = torch.get_num_threads(), []
     try:
         for threads in (1, 2):
@@ -81,6 +85,25 @@ def test_the_number_of_threads_changes_no_byte(pipeline: Pipeline) -> None:
     finally:
         torch.set_num_threads(before)
     assert np.array_equal(*pictures)
+
+
+def test_a_step_takes_the_threads_that_are_left_to_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline, seen = load_pipeline(folder, device="cpu"), []
+    denoise = pipeline.model.denoise
+
+    def looks(*given: torch.Tensor) -> torch.Tensor:
+        seen.append(torch.get_num_threads())
+        return denoise(*given)
+
+    monkeypatch.setattr(pipeline.model, "denoise", looks)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        monkeypatch.setattr(pipeline._cores, "_left", lambda: 1)
+        pipeline.step([pipeline.begin(SPECS[0])])
+        assert (seen, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_pictures_of_free_shapes_differ_by_rounding_alone(folder: Path) -> None:

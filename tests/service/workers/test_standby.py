@@ -11,12 +11,14 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from dit_serve.service.workers.standby import Standby, ended
+from dit_serve.threads import OWN_WORDS, SPINS
 
 WAITS = "import socket, sys; socket.socket(fileno=int(sys.argv[1])).recv(1)"
 TELLS_THREADS = (
     "import os, socket, sys; s = socket.socket(fileno=int(sys.argv[1]));"
     "s.send(os.environ.get('OMP_NUM_THREADS', 'none').encode())"
 )
+TELLS_SPINS = TELLS_THREADS.replace("OMP_NUM_THREADS", "GOMP_SPINCOUNT")
 
 
 def with_standby(test: Callable[[Standby], Awaitable[None]], program: str = WAITS, **options: int) -> None:
@@ -130,3 +132,22 @@ def test_the_operators_own_word_on_threads_counts_first(monkeypatch: pytest.Monk
         await ended(process)
 
     with_standby(test, TELLS_THREADS, threads=3)
+
+
+@pytest.mark.parametrize(("said", "told"), [(None, SPINS.encode()), ("7", b"7")])
+def test_a_process_is_told_how_long_its_threads_spin(
+    said: str | None, told: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in OWN_WORDS:
+        monkeypatch.delenv(name, raising=False)
+    if said is not None:
+        monkeypatch.setenv("GOMP_SPINCOUNT", said)
+
+    async def test(standby: Standby) -> None:
+        process, ours = await standby.take()
+        with ours:
+            ours.setblocking(False)
+            assert await asyncio.get_running_loop().sock_recv(ours, 16) == told
+        await ended(process)
+
+    with_standby(test, TELLS_SPINS, threads=2)
