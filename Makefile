@@ -10,7 +10,7 @@ KEYS := docker/secrets/api_keys
 COMPOSE ?= $(if $(shell docker compose version 2>/dev/null),docker compose,podman-compose)
 UP ?= --build
 
-.PHONY: serve test test-slow test-system up down check demo demo-quality bench chaos sbom lock docs clean
+.PHONY: help serve test test-slow test-system up down check demo demo-quality bench chaos sbom lock docs clean
 .DEFAULT_GOAL := serve
 
 $(READY): pyproject.toml constraints.txt
@@ -22,6 +22,9 @@ $(TOOLS)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(TOOLS)
 	$(TOOLS)/bin/python -m pip install --quiet --constraint constraints.txt cyclonedx-bom uv
 	touch $(TOOLS)/ready
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
 
 serve: $(READY)  ## run the service on the embedded demo models, http://127.0.0.1:8000
 	$(BIN)/dit serve
@@ -77,5 +80,5 @@ bench: $(READY)  ## the pipeline against diffusers' own, then the service agains
 chaos: $(READY)  ## overload, disconnects, kills, poison and slow clients, against a real server (half an hour)
 	$(BIN)/python -m benchmarks.chaos
 
-clean:
+clean:  ## removes .venv, build and caches
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
