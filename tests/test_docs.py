@@ -124,6 +124,22 @@ def test_a_page_begins_with_whom_it_is_for(page: Path) -> None:
     assert first.startswith("For whoever ")
 
 
+def test_nginx_has_the_limits_that_the_guide_says_it_has() -> None:
+    """Those of the service by default."""
+    text = (ROOT / "docker" / "nginx.conf").read_text(encoding="utf-8")
+    settings = Settings()
+    limits = {
+        "client_header_timeout": f"{settings.header_seconds:g}s",
+        "client_body_timeout": f"{settings.body_seconds:g}s",
+        "send_timeout": f"{settings.write_seconds:g}s",
+        "client_max_body_size": f"{settings.max_body_bytes >> 10}k",
+        "large_client_header_buffers": f"4 {settings.max_header_bytes >> 12}k",
+    }
+    assert {name: re.findall(rf"^ +{name} ([^;]+);", text, re.MULTILINE) for name in limits} == {
+        name: [limit] for name, limit in limits.items()
+    }
+
+
 def test_make_help_tells_every_target_and_serving_is_what_make_does() -> None:
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = re.findall(r"^([a-z-]+):", text, re.MULTILINE)
