@@ -111,7 +111,7 @@ def test_what_was_done_to_the_service_is_seen(watched: Watched) -> None:
         'sum(dit_refused_requests_total{reason="deadline-too-short"}) >= 1',
         'sum(dit_http_requests_total{status="422"}) >= 1',
         "sum(dit_modulation_cache_hits_total) >= 1",
-        "min(sum by (resolution) (dit_images_total)) >= 1",
+        "min(sum by (model) (dit_images_total)) >= 1",
     ):
         until(lambda expr=expr: bool(watched.prometheus.query(expr)), expr)
 
