@@ -24,6 +24,7 @@ from dit_serve.models.checkpoints.weights import load_dit
 from dit_serve.models.device import choose_device, choose_dtype
 from dit_serve.models.dit import DiT
 from dit_serve.models.errors import CheckpointError
+from dit_serve.models.labels import Labels
 from dit_serve.models.options import ModelInfo, ModelOptions, SampleSpec
 from dit_serve.models.registry import demo_path
 from dit_serve.models.sampling.card import Card, CudaCard, upload
@@ -168,7 +169,7 @@ class Pipeline:
 
     def generate(
         self,
-        class_ids: Sequence[int],
+        class_ids: Sequence[int | str],
         seeds: Sequence[int],
         *,
         steps: int = 50,
@@ -179,7 +180,7 @@ class Pipeline:
         """Return one image a class id: (resolution, resolution, 3) uint8, or latents (C, H, W) float32.
 
         Args:
-            class_ids: the classes asked for.
+            class_ids: the classes asked for, each by its id or one of its names.
             seeds: one seed an image.
             steps: denoising steps, 1 to `info.max_steps`.
             guidance_scale: s; 1 is no guidance.
@@ -193,7 +194,9 @@ class Pipeline:
             raise ValueError(f"seeds must be one an image: {len(class_ids)} class ids, {len(seeds)} seeds")
         if output_type not in ("pixels", "latents"):
             raise ValueError(f"output_type must be pixels or latents, got {output_type!r}")
-        specs = [SampleSpec(y, seed, steps, guidance_scale, sampler) for y, seed in zip(class_ids, seeds, strict=True)]
+        labels = Labels(self.info.labels)
+        ids = [y if isinstance(y, int) else labels.lookup(y) for y in class_ids]
+        specs = [SampleSpec(y, seed, steps, guidance_scale, sampler) for y, seed in zip(ids, seeds, strict=True)]
         samples = [self.begin(spec) for spec in specs]
         at_once = self.max_sequences // 2
         for batch in (samples[first : first + at_once] for first in range(0, len(samples), at_once)):

@@ -226,3 +226,11 @@ def test_another_autoencoder_may_be_given_and_its_own_down_sampling_counts(folde
 def test_cuda_asked_for_and_absent_is_refused(folder: Path) -> None:
     with pytest.raises(DeviceError, match="0 CUDA devices are present"):
         load_pipeline(folder, device="cuda")
+
+
+def test_a_class_may_be_given_by_its_name() -> None:
+    digits = load_pipeline("digits-64", device="cpu")
+    by_name, by_id = (digits.generate([seven], [0], steps=2)[0] for seven in ("Seven", 7))
+    assert np.array_equal(by_name, by_id)
+    with pytest.raises(ValueError, match="no class is called 'eleven'"):
+        digits.generate(["eleven"], [0], steps=2)
