@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from dit_serve.kernels.launch import is_interpreted
 from dit_serve.kernels.linear import EPILOGUES, linear_reference, linear_triton
 from tests.kernels.launched.spoil import spoiled
 
@@ -40,6 +41,14 @@ def make_arguments(
     }
 
 
+def in_eighths(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the tensors rounded to eighths within ±2: a few hundred of their products sum exactly, in any order."""
+    return {
+        name: (8 * value.clamp(-2, 2)).round() / 8 if torch.is_tensor(value) else value
+        for name, value in arguments.items()
+    }
+
+
 @pytest.mark.parametrize(("dtype", "rtol", "atol"), TOLERANCES)
 @pytest.mark.parametrize("epilogue", EPILOGUES)
 @pytest.mark.parametrize("shape", SHAPES)
@@ -62,6 +71,8 @@ def test_equals_the_definition(
 @pytest.mark.parametrize("epilogue", EPILOGUES)
 def test_a_row_alone_and_among_others_is_bitwise_equal(epilogue: str, dtype: torch.dtype, device: torch.device) -> None:
     arguments = make_arguments((9, 17, 144, 40), epilogue, dtype, device)
+    if is_interpreted():  # its products are numpy's, whose BLAS may sum the rows at a tile's edge in another order
+        arguments = in_eighths(arguments)
     together = linear_triton(**arguments)
     for rows in (slice(0, 1), slice(4, 5), slice(8, 9), slice(3, 7)):
         per_row = {name: arguments[name][rows] for name in ("x", "gate", "residual") if arguments[name] is not None}
