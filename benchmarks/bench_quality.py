@@ -27,17 +27,10 @@ from numpy.typing import NDArray
 
 from benchmarks.random_models import Sizes, write_folder
 from dit_serve import SampleSpec, load_pipeline
-from dit_serve.kernels import (
-    attention,
-    gate_residual,
-    gate_residual_layernorm_modulate,
-    layernorm_modulate,
-    linear,
-    sampler_step,
-)
+from dit_serve.kernels import attention, gate_residual_layernorm_modulate, layernorm_modulate, linear, sampler_step
 from dit_serve.models.registry import DEMOS
 
-OPS = (attention, gate_residual, gate_residual_layernorm_modulate, layernorm_modulate, linear, sampler_step)
+OPS = (attention, gate_residual_layernorm_modulate, layernorm_modulate, linear, sampler_step)
 SHALLOW = Sizes(layers=2, vae_channels=(32, 64, 128, 128), vae_layers=1)  # DiT-XL/2's width, in a processor's reach
 AT_ONCE = 8
 STEPS = 50

@@ -13,14 +13,13 @@ from typing import Any, NamedTuple
 import torch
 
 from dit_serve.kernels.attention import attention_reference, attention_triton
-from dit_serve.kernels.gate_residual import gate_residual_reference, gate_residual_triton
 from dit_serve.kernels.gate_residual_layernorm_modulate import (
     gate_residual_layernorm_modulate_reference,
     gate_residual_layernorm_modulate_triton,
 )
 from dit_serve.kernels.layernorm_modulate import layernorm_modulate_reference, layernorm_modulate_triton
 from dit_serve.kernels.linear import linear_reference, linear_triton
-from dit_serve.kernels.sampler_step import guide_reference, sampler_step_reference, sampler_step_triton
+from dit_serve.kernels.sampler_step import sampler_step_reference, sampler_step_triton
 
 EPS = 1e-6
 
@@ -94,9 +93,6 @@ def _token_cases(shape: Shape, dtype: torch.dtype, device: torch.device) -> Iter
         (x, shift, scale, EPS), 2 * size, "GB/s",
     )
     yield Case(
-        f"gate_residual {where}", gate_residual_triton, gate_residual_reference, (x, gate, h), 3 * size, "GB/s"
-    )
-    yield Case(
         f"gate_residual_layernorm_modulate {where}",
         gate_residual_layernorm_modulate_triton, gate_residual_layernorm_modulate_reference,
         (x, gate, h, shift, scale, EPS), 4 * size, "GB/s",
@@ -107,22 +103,19 @@ def _token_cases(shape: Shape, dtype: torch.dtype, device: torch.device) -> Iter
 
 
 def _linear_cases(shape: Shape, dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
-    """Yield the four layers of a block with their epilogues."""
+    """Yield the four layers of a block, as the block calls them."""
     n, t, width, _, mlp = shape
     layers = (
-        ("qkv", width, 3 * width, "none"), ("proj", width, width, "gate_residual"),
-        ("fc1", width, mlp, "gelu_tanh"), ("fc2", mlp, width, "gate_residual"),
+        ("qkv", width, 3 * width, "none"), ("proj", width, width, "none"),
+        ("fc1", width, mlp, "gelu_tanh"), ("fc2", mlp, width, "none"),
     )
     for name, size, out, epilogue in layers:
         x = torch.randn(n, t, size, device=device, dtype=dtype)
         weight = torch.randn(out, size, device=device, dtype=dtype) / size**0.5
         bias = torch.randn(out, device=device, dtype=dtype)
-        is_gated = epilogue == "gate_residual"
-        gate = torch.randn(n, 6, out, device=device, dtype=dtype)[:, 2] if is_gated else None
-        residual = torch.randn(n, t, out, device=device, dtype=dtype) if is_gated else None
         yield Case(
             f"linear {name}, {epilogue} {n} x {t} x {size}", linear_triton, linear_reference,
-            (x, weight, bias, epilogue, gate, residual), 2.0 * n * t * size * out, "TFLOP/s",
+            (x, weight, bias, epilogue), 2.0 * n * t * size * out, "TFLOP/s",
         )
 
 
@@ -135,18 +128,6 @@ def _sampler_step_case(shape: Shape, device: torch.device) -> Case:
     guidance, coefficients = torch.full((rows,), 4.0, device=device), torch.rand(rows, 10, device=device)
     moved = 8.75 * x.numel() * 4  # x, out twice as wide, 3 of its null's 4 channels, x0_prev, noise; two written
     return Case(
-        f"sampler_step {rows} x 4 x {side} x {side}", sampler_step_triton, _guide_and_step,
+        f"sampler_step {rows} x 4 x {side} x {side}", sampler_step_triton, sampler_step_reference,
         (x, out, null_rows, guidance, 3, coefficients, x0_prev, noise), moved, "GB/s",
     )
-
-
-def _guide_and_step(
-    x: torch.Tensor,
-    out: torch.Tensor,
-    null_rows: torch.Tensor,
-    guidance_scale: torch.Tensor,
-    guidance_channels: int,
-    *rest: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return both halves of the update, as the kernel's one call does."""
-    return sampler_step_reference(x, guide_reference(out, null_rows, guidance_scale, guidance_channels), *rest)

@@ -1,10 +1,10 @@
-"""Self-attention straight out of the fused projection: qkv (N, T, 3D) in, (N, T, D) out.
+"""Self-attention on the output of the fused projection: qkv (N, T, 3D) in, (N, T, D) out.
 
 "Attention Is All You Need" (arXiv 1706.03762), eq. 1, without mask or dropout: every token of an image sees every
 other one. The kernel keeps running maxima and sums over blocks of keys (arXiv 2205.14135, algorithm 1).
 
-DiT-XL/2's head has 72 numbers, which libraries pad to 96 or 128; here it is 64 + 16 (kernels.rows), 80 of them
-multiplied. No copy splits or joins heads: a head is a strided window of qkv and of the output.
+DiT-XL/2's heads have 72 elements, which libraries pad to 96 or 128; here they are padded to 64 + 16 (kernels.rows).
+No copy splits or joins heads: a head is a strided window of qkv and of the output.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import torch
 import torch.nn.functional as F
 
 from dit_serve.kernels import checks
-from dit_serve.kernels.launch import Launch, jit, takes_kernel, tl
+from dit_serve.kernels.launch import Launch, jit, takes_kernel, tl, torch_op
 from dit_serve.kernels.rows import split
 
 LARGEST_HEAD = 128  # beyond it a block of queries and its sums no longer fit in the registers
 
 
 class Blocks(NamedTuple):
-    """How the kernel cuts the work: queries a program, keys a turn, warps, and turns whose keys are on their way."""
+    """How the kernel divides the work: queries per program, keys per iteration, warps, pipeline stages."""
 
     queries: int
     keys: int
@@ -35,10 +35,10 @@ class Blocks(NamedTuple):
 def blocks_for(tokens: int, dtype: torch.dtype) -> Blocks:
     """Return the blocks for rows of T tokens; kernels/RESOURCES.md shows what they cost.
 
-    At T = 256 the four turns' K and V, one head's whole, are in shared memory or on their way there at once (80 KiB
+    At T = 256 the loads of all four iterations, a head's whole K and V, are in flight at once (80 KiB of shared memory
     beside the queries), and two programs of 8 warps share a multiprocessor. Scores of all 256 keys at a time would
-    save the rescaling, but cost 246 registers on sm_90, half of these warps, and spill on sm_80. AMD has 64 KiB.
-    Products in float32 are plain multiply-adds whose operands live in registers: half the block.
+    save the rescaling, but take 246 registers on sm_90, which halves the warps, and spill on sm_80. AMD has 64 KiB of
+    shared memory. Products in float32 are plain multiply-adds whose operands live in registers: half the block.
     """
     if tokens <= 16:
         return Blocks(16, 16, 4 if dtype == torch.float32 else 1, 1, 1)
@@ -52,17 +52,17 @@ def blocks_for(tokens: int, dtype: torch.dtype) -> Blocks:
 def attention_reference(qkv: torch.Tensor, num_heads: int) -> torch.Tensor:
     """Return softmax(q kᵀ / √d) v, heads side by side again, (N, T, D).
 
-    On the CPU all of it is float32: torch's kernel for 16 bits is slower there, and rounds the softmax to them.
+    On the CPU it is computed in float32: torch's 16-bit kernel is slower there and rounds the softmax to 16 bits.
 
     Args:
         qkv: (N, T, 3D), the queries of all heads, then the keys, then the values; d = D / num_heads.
         num_heads: heads that D splits into.
     """
-    rows, tokens, width = qkv.shape
+    rows, tokens, width = _sizes(qkv, num_heads)
     wide = qkv.float() if qkv.device.type == "cpu" and qkv.dtype.itemsize == 2 else qkv
-    q, k, v = wide.view(rows, tokens, 3, num_heads, width // 3 // num_heads).permute(2, 0, 3, 1, 4)  # (N, heads, T, d)
+    q, k, v = wide.view(rows, tokens, 3, num_heads, width // num_heads).permute(2, 0, 3, 1, 4)  # (N, heads, T, d)
     y = F.scaled_dot_product_attention(q, k, v)
-    return y.transpose(1, 2).reshape(rows, tokens, width // 3).to(qkv.dtype)
+    return y.transpose(1, 2).reshape(rows, tokens, width).to(qkv.dtype)
 
 
 @jit()
@@ -78,7 +78,7 @@ def load_window(  # type: ignore[no-untyped-def]
 ):
     """Return (ROWS, columns `at`) of a head, zeros beyond its tokens and its size; END is the last column plus one.
 
-    A mask that can be seen to hold is left out: the loads of DiT-XL/2's first 64 columns have none.
+    Where sizes show that all is inside there is no mask: the loads of DiT-XL/2's first 64 columns have none.
     """
     ptrs = ptr + token[:, None] * STRIDE + at[None, :]
     if TOKENS % ROWS == 0:
@@ -105,7 +105,7 @@ def attention_kernel(  # type: ignore[no-untyped-def]
 ):
     """One program computes QUERIES tokens of one head; the programs of a head are neighbours and share K and V in L2.
 
-    No scores are ever written: each turn rescales what the turns before it summed, in float32, to the new maximum.
+    Scores are never stored: each iteration rescales the float32 sums of those before it to the new maximum.
     """
     WIDTH: tl.constexpr = HEADS * SIZE
     STRIDE: tl.constexpr = 3 * WIDTH
@@ -136,14 +136,14 @@ def attention_kernel(  # type: ignore[no-untyped-def]
             scores = tl.where(key[None, :] < TOKENS, scores, float("-inf"))
         higher = tl.maximum(highest, tl.max(scores, 1) * exponent_scale)
         weights = tl.exp2(scores * exponent_scale - higher[:, None])
-        fade = tl.exp2(highest - higher)
-        total = total * fade + tl.sum(weights, 1)
+        rescale = tl.exp2(highest - higher)
+        total = total * rescale + tl.sum(weights, 1)
         v = load_window(q_ptr + 2 * WIDTH, key, at, STRIDE, TOKENS, SIZE, KEYS, HEAD)
         weights = weights.to(v.dtype)
-        sums = tl.dot(weights, v, sums * fade[:, None], input_precision="ieee")
+        sums = tl.dot(weights, v, sums * rescale[:, None], input_precision="ieee")
         if TAIL:
             v_tail = load_window(q_ptr + 2 * WIDTH, key, tail_at, STRIDE, TOKENS, SIZE, KEYS, HEAD + TAIL)
-            sums_tail = tl.dot(weights, v_tail, sums_tail * fade[:, None], input_precision="ieee")
+            sums_tail = tl.dot(weights, v_tail, sums_tail * rescale[:, None], input_precision="ieee")
         highest = higher
 
     y_ptrs = y_ptr + row * (TOKENS * WIDTH) + head * SIZE + token[:, None] * WIDTH
@@ -155,10 +155,15 @@ def attention_kernel(  # type: ignore[no-untyped-def]
         tl.store(y_ptrs + tail_at[None, :], y_tail, mask=inside & (tail_at[None, :] < SIZE))
 
 
-def attention_launch(qkv: torch.Tensor, num_heads: int, y: torch.Tensor) -> Launch:
-    """Return the launch that fills y, (N, T, D)."""
-    rows, tokens, width = y.shape
+def attention_launch(qkv: torch.Tensor, num_heads: int) -> Launch:
+    """Return the launch for qkv contiguous, and heads of at most 128 elements."""
+    rows, tokens, width = _sizes(qkv, num_heads)
+    checks.alike(qkv=qkv)
+    checks.contiguous(qkv=qkv)
     size = width // num_heads
+    if size > LARGEST_HEAD:
+        raise ValueError(f"a head must have at most {LARGEST_HEAD} elements, got {size}")
+    y = qkv.new_empty(rows, tokens, width)
     head, tail = split(size, least=16)  # a matrix product's side is at least 16
     blocks = blocks_for(tokens, qkv.dtype)
     arguments = {
@@ -168,51 +173,26 @@ def attention_launch(qkv: torch.Tensor, num_heads: int, y: torch.Tensor) -> Laun
     }
     programs = rows * num_heads * -(-tokens // blocks.queries)
     options = {"num_warps": blocks.num_warps, "num_stages": blocks.num_stages}
-    return Launch(attention_kernel, programs, arguments, options, {"num_stages": blocks.hip_num_stages})
+    return Launch(y, attention_kernel, programs, arguments, options, {"num_stages": blocks.hip_num_stages})
 
 
-@torch.library.custom_op("dit::attention", mutates_args=())
-def attention_triton(qkv: torch.Tensor, num_heads: int) -> torch.Tensor:
-    """Return the attention's output computed by the kernel, softmax and sums in float32, (N, T, D).
-
-    Args:
-        qkv: (N, T, 3D) contiguous, float32, bfloat16 or float16, on a card.
-        num_heads: heads that D splits into, of at most 128 numbers each.
-
-    Raises:
-        ValueError: a shape, dtype, device or stride is another.
-    """
-    y: torch.Tensor = attention_fake(qkv, num_heads)
-    attention_launch(qkv, num_heads, y).run()
-    return y
-
-
-@attention_triton.register_fake
-def attention_fake(qkv: torch.Tensor, num_heads: int) -> torch.Tensor:
-    """Return the output, not filled yet, after all checks."""
-    _check_shape(qkv, num_heads)
-    checks.alike(qkv=qkv)
-    checks.contiguous(qkv=qkv)
-    rows, tokens, width = qkv.shape
-    if width // 3 // num_heads > LARGEST_HEAD:
-        raise ValueError(f"a head must have at most {LARGEST_HEAD} numbers, got {width // 3 // num_heads}")
-    return qkv.new_empty(rows, tokens, width // 3)
+attention_triton = torch_op(attention_reference, attention_launch)
 
 
 def attention(qkv: torch.Tensor, num_heads: int) -> torch.Tensor:
-    """Return the attention's output, (N, T, D); see `attention_reference`, on a card also `attention_triton`.
+    """Return the attention's output, (N, T, D); see `attention_reference`, on a card also `attention_launch`.
 
     Raises:
-        ValueError: the last side of qkv does not split into three times num_heads.
+        ValueError: the last side of qkv does not split into three times num_heads, or on a card qkv is not contiguous.
     """
     if takes_kernel(qkv) and qkv.shape[-1] <= 3 * num_heads * LARGEST_HEAD:
-        y: torch.Tensor = attention_triton(qkv, num_heads)
-        return y
-    _check_shape(qkv, num_heads)
+        return attention_triton(qkv, num_heads)
     return attention_reference(qkv, num_heads)
 
 
-def _check_shape(qkv: torch.Tensor, num_heads: int) -> None:
-    _, _, width = checks.tokens("qkv", qkv, "(N, T, 3D)")
-    if num_heads < 1 or width % (3 * num_heads):
+def _sizes(qkv: torch.Tensor, num_heads: int) -> tuple[int, int, int]:
+    """Return N, T and D of qkv."""
+    if qkv.ndim != 3 or num_heads < 1 or qkv.shape[2] % (3 * num_heads):
         raise ValueError(f"qkv must be (N, T, 3D) with D a multiple of {num_heads} heads, got {tuple(qkv.shape)}")
+    rows, tokens, width = qkv.shape
+    return rows, tokens, width // 3

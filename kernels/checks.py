@@ -1,6 +1,7 @@
-"""What launchers refuse, each with the value received: shapes, dtypes, devices and layouts that a kernel cannot take.
+"""Checks of an op's arguments: ValueError, with the value received, for what a kernel cannot take.
 
-Nothing is copied to make it fit: a hidden copy is a cost that nobody sees. Nothing here knows an op.
+That is a shape, dtype, device or layout. Nothing is copied to make it fit: a hidden copy is a cost that nobody sees.
+Nothing here knows an op.
 """
 
 from __future__ import annotations
@@ -10,18 +11,25 @@ import torch
 from dit_serve.kernels.launch import DTYPES, is_interpreted
 
 
-def tokens(name: str, tensor: torch.Tensor, letters: str = "(N, T, D)") -> tuple[int, int, int]:
-    """Return the three sides of a tensor of tokens; ValueError if there are not three."""
-    if tensor.ndim != 3:
-        raise ValueError(f"{name} must be {letters}, got {tuple(tensor.shape)}")
-    rows, length, width = tensor.shape
-    return rows, length, width
+def sizes(**tensors: tuple[torch.Tensor, str]) -> tuple[int, ...]:
+    """Return the size that each letter stands for, in the order in which letters first occur.
 
+    Args:
+        tensors: by name: a tensor and a letter for each of its sides, the same letter for the same size.
 
-def shape(name: str, tensor: torch.Tensor, letters: str, expected: tuple[int, ...]) -> None:
-    """Raise ValueError unless the tensor has the shape that the letters name."""
-    if tensor.shape != expected:
-        raise ValueError(f"{name} must be {letters} = {expected}, got {tuple(tensor.shape)}")
+    Raises:
+        ValueError: a tensor has another number of sides, or a letter stands for two sizes.
+    """
+    found: dict[str, int] = {}
+    for name, (tensor, letters) in tensors.items():
+        known = dict(found)
+        for letter, size in zip(letters, tensor.shape, strict=False):
+            known.setdefault(letter, size)
+        if tensor.shape != tuple(known.get(letter, -1) for letter in letters):
+            wanted = (f"{letter} = {found[letter]}" if letter in found else letter for letter in letters)
+            raise ValueError(f"{name} must be ({', '.join(wanted)}), got {tuple(tensor.shape)}")
+        found = known
+    return tuple(found.values())
 
 
 def dtype(expected: torch.dtype, **tensors: torch.Tensor) -> None:

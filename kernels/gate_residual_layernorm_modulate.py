@@ -1,9 +1,9 @@
 """Gated residual and the modulated norm that follows it, in one pass: x' = x + gate h, y = LN(x') (1 + scale) + shift.
 
 In a chain of adaLN-Zero blocks (arXiv 2212.09748, section 3.2) every gated residual is followed by a modulated norm:
-the MLP's after the attention, the next block's after the MLP, the final layer's after the last block. So all but the
-first norm of the network are this op, which reads x and h and writes x' and y: four passes over (N, T, D) in place
-of five, and half the launches.
+the MLP's after the attention, the next block's after the MLP, the final layer's after the last block. So this op does
+all norms of the network but the first. It reads x and h and writes x' and y: four passes over (N, T, D) where two ops
+would take five, in half the launches.
 """
 
 from __future__ import annotations
@@ -11,21 +11,15 @@ from __future__ import annotations
 import torch
 
 from dit_serve.kernels import checks
-from dit_serve.kernels.gate_residual import check_gated, gate_residual_reference
-from dit_serve.kernels.launch import Launch, jit, takes_kernel, tl
+from dit_serve.kernels.launch import Launch, jit, takes_kernel, tl, torch_op
 from dit_serve.kernels.layernorm_modulate import layernorm_modulate_reference
 from dit_serve.kernels.rows import load_tail, normalise, split, warps_for
 
 
 def gate_residual_layernorm_modulate_reference(
-    x: torch.Tensor,
-    gate: torch.Tensor,
-    h: torch.Tensor,
-    shift: torch.Tensor,
-    scale: torch.Tensor,
-    eps: float = 1e-6,
+    x: torch.Tensor, gate: torch.Tensor, h: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, eps: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (x', y), each (N, T, D): what gate_residual and then layernorm_modulate return.
+    """Return (x', y), each (N, T, D): the sum, and its modulated norm.
 
     Args:
         x: (N, T, D), the residual stream.
@@ -35,7 +29,8 @@ def gate_residual_layernorm_modulate_reference(
         scale: (N, D), likewise.
         eps: added to the variance.
     """
-    x = gate_residual_reference(x, gate, h)
+    checks.sizes(x=(x, "NTD"), gate=(gate, "ND"), h=(h, "NTD"))
+    x = torch.addcmul(x, gate.unsqueeze(1), h)
     return x, layernorm_modulate_reference(x, shift, scale, eps)
 
 
@@ -57,7 +52,7 @@ def gate_residual_layernorm_modulate_kernel(  # type: ignore[no-untyped-def]
     HEAD: tl.constexpr,
     TAIL: tl.constexpr,
 ):
-    """One program does one token. The norm sees x' as rounded for the store: fused or not, the same function."""
+    """One program does one token. The norm is of x' as rounded for the store, as if x' had been read back."""
     token = tl.program_id(0).to(tl.int64)
     row = token // TOKENS
     at = tl.arange(0, HEAD)
@@ -86,17 +81,15 @@ def gate_residual_layernorm_modulate_kernel(  # type: ignore[no-untyped-def]
 
 
 def gate_residual_layernorm_modulate_launch(
-    x: torch.Tensor,
-    gate: torch.Tensor,
-    h: torch.Tensor,
-    shift: torch.Tensor,
-    scale: torch.Tensor,
-    eps: float,
-    new: torch.Tensor,
-    y: torch.Tensor,
+    x: torch.Tensor, gate: torch.Tensor, h: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, eps: float
 ) -> Launch:
-    """Return the launch that fills new and y, (N, T, D) each."""
-    rows, tokens, width = x.shape
+    """Return the launch for x and h contiguous, and vectors dense but at any distance."""
+    vectors = {"gate": gate, "shift": shift, "scale": scale}
+    rows, tokens, width = checks.sizes(x=(x, "NTD"), h=(h, "NTD"), **{k: (v, "ND") for k, v in vectors.items()})
+    checks.alike(x=x, h=h, **vectors)
+    checks.contiguous(x=x, h=h)
+    checks.dense_vectors(**vectors)
+    new, y = torch.empty_like(x), torch.empty_like(x)
     head, tail = split(width)
     arguments = {
         "x_ptr": x, "gate_ptr": gate, "h_ptr": h, "shift_ptr": shift, "scale_ptr": scale, "new_ptr": new, "y_ptr": y,
@@ -104,66 +97,22 @@ def gate_residual_layernorm_modulate_launch(
         "TOKENS": tokens, "WIDTH": width, "HEAD": head, "TAIL": max(tail, 1),
     }
     kernel = gate_residual_layernorm_modulate_kernel
-    return Launch(kernel, rows * tokens, arguments, {"num_warps": warps_for(width)})
+    return Launch((new, y), kernel, rows * tokens, arguments, {"num_warps": warps_for(width)})
 
 
-@torch.library.custom_op("dit::gate_residual_layernorm_modulate", mutates_args=())
-def gate_residual_layernorm_modulate_triton(
-    x: torch.Tensor, gate: torch.Tensor, h: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, eps: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (x', y), each (N, T, D), computed by the kernel; statistics in float32, of x' as it is returned.
-
-    Args:
-        x: (N, T, D) contiguous, float32, bfloat16 or float16, on a card.
-        gate: (N, D) of x's dtype, dense vectors at any distance.
-        h: (N, T, D) contiguous, of x's dtype.
-        shift: like gate.
-        scale: like gate.
-        eps: added to the variance.
-
-    Raises:
-        ValueError: a shape, dtype, device or stride is another.
-    """
-    new, y = gate_residual_layernorm_modulate_fake(x, gate, h, shift, scale, eps)
-    gate_residual_layernorm_modulate_launch(x, gate, h, shift, scale, eps, new, y).run()
-    return new, y
-
-
-@gate_residual_layernorm_modulate_triton.register_fake
-def gate_residual_layernorm_modulate_fake(
-    x: torch.Tensor, gate: torch.Tensor, h: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, eps: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the outputs, not filled yet, after all checks."""
-    _check_shapes(x, gate, h, shift, scale)
-    checks.alike(x=x, gate=gate, h=h, shift=shift, scale=scale)
-    checks.contiguous(x=x, h=h)
-    checks.dense_vectors(gate=gate, shift=shift, scale=scale)
-    return torch.empty_like(x), torch.empty_like(x)
+gate_residual_layernorm_modulate_triton = torch_op(
+    gate_residual_layernorm_modulate_reference, gate_residual_layernorm_modulate_launch
+)
 
 
 def gate_residual_layernorm_modulate(
-    x: torch.Tensor,
-    gate: torch.Tensor,
-    h: torch.Tensor,
-    shift: torch.Tensor,
-    scale: torch.Tensor,
-    eps: float = 1e-6,
+    x: torch.Tensor, gate: torch.Tensor, h: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, eps: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (x + gate h, LN(x + gate h) (1 + scale) + shift); see the reference, on a card also the launcher.
+    """Return (x + gate h, LN(x + gate h) (1 + scale) + shift); see `_reference`, on a card also `_launch`.
 
     Raises:
-        ValueError: h is not x's shape, or gate, shift or scale is not (N, D).
+        ValueError: h is not x's shape, a vector is not (N, D), or the kernel cannot take a dtype, device or stride.
     """
     if takes_kernel(x, gate, h, shift, scale):
-        new, y = gate_residual_layernorm_modulate_triton(x, gate, h, shift, scale, eps)
-        return new, y
-    _check_shapes(x, gate, h, shift, scale)
+        return gate_residual_layernorm_modulate_triton(x, gate, h, shift, scale, eps)
     return gate_residual_layernorm_modulate_reference(x, gate, h, shift, scale, eps)
-
-
-def _check_shapes(
-    x: torch.Tensor, gate: torch.Tensor, h: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor
-) -> None:
-    check_gated(x, gate, h)
-    checks.shape("shift", shift, "(N, D)", (x.shape[0], x.shape[2]))
-    checks.shape("scale", scale, "(N, D)", (x.shape[0], x.shape[2]))

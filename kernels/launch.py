@@ -1,8 +1,8 @@
-"""What all launchers share: Triton where it is installed, the choice of path, the launch itself.
+"""What all ops share: Triton where it is installed, the choice between kernel and definition, the launch itself.
 
 It knows no op. There is no autotuning: each op has a small table of block sizes, chosen by dtype and by the shape of
 one row, never by the number of rows, so that a row's arithmetic is the same in any batch. Triton also compiles by
-whether a pointer is a multiple of 16 bytes: what torch allocates is, and so is each row of a width in eights.
+whether a pointer is a multiple of 16 bytes: what torch allocates is, and so is each row if D is a multiple of 8.
 """
 
 from __future__ import annotations
@@ -10,34 +10,39 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ParamSpec, TypeVar, cast
 
 import torch
 
 try:
     import triton
     import triton.language as tl
-except ImportError:  # no wheel for this machine (macOS, for one): modules of kernels still import, references serve
+except ImportError:  # no wheel for this machine (macOS, for one): modules of kernels still import, definitions serve
     triton = tl = None
 
-__all__ = ["DTYPES", "Launch", "is_interpreted", "jit", "takes_kernel", "tl", "wants_gradient"]
+__all__ = ["DTYPES", "Launch", "is_interpreted", "jit", "takes_kernel", "tl", "torch_op", "wants_gradient"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-OLDEST_CARD = (8, 0)  # Triton's own limit on NVIDIA; older cards take the references
+LEAST_CAPABILITY = (8, 0)  # Triton's own limit on NVIDIA; older cards take the definitions
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """One launch of a kernel, as a value: a launcher runs it, kernels.resources compiles it without a card.
+    """One launch of a kernel, as a value: a torch op runs it, kernels.resources compiles it without a card.
 
     Attributes:
+        outputs: what the kernel fills.
         kernel: the Triton kernel.
-        programs: how many instances run; they tell themselves apart by program_id(0).
+        programs: how many instances run; program_id(0) numbers them.
         arguments: by parameter name: tensors, numbers and constants.
         options: num_warps and num_stages on NVIDIA.
         hip_options: what differs on AMD, where a warp has 64 lanes and a block 64 KiB of shared memory.
     """
 
+    outputs: torch.Tensor | tuple[torch.Tensor, ...]
     kernel: Any
     programs: int
     arguments: Mapping[str, Any]
@@ -49,7 +54,7 @@ class Launch:
         return {**self.options, **(self.hip_options if backend == "hip" else {})}
 
     def run(self) -> None:
-        """Enqueue the kernel on its tensors' device and that device's current stream; nothing to do runs nothing.
+        """Enqueue the kernel on its tensors' device and that device's current stream, unless there are no programs.
 
         Raises:
             RuntimeError: Triton is not installed.
@@ -73,6 +78,29 @@ def jit(*, unspecialised: tuple[str, ...] = ()) -> Callable[[Callable[..., Any]]
     return lambda fn: fn if triton is None else triton.jit(fn, do_not_specialize=list(unspecialised))
 
 
+def torch_op(definition: Callable[P, R], launch: Callable[P, Launch]) -> Callable[P, R]:
+    """Return the op `dit::name`, which torch.compile and export see as one node, of a definition `name_reference`.
+
+    Args:
+        definition: its annotations are the op's schema; it is not called.
+        launch: of the same arguments; raises ValueError for what the kernel cannot take. A traced call ends there, with
+            its empty outputs: the number of rows may be symbolic, all else that the kernel's code depends on is fixed.
+    """
+    def run(*arguments: P.args, **names: P.kwargs) -> object:
+        launched = launch(*arguments, **names)
+        launched.run()
+        return launched.outputs
+
+    def traced(*arguments: P.args, **names: P.kwargs) -> object:
+        return launch(*arguments, **names).outputs
+
+    name = "dit::" + definition.__name__.removesuffix("_reference")
+    schema = torch.library.infer_schema(definition, mutates_args=())
+    op = torch.library.custom_op(name, run, mutates_args=(), schema=schema)
+    op.register_fake(traced)
+    return cast("Callable[P, R]", op)
+
+
 def is_interpreted() -> bool:
     """Return whether kernels run in Triton's interpreter on the CPU (TRITON_INTERPRET=1 when triton was imported)."""
     return triton is not None and bool(triton.knobs.runtime.interpret)
@@ -84,17 +112,16 @@ def wants_gradient(*tensors: torch.Tensor | None) -> bool:
 
 
 def takes_kernel(*tensors: torch.Tensor | None) -> bool:
-    """Return whether an op on these tensors is a kernel's work.
+    """Return whether an op on these tensors takes its kernel rather than its definition.
 
-    It is on a card that Triton compiles for, in one of DTYPES, with Triton there, and with nothing to differentiate:
-    the kernels are forward only, the references know their gradients. The first tensor stands for the device and dtype
-    of all.
+    It does on a card that Triton compiles for, in one of DTYPES, where Triton is installed and nothing is
+    differentiated: kernels compute no gradients. The first tensor stands for the device and dtype of all.
     """
     first = tensors[0]
     if triton is None or first is None or not first.is_cuda or first.dtype not in DTYPES:
         return False
     if wants_gradient(*tensors):
         return False
-    if torch.version.hip or not torch.cuda.is_available():  # no card at hand: the tensor is a fake, being traced
+    if torch.version.hip or not torch.cuda.is_available():  # no card here: the tensor is a fake one, of a trace
         return True
-    return torch.cuda.get_device_capability(first.device) >= OLDEST_CARD
+    return torch.cuda.get_device_capability(first.device) >= LEAST_CAPABILITY

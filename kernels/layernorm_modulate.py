@@ -10,13 +10,11 @@ import torch
 import torch.nn.functional as F
 
 from dit_serve.kernels import checks
-from dit_serve.kernels.launch import Launch, jit, takes_kernel, tl
+from dit_serve.kernels.launch import Launch, jit, takes_kernel, tl, torch_op
 from dit_serve.kernels.rows import load_tail, normalise, split, warps_for
 
 
-def layernorm_modulate_reference(
-    x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, eps: float = 1e-6
-) -> torch.Tensor:
+def layernorm_modulate_reference(x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, eps: float) -> torch.Tensor:
     """Return LN(x) (1 + scale) + shift, (N, T, D) in x's dtype.
 
     Args:
@@ -25,6 +23,7 @@ def layernorm_modulate_reference(
         scale: (N, D), zero leaves the normalised value as it is.
         eps: added to the variance.
     """
+    checks.sizes(x=(x, "NTD"), shift=(shift, "ND"), scale=(scale, "ND"))
     normed = F.layer_norm(x, (x.shape[-1],), eps=eps)
     return torch.addcmul(shift.unsqueeze(1), normed, 1 + scale.unsqueeze(1))
 
@@ -61,62 +60,31 @@ def layernorm_modulate_kernel(  # type: ignore[no-untyped-def]
     tl.store(y_ptr + tail_at, tail.to(y_ptr.dtype.element_ty), mask=tail_at < WIDTH)
 
 
-def layernorm_modulate_launch(
-    x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, eps: float, y: torch.Tensor
-) -> Launch:
-    """Return the launch that fills y, (N, T, D)."""
-    rows, tokens, width = x.shape
+def layernorm_modulate_launch(x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, eps: float) -> Launch:
+    """Return the launch for x contiguous, and vectors dense but at any distance, as in a view of (N, 6L + 2, D)."""
+    rows, tokens, width = checks.sizes(x=(x, "NTD"), shift=(shift, "ND"), scale=(scale, "ND"))
+    checks.alike(x=x, shift=shift, scale=scale)
+    checks.contiguous(x=x)
+    checks.dense_vectors(shift=shift, scale=scale)
+    y = torch.empty_like(x)
     head, tail = split(width)
     arguments = {
         "x_ptr": x, "shift_ptr": shift, "scale_ptr": scale, "y_ptr": y,
         "shift_stride": shift.stride(0), "scale_stride": scale.stride(0), "eps": eps,
         "TOKENS": tokens, "WIDTH": width, "HEAD": head, "TAIL": max(tail, 1),
     }
-    return Launch(layernorm_modulate_kernel, rows * tokens, arguments, {"num_warps": warps_for(width)})
+    return Launch(y, layernorm_modulate_kernel, rows * tokens, arguments, {"num_warps": warps_for(width)})
 
 
-@torch.library.custom_op("dit::layernorm_modulate", mutates_args=())
-def layernorm_modulate_triton(x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, eps: float) -> torch.Tensor:
-    """Return LN(x) (1 + scale) + shift computed by the kernel, statistics in float32, (N, T, D).
+layernorm_modulate_triton = torch_op(layernorm_modulate_reference, layernorm_modulate_launch)
 
-    Args:
-        x: (N, T, D) contiguous, float32, bfloat16 or float16, on a card.
-        shift: (N, D) of x's dtype, dense vectors at any distance: a view of modulations (N, 6L + 2, D) will do.
-        scale: like shift.
-        eps: added to the variance.
+
+def layernorm_modulate(x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, eps: float) -> torch.Tensor:
+    """Return LN(x) (1 + scale) + shift, (N, T, D); see `layernorm_modulate_reference`, on a card also `_launch`.
 
     Raises:
-        ValueError: a shape, dtype, device or stride is another.
-    """
-    y: torch.Tensor = layernorm_modulate_fake(x, shift, scale, eps)
-    layernorm_modulate_launch(x, shift, scale, eps, y).run()
-    return y
-
-
-@layernorm_modulate_triton.register_fake
-def layernorm_modulate_fake(x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, eps: float) -> torch.Tensor:
-    """Return the output, not filled yet, after all checks."""
-    _check_shapes(x, shift, scale)
-    checks.alike(x=x, shift=shift, scale=scale)
-    checks.contiguous(x=x)
-    checks.dense_vectors(shift=shift, scale=scale)
-    return torch.empty_like(x)
-
-
-def layernorm_modulate(x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, eps: float = 1e-6) -> torch.Tensor:
-    """Return LN(x) (1 + scale) + shift, (N, T, D); see `layernorm_modulate_reference`, on a card also `_triton`.
-
-    Raises:
-        ValueError: shift or scale is not (N, D) for x's N and D.
+        ValueError: shift or scale is not (N, D) for x's N and D, or the kernel cannot take a dtype, device or stride.
     """
     if takes_kernel(x, shift, scale):
-        y: torch.Tensor = layernorm_modulate_triton(x, shift, scale, eps)
-        return y
-    _check_shapes(x, shift, scale)
+        return layernorm_modulate_triton(x, shift, scale, eps)
     return layernorm_modulate_reference(x, shift, scale, eps)
-
-
-def _check_shapes(x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor) -> None:
-    rows, _, width = checks.tokens("x", x)
-    checks.shape("shift", shift, "(N, D)", (rows, width))
-    checks.shape("scale", scale, "(N, D)", (rows, width))

@@ -1,15 +1,13 @@
-"""Linear layer with what follows it in a DiT block: y = epilogue(x Wᵀ + b).
+"""Linear layer and the activation after it: y = epilogue(x Wᵀ + b).
 
-Epilogues: "none"; "gelu_tanh", the MLP's activation (arXiv 1606.08415, the tanh form); "gate_residual", which adds the
-product to the residual stream through a gate (arXiv 2212.09748, section 3.2).
+Epilogues: "none", and "gelu_tanh", the MLP's activation (arXiv 1606.08415, the tanh form).
 
 The kernel is batch-invariant: its tiles and the order in which it sums over K depend on the layer alone, never on the
-number of rows, and K is not split between programs. A row's result is so bitwise the same alone and in any batch,
-which a BLAS that picks a kernel by the shape of the batch does not promise. Whether that is worth more than the BLAS
-at a few fixed shapes is a question of measurement (benchmarks/bench_kernels.py); until a card has answered it, `linear`
-takes the BLAS unless it is asked for batch invariance.
+number of rows, and K is not split between programs. So a row's result is bitwise the same alone and in any batch,
+which a BLAS that picks a kernel by the shape of the batch does not promise. `linear` takes the BLAS unless it is asked
+for batch invariance; benchmarks/bench_kernels.py compares the two.
 
-On the CPU, where GELU as a pass of its own costs half as much as the product before it, oneDNN fuses the two. There a
+On the CPU, where a separate pass for GELU costs half as much as the product before it, oneDNN fuses the two. There a
 row's result does not depend on the number of rows if that is a multiple of 16: tests hold the libraries to it.
 """
 
@@ -21,14 +19,13 @@ import torch
 import torch.nn.functional as F
 
 from dit_serve.kernels import checks
-from dit_serve.kernels.gate_residual import gate_residual_reference
-from dit_serve.kernels.launch import Launch, jit, takes_kernel, tl, wants_gradient
+from dit_serve.kernels.launch import Launch, jit, takes_kernel, tl, torch_op, wants_gradient
 
-EPILOGUES = ("none", "gelu_tanh", "gate_residual")
+EPILOGUES = ("none", "gelu_tanh")
 
 
 class Tile(NamedTuple):
-    """How the kernel cuts the product: a tile of (M, N) a program, K a turn, warps, turns on their way."""
+    """How the kernel divides the product: a tile (M, N) per program, K per iteration, warps, pipeline stages."""
 
     m: int
     n: int
@@ -38,26 +35,21 @@ class Tile(NamedTuple):
     hip_num_stages: int
 
 
-def tile_for(dtype: torch.dtype, epilogue: str) -> Tile:
-    """Return the tile for a layer; kernels/RESOURCES.md shows what it costs.
+def tile_for(dtype: torch.dtype) -> Tile:
+    """Return the tile of a layer; kernels/RESOURCES.md shows what it costs.
 
-    DiT-XL/2's outputs 1152, 3456 and 4608 are whole tiles of 128, and K = 1152 or 4608 whole turns of 64. Two programs
-    of eight warps share a multiprocessor of sm_90, so that one's epilogue hides behind the other's products; the gate
-    and the residual need too many registers for that in a tile of 128 x 128. AMD's 64 KiB of shared memory hold two
-    turns. Products in float32 are plain multiply-adds, whose operands live in registers: a quarter of the tile.
+    DiT-XL/2's outputs 1152, 3456 and 4608 are whole tiles of 128, and K = 1152 or 4608 whole iterations of 64. Two
+    programs of eight warps share a multiprocessor of sm_90, so that one's epilogue hides behind the other's products.
+    AMD's 64 KiB of shared memory hold two stages. Products in float32 are plain multiply-adds, whose operands live in
+    registers: a quarter of the tile.
     """
     if dtype == torch.float32:
         return Tile(64, 64, 16, 4, 3, 2)
-    return Tile(128, 64, 64, 8, 4, 2) if epilogue == "gate_residual" else Tile(128, 128, 64, 8, 3, 2)
+    return Tile(128, 128, 64, 8, 3, 2)
 
 
 def linear_reference(
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor,
-    epilogue: str = "none",
-    gate: torch.Tensor | None = None,
-    residual: torch.Tensor | None = None,
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epilogue: str = "none"
 ) -> torch.Tensor:
     """Return epilogue(x Wᵀ + b), (N, T, O).
 
@@ -65,29 +57,27 @@ def linear_reference(
         x: (N, T, K).
         weight: (O, K).
         bias: (O,).
-        epilogue: "none", "gelu_tanh", or "gate_residual" for residual + gate (x Wᵀ + b).
-        gate: (N, O) for "gate_residual", applied to every token of its row; None otherwise.
-        residual: (N, T, O) for "gate_residual"; None otherwise.
+        epilogue: "none" or "gelu_tanh".
     """
+    _sizes(x, weight, bias, epilogue)
     y = F.linear(x, weight, bias)
-    if epilogue == "gelu_tanh":
-        return F.gelu(y, approximate="tanh")
-    return y if gate is None or residual is None else gate_residual_reference(residual, gate, y)
+    return F.gelu(y, approximate="tanh") if epilogue == "gelu_tanh" else y
 
 
 def linear_gelu_onednn(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """Return GELU(x Wᵀ + b), (N, T, O), by oneDNN: the activation is computed while its numbers are in the cache.
+    """Return GELU(x Wᵀ + b), (N, T, O), by oneDNN, which applies the activation while the product is in the cache.
 
     On the CPU, float32 or bfloat16; arguments as in `linear_reference`.
     """
+    _sizes(x, weight, bias, "gelu_tanh")
     y: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu", [], "tanh")
     return y
 
 
 def takes_onednn(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> bool:
-    """Return whether `linear_gelu_onednn` serves: on the CPU, in a dtype it has here, with nothing to differentiate.
+    """Return whether `linear_gelu_onednn` can: on the CPU, in a dtype it has here, with nothing to differentiate.
 
-    torch has oneDNN's fused products for its compiler alone, so they are looked for, not relied on.
+    torch has oneDNN's fused products for its compiler alone: another build or version may lack them.
     """
     if x.device.type != "cpu" or wants_gradient(x, weight, bias) or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return False
@@ -105,12 +95,8 @@ def linear_kernel(  # type: ignore[no-untyped-def]
     x_ptr,  # (N·T, K)
     weight_ptr,  # (O, K)
     bias_ptr,  # (O,)
-    gate_ptr,  # (N, O), rows gate_stride apart; None without "gate_residual", like residual
-    residual_ptr,  # (N·T, O)
     y_ptr,  # (N·T, O)
     rows,  # N·T
-    gate_stride,
-    TOKENS: tl.constexpr,
     OUT: tl.constexpr,
     K: tl.constexpr,
     GELU: tl.constexpr,
@@ -121,8 +107,8 @@ def linear_kernel(  # type: ignore[no-untyped-def]
 ):
     """One program computes one tile of y, summing over K from first to last.
 
-    Rows and columns beyond the edge wrap round, so the loads of the loop need no mask there; they are not stored.
-    Programs walk down GROUP tiles before they step right, so that their x and W meet in L2.
+    Rows and columns beyond the edge wrap round, so the loop's loads need no mask there; they are not stored.
+    Programs go down GROUP tiles before the next column of tiles, so that neighbours share x and W in L2.
     """
     COLUMN_TILES: tl.constexpr = (OUT + BLOCK_N - 1) // BLOCK_N
     row_tiles = tl.cdiv(rows, BLOCK_M)
@@ -132,9 +118,7 @@ def linear_kernel(  # type: ignore[no-untyped-def]
     m = (first + within % in_group) * BLOCK_M + tl.arange(0, BLOCK_M)
     n = within // in_group * BLOCK_N + tl.arange(0, BLOCK_N)
     k = tl.arange(0, BLOCK_K)
-    row = m % rows
-    sequence = row // TOKENS
-    row = row.to(tl.int64)
+    row = (m % rows).to(tl.int64)
     column = (n % OUT).to(tl.int64)
     x_ptrs = x_ptr + row[:, None] * K + k[None, :]
     weight_ptrs = weight_ptr + column[:, None] * K + k[None, :]
@@ -154,80 +138,27 @@ def linear_kernel(  # type: ignore[no-untyped-def]
     at = row[:, None] * OUT + n[None, :]
     if GELU:
         y = gelu_tanh(y)
-    if gate_ptr is not None:
-        if TOKENS % BLOCK_M == 0:  # the tile is within one sequence: one vector, not one number an element
-            gate = tl.load(gate_ptr + tl.min(sequence, 0).to(tl.int64) * gate_stride + column).to(tl.float32)[None, :]
-        else:
-            gates = gate_ptr + sequence[:, None].to(tl.int64) * gate_stride + column[None, :]
-            gate = tl.load(gates).to(tl.float32)
-        y = tl.load(residual_ptr + at, mask=inside).to(tl.float32) + gate * y
     tl.store(y_ptr + at, y.to(y_ptr.dtype.element_ty), mask=inside)
 
 
-def linear_launch(
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor,
-    epilogue: str,
-    gate: torch.Tensor | None,
-    residual: torch.Tensor | None,
-    y: torch.Tensor,
-) -> Launch:
-    """Return the launch that fills y, (N, T, O)."""
-    sequences, tokens, size = x.shape
-    out, rows, tile = weight.shape[0], sequences * tokens, tile_for(x.dtype, epilogue)
+def linear_launch(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epilogue: str = "none") -> Launch:
+    """Return the launch for contiguous tensors of one dtype."""
+    sequences, tokens, size, out = _sizes(x, weight, bias, epilogue)
+    checks.alike(x=x, weight=weight, bias=bias)
+    checks.contiguous(x=x, weight=weight, bias=bias)
+    y = x.new_empty(sequences, tokens, out)
+    rows, tile = sequences * tokens, tile_for(x.dtype)
     arguments = {
-        "x_ptr": x, "weight_ptr": weight, "bias_ptr": bias, "gate_ptr": gate, "residual_ptr": residual, "y_ptr": y,
-        "rows": rows, "gate_stride": 0 if gate is None else gate.stride(0),
-        "TOKENS": tokens, "OUT": out, "K": size, "GELU": epilogue == "gelu_tanh",
+        "x_ptr": x, "weight_ptr": weight, "bias_ptr": bias, "y_ptr": y,
+        "rows": rows, "OUT": out, "K": size, "GELU": epilogue == "gelu_tanh",
         "BLOCK_M": tile.m, "BLOCK_N": tile.n, "BLOCK_K": tile.k, "GROUP": 8,
     }
     options = {"num_warps": tile.num_warps, "num_stages": tile.num_stages}
     programs = -(-rows // tile.m) * -(-out // tile.n)
-    return Launch(linear_kernel, programs, arguments, options, {"num_stages": tile.hip_num_stages})
+    return Launch(y, linear_kernel, programs, arguments, options, {"num_stages": tile.hip_num_stages})
 
 
-@torch.library.custom_op("dit::linear", mutates_args=())
-def linear_triton(
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor,
-    epilogue: str = "none",
-    gate: torch.Tensor | None = None,
-    residual: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """Return epilogue(x Wᵀ + b) computed by the kernel in float32, rounded once, (N, T, O).
-
-    All tensors are of one dtype (float32, bfloat16 or float16) and on one card, contiguous but for gate, whose vectors
-    may be at any distance; shapes as in `linear_reference`.
-
-    Raises:
-        ValueError: a shape, dtype, device or stride is another, or the epilogue is none of EPILOGUES.
-    """
-    y: torch.Tensor = linear_fake(x, weight, bias, epilogue, gate, residual)
-    linear_launch(x, weight, bias, epilogue, gate, residual, y).run()
-    return y
-
-
-@linear_triton.register_fake
-def linear_fake(
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor,
-    epilogue: str = "none",
-    gate: torch.Tensor | None = None,
-    residual: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """Return the output, not filled yet, after all checks."""
-    _check_shapes(x, weight, bias, epilogue, gate, residual)
-    dense = {"x": x, "weight": weight, "bias": bias}
-    if gate is not None and residual is not None:
-        dense["residual"] = residual
-        checks.alike(x=x, gate=gate)
-        checks.dense_vectors(gate=gate)
-    checks.alike(**dense)
-    checks.contiguous(**dense)
-    return x.new_empty(x.shape[0], x.shape[1], weight.shape[0])
+linear_triton = torch_op(linear_reference, linear_launch)
 
 
 def linear(
@@ -235,12 +166,10 @@ def linear(
     weight: torch.Tensor,
     bias: torch.Tensor,
     epilogue: str = "none",
-    gate: torch.Tensor | None = None,
-    residual: torch.Tensor | None = None,
     *,
     batch_invariant: bool = False,
 ) -> torch.Tensor:
-    """Return epilogue(x Wᵀ + b), (N, T, O); see `linear_reference`, on a card and batch-invariant `linear_triton`.
+    """Return epilogue(x Wᵀ + b), (N, T, O); see `linear_reference`, on a card and batch-invariant `linear_launch`.
 
     On the CPU GELU is fused into the product where oneDNN can.
 
@@ -249,42 +178,20 @@ def linear(
         weight: (O, K).
         bias: (O,).
         epilogue: one of EPILOGUES.
-        gate: (N, O) for "gate_residual".
-        residual: (N, T, O) for "gate_residual".
         batch_invariant: on a card take the kernel, whose rows do not depend on how many there are, not the BLAS.
 
     Raises:
-        ValueError: a shape does not fit, or the epilogue is none of EPILOGUES or lacks what it needs.
+        ValueError: a shape does not fit, the epilogue is none of EPILOGUES, or the kernel cannot take a stride.
     """
-    if batch_invariant and takes_kernel(x, weight, bias, gate, residual):
-        y: torch.Tensor = linear_triton(x, weight, bias, epilogue, gate, residual)
-        return y
-    _check_shapes(x, weight, bias, epilogue, gate, residual)
+    if batch_invariant and takes_kernel(x, weight, bias):
+        return linear_triton(x, weight, bias, epilogue)
     if epilogue == "gelu_tanh" and takes_onednn(x, weight, bias):
         return linear_gelu_onednn(x, weight, bias)
-    return linear_reference(x, weight, bias, epilogue, gate, residual)
+    return linear_reference(x, weight, bias, epilogue)
 
 
-def _check_shapes(
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor,
-    epilogue: str,
-    gate: torch.Tensor | None,
-    residual: torch.Tensor | None,
-) -> None:
-    rows, tokens, size = checks.tokens("x", x, "(N, T, K)")
-    if weight.ndim != 2 or weight.shape[1] != size:
-        raise ValueError(f"weight must be (O, K = {size}), got {tuple(weight.shape)}")
-    out = weight.shape[0]
-    checks.shape("bias", bias, "(O,)", (out,))
+def _sizes(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epilogue: str) -> tuple[int, ...]:
+    """Return N, T, K and O of a product with a known epilogue."""
     if epilogue not in EPILOGUES:
         raise ValueError(f"epilogue must be one of {', '.join(EPILOGUES)}, got {epilogue!r}")
-    is_gated = epilogue == "gate_residual"
-    for name, value in (("gate", gate), ("residual", residual)):
-        if (value is not None) != is_gated:
-            given = "with" if value is not None else "without"
-            raise ValueError(f"{name} goes with epilogue gate_residual alone, got {epilogue!r} {given} {name}")
-    if gate is not None and residual is not None:
-        checks.shape("gate", gate, "(N, O)", (rows, out))
-        checks.shape("residual", residual, "(N, T, O)", (rows, tokens, out))
+    return checks.sizes(x=(x, "NTK"), weight=(weight, "OK"), bias=(bias, "O"))

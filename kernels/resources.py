@@ -3,7 +3,7 @@
     python -m dit_serve.kernels.resources            # write kernels/RESOURCES.md
     python -m dit_serve.kernels.resources --print    # the table to standard output, nothing written
 
-What is compiled is what the launchers launch: their `Launch` values for DiT-XL/2's shapes on meta tensors, with the
+What is compiled is what the ops launch: their `Launch` values for DiT-XL/2's shapes on fake tensors, with the
 specialisation that Triton's own launch would choose. The figures belong to one version of Triton, which brings its own
 assembler; they say nothing about speed.
 """
@@ -19,11 +19,11 @@ from typing import Any, NamedTuple
 
 import torch
 import triton
+from torch._subclasses.fake_tensor import FakeTensorMode
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from dit_serve.kernels.attention import attention_launch
-from dit_serve.kernels.gate_residual import gate_residual_launch
 from dit_serve.kernels.gate_residual_layernorm_modulate import gate_residual_layernorm_modulate_launch
 from dit_serve.kernels.launch import Launch
 from dit_serve.kernels.layernorm_modulate import layernorm_modulate_launch
@@ -48,46 +48,50 @@ class Cost(NamedTuple):
 
 def launches() -> dict[str, Launch]:
     """Return the launches that the table shows, by name."""
-    found = {}
-    for dtype in (torch.bfloat16, torch.float32):
-        name = str(dtype).removeprefix("torch.")
-        tokens = _meta(ROWS, TOKENS, WIDTH, dtype=dtype)
-        gate, shift, scale = _meta(ROWS, 6, WIDTH, dtype=dtype).unbind(1)[:3]
-        found[f"layernorm_modulate D = 1152, {name}"] = layernorm_modulate_launch(tokens, shift, scale, 1e-6, tokens)
-        found[f"gate_residual D = 1152, {name}"] = gate_residual_launch(tokens, gate, tokens, tokens)
-        found[f"gate_residual_layernorm_modulate D = 1152, {name}"] = gate_residual_layernorm_modulate_launch(
-            tokens, gate, tokens, shift, scale, 1e-6, tokens, tokens
-        )
-        for length in (16, 64, 256, 257, 1024) if dtype == torch.bfloat16 else (256,):
-            qkv, y = (_meta(ROWS, length, n * WIDTH, dtype=dtype) for n in (3, 1))
-            found[f"attention d = 72, T = {length}, {name}"] = attention_launch(qkv, HEADS, y)
-        found |= {f"{key}, {name}": value for key, value in _linear_launches(dtype).items()}
-    return found | {"sampler_step O = 2C, with noise": _sampler_step_launch()}
+    found: dict[str, Launch] = {}
+    with FakeTensorMode():
+        for dtype in (torch.bfloat16, torch.float32):
+            name = str(dtype).removeprefix("torch.")
+            found |= {f"{key}, {name}": value for key, value in _token_launches(dtype).items()}
+            for length in (16, 64, 256, 257, 1024) if dtype == torch.bfloat16 else (256,):
+                qkv = _empty(ROWS, length, 3 * WIDTH, dtype=dtype)
+                found[f"attention d = 72, T = {length}, {name}"] = attention_launch(qkv, HEADS)
+            found |= {f"{key}, {name}": value for key, value in _linear_launches(dtype).items()}
+        return found | {"sampler_step O = 2C, with noise": _sampler_step_launch()}
+
+
+def _token_launches(dtype: torch.dtype) -> dict[str, Launch]:
+    x = _empty(ROWS, TOKENS, WIDTH, dtype=dtype)
+    gate, shift, scale = _empty(ROWS, 6, WIDTH, dtype=dtype).unbind(1)[:3]
+    return {
+        "layernorm_modulate D = 1152": layernorm_modulate_launch(x, shift, scale, 1e-6),
+        "gate_residual_layernorm_modulate D = 1152": gate_residual_layernorm_modulate_launch(
+            x, gate, x, shift, scale, 1e-6
+        ),
+    }
 
 
 def _linear_launches(dtype: torch.dtype) -> dict[str, Launch]:
-    """Return the three epilogues where a block has them: after qkv, fc1 and fc2."""
+    """Return a block's three forms of the product: qkv, fc1 and fc2."""
     def launch(size: int, out: int, epilogue: str) -> Launch:
-        y = _meta(ROWS, TOKENS, out, dtype=dtype)
-        gate, residual = (_meta(ROWS, 6, out, dtype=dtype)[:, 2], y) if epilogue == "gate_residual" else (None, None)
-        weight, bias = _meta(out, size, dtype=dtype), _meta(out, dtype=dtype)
-        return linear_launch(_meta(ROWS, TOKENS, size, dtype=dtype), weight, bias, epilogue, gate, residual, y)
+        weight, bias = _empty(out, size, dtype=dtype), _empty(out, dtype=dtype)
+        return linear_launch(_empty(ROWS, TOKENS, size, dtype=dtype), weight, bias, epilogue)
 
     return {
         "linear 1152 → 3456": launch(WIDTH, 3 * WIDTH, "none"),
         "linear 1152 → 4608, gelu_tanh": launch(WIDTH, MLP, "gelu_tanh"),
-        "linear 4608 → 1152, gate_residual": launch(MLP, WIDTH, "gate_residual"),
+        "linear 4608 → 1152": launch(MLP, WIDTH, "none"),
     }
 
 
 def _sampler_step_launch() -> Launch:
-    x, out = _meta(ROWS, 4, 32, 32), _meta(2 * ROWS, 8, 32, 32)
-    null_rows = torch.empty(ROWS, dtype=torch.int64, device="meta")
-    return sampler_step_launch(x, out, null_rows, _meta(ROWS), 3, _meta(ROWS, 10), x, x, x, x)
+    x, out = _empty(ROWS, 4, 32, 32), _empty(2 * ROWS, 8, 32, 32)
+    null_rows = _empty(ROWS, dtype=torch.int64)
+    return sampler_step_launch(x, out, null_rows, _empty(ROWS), 3, _empty(ROWS, 10), x, x)
 
 
-def _meta(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    return torch.empty(shape, dtype=dtype, device="meta")
+def _empty(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.empty(shape, dtype=dtype, device="cuda")
 
 
 def compile_for(launch: Launch, target: GPUTarget) -> Any:

@@ -1,8 +1,8 @@
-"""A row of D numbers as two blocks, because a Triton block is a power of two and a DiT's width is not.
+"""A row of D elements as two blocks, because a Triton block is a power of two and a DiT's width is not.
 
 1152 = 1024 + 128, 384 = 256 + 128, 72 = 64 + 8: the largest power of two without a mask, and the rest in a masked block
-of its own. One block of 2048 would idle 44 % of the lanes on DiT-XL/2's width. `normalise` is the layer norm that two
-ops share. Nothing here knows tensors or launches.
+of its own. One block of 2048 would leave 44 % of the lanes idle on DiT-XL/2's width. `normalise` is the layer norm that
+two ops share. Nothing here knows tensors or launches.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ def warps_for(width: int) -> int:
 
 @jit()
 def load_tail(ptr, at, WIDTH: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Return the row's last numbers as float32, zeros beyond the width."""
+    """Return the row's tail as float32, zeros beyond the width."""
     return tl.load(ptr + at, mask=at < WIDTH, other=0.0).to(tl.float32)
 
 
 @jit()
 def normalise(head, tail, tail_at, eps, WIDTH: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Return LN of a row, in its two blocks: mean first, then the variance of what is centred, all in registers.
+    """Return the normalised row, in its two blocks: the mean first, then the variance of the centred values.
 
-    The one-pass E[x²] - E[x]² loses the variance of a row whose mean is large; the values are here anyway.
+    The one-pass E[x²] - E[x]² loses the variance of a row whose mean is large; two passes over registers cost little.
     """
     mean = (tl.sum(head) + tl.sum(tail)) / WIDTH
     head = head - mean

@@ -1,6 +1,6 @@
 """One update x_t -> x_{t-1} for rows that may all be at different steps of different samplers.
 
-Every sampler here is linear in what the network said, so a step is ten numbers a row (see `COLUMNS`) and one formula:
+Every sampler is linear in the network's output, so a step is ten coefficients a row (see `COLUMNS`) and one formula:
 
     out    = out_null + s (out_y - out_null)                 on the guided channels; out_y on the others
     x0     = clamp(x0_x · x + x0_out · out, -clip, clip)
@@ -15,12 +15,12 @@ from __future__ import annotations
 import torch
 
 from dit_serve.kernels import checks
-from dit_serve.kernels.launch import Launch, jit, takes_kernel, tl
+from dit_serve.kernels.launch import Launch, jit, takes_kernel, tl, torch_op
 
 COLUMNS = (
     "x0_x", "x0_out", "clip", "x_x", "x_out", "x_x0", "x_prev", "noise_scale", "log_variance_min", "log_variance_max"
 )
-BLOCK = 512  # latent numbers a program: small, so that one image of DiT-XL/2 (4096) is spread over eight
+BLOCK = 512  # elements of the latent per program: small, so that one image of DiT-XL/2 (4096) is spread over eight
 
 
 def guide_reference(
@@ -40,12 +40,8 @@ def guide_reference(
     return torch.cat([guided, out[:rows, guidance_channels:]], dim=1)
 
 
-def sampler_step_reference(
-    x: torch.Tensor,
-    out: torch.Tensor,
-    coefficients: torch.Tensor,
-    x0_prev: torch.Tensor,
-    noise: torch.Tensor | None,
+def update_reference(
+    x: torch.Tensor, out: torch.Tensor, coefficients: torch.Tensor, x0_prev: torch.Tensor, noise: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return (x', x0), each (N, C, H, W) float32.
 
@@ -64,8 +60,24 @@ def sampler_step_reference(
     if noise is not None:
         share = (out[:, channels:] + 1) / 2 if out.shape[1] > channels else torch.ones_like(x)
         sigma = torch.exp(0.5 * (share * high + (1 - share) * low))
-        new = torch.where(noise_scale > 0, new + noise_scale * sigma * noise, new)  # a wild σ stays in its row
+        new = torch.where(noise_scale > 0, new + noise_scale * sigma * noise, new)  # 0 · inf is NaN
     return new, x0
+
+
+def sampler_step_reference(
+    x: torch.Tensor,
+    out: torch.Tensor,
+    null_rows: torch.Tensor,
+    guidance_scale: torch.Tensor,
+    guidance_channels: int,
+    coefficients: torch.Tensor,
+    x0_prev: torch.Tensor,
+    noise: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (x', x0), each (N, C, H, W) float32: guidance, then the update, whose references name the arguments."""
+    _check_shapes(x, out, null_rows, guidance_scale, guidance_channels, coefficients, x0_prev, noise)
+    guided = guide_reference(out, null_rows, guidance_scale, guidance_channels)
+    return update_reference(x, guided, coefficients, x0_prev, noise)
 
 
 @jit()
@@ -84,7 +96,7 @@ def sampler_step_kernel(  # type: ignore[no-untyped-def]
     GUIDED_SIZE: tl.constexpr,  # guidance_channels·H·W: the guided channels lead
     BLOCK: tl.constexpr,
 ):
-    """One program updates BLOCK numbers of one row, with that row's ten coefficients."""
+    """One program updates BLOCK elements of one row, with that row's ten coefficients."""
     BLOCKS: tl.constexpr = (SIZE + BLOCK - 1) // BLOCK
     row = (tl.program_id(0) // BLOCKS).to(tl.int64)
     at = (tl.program_id(0) % BLOCKS) * BLOCK + tl.arange(0, BLOCK)
@@ -125,59 +137,11 @@ def sampler_step_launch(
     coefficients: torch.Tensor,
     x0_prev: torch.Tensor,
     noise: torch.Tensor | None,
-    new: torch.Tensor,
-    x0: torch.Tensor,
 ) -> Launch:
-    """Return the launch that fills new and x0, (N, C, H, W) each."""
-    rows, channels, height, width = x.shape
-    size = channels * height * width
-    arguments = {
-        "x_ptr": x, "out_ptr": out, "null_rows_ptr": null_rows, "guidance_scale_ptr": guidance_scale,
-        "coefficients_ptr": coefficients, "x0_prev_ptr": x0_prev, "noise_ptr": noise, "new_ptr": new, "x0_ptr": x0,
-        "SIZE": size, "OUT_SIZE": out.shape[1] * height * width, "GUIDED_SIZE": guidance_channels * height * width,
-        "BLOCK": BLOCK,
-    }
-    return Launch(sampler_step_kernel, rows * -(-size // BLOCK), arguments, {"num_warps": 4})
+    """Return the launch for contiguous tensors; null_rows, not read back to be checked, must hold rows of out.
 
-
-@torch.library.custom_op("dit::sampler_step", mutates_args=())
-def sampler_step_triton(
-    x: torch.Tensor,
-    out: torch.Tensor,
-    null_rows: torch.Tensor,
-    guidance_scale: torch.Tensor,
-    guidance_channels: int,
-    coefficients: torch.Tensor,
-    x0_prev: torch.Tensor,
-    noise: torch.Tensor | None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (x', x0), each (N, C, H, W) float32, computed by the kernel; arguments as in the two references.
-
-    All are contiguous and on one card; null_rows is int64 and, as it is not read back to be checked, must hold rows
-    of out; out is float32, bfloat16 or float16; the others are float32.
-
-    Raises:
-        ValueError: a shape, dtype, device or stride is another.
+    null_rows is int64; out is float32, bfloat16 or float16; the others are float32.
     """
-    new, x0 = sampler_step_fake(x, out, null_rows, guidance_scale, guidance_channels, coefficients, x0_prev, noise)
-    sampler_step_launch(
-        x, out, null_rows, guidance_scale, guidance_channels, coefficients, x0_prev, noise, new, x0
-    ).run()
-    return new, x0
-
-
-@sampler_step_triton.register_fake
-def sampler_step_fake(
-    x: torch.Tensor,
-    out: torch.Tensor,
-    null_rows: torch.Tensor,
-    guidance_scale: torch.Tensor,
-    guidance_channels: int,
-    coefficients: torch.Tensor,
-    x0_prev: torch.Tensor,
-    noise: torch.Tensor | None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the outputs, not filled yet, after all checks."""
     _check_shapes(x, out, null_rows, guidance_scale, guidance_channels, coefficients, x0_prev, noise)
     floats = {"x": x, "guidance_scale": guidance_scale, "coefficients": coefficients, "x0_prev": x0_prev}
     floats |= {} if noise is None else {"noise": noise}
@@ -186,7 +150,19 @@ def sampler_step_fake(
     checks.dtype(torch.int64, null_rows=null_rows)
     checks.floating(out=out)
     checks.contiguous(**floats, out=out, null_rows=null_rows)
-    return torch.empty_like(x), torch.empty_like(x)
+    new, x0 = torch.empty_like(x), torch.empty_like(x)
+    rows, channels, height, width = x.shape
+    size = channels * height * width
+    arguments = {
+        "x_ptr": x, "out_ptr": out, "null_rows_ptr": null_rows, "guidance_scale_ptr": guidance_scale,
+        "coefficients_ptr": coefficients, "x0_prev_ptr": x0_prev, "noise_ptr": noise, "new_ptr": new, "x0_ptr": x0,
+        "SIZE": size, "OUT_SIZE": out.shape[1] * height * width, "GUIDED_SIZE": guidance_channels * height * width,
+        "BLOCK": BLOCK,
+    }
+    return Launch((new, x0), sampler_step_kernel, rows * -(-size // BLOCK), arguments, {"num_warps": 4})
+
+
+sampler_step_triton = torch_op(sampler_step_reference, sampler_step_launch)
 
 
 def sampler_step(
@@ -199,21 +175,17 @@ def sampler_step(
     x0_prev: torch.Tensor,
     noise: torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (x', x0), each (N, C, H, W) float32: guidance, then the update; arguments as in the two references.
-
-    On a card see also `sampler_step_triton`.
+    """Return (x', x0), each (N, C, H, W) float32; see `sampler_step_reference`, on a card also `sampler_step_launch`.
 
     Raises:
-        ValueError: a shape does not fit x's (N, C, H, W), or coefficients are not (N, 10).
+        ValueError: a shape does not fit x's (N, C, H, W), coefficients are not (N, 10), or the kernel cannot take a
+            dtype, device or stride.
     """
     if takes_kernel(x, out, guidance_scale, coefficients, x0_prev, noise):
-        new, x0 = sampler_step_triton(
-            x, out, null_rows, guidance_scale, guidance_channels, coefficients, x0_prev, noise
-        )
-        return new, x0
-    _check_shapes(x, out, null_rows, guidance_scale, guidance_channels, coefficients, x0_prev, noise)
-    guided = guide_reference(out, null_rows, guidance_scale, guidance_channels)
-    return sampler_step_reference(x, guided, coefficients, x0_prev, noise)
+        op = sampler_step_triton
+    else:
+        op = sampler_step_reference
+    return op(x, out, null_rows, guidance_scale, guidance_channels, coefficients, x0_prev, noise)
 
 
 def _check_shapes(
@@ -226,17 +198,12 @@ def _check_shapes(
     x0_prev: torch.Tensor,
     noise: torch.Tensor | None,
 ) -> None:
-    if x.ndim != 4:
-        raise ValueError(f"x must be (N, C, H, W), got {tuple(x.shape)}")
-    rows, channels = x.shape[:2]
-    if out.shape[0] < rows or out.shape[1] not in (channels, 2 * channels) or out.shape[2:] != x.shape[2:]:
+    latents = {"x": x, "x0_prev": x0_prev} | ({} if noise is None else {"noise": noise})
+    shapes = {name: (value, "NCHW") for name, value in latents.items()}
+    rows, channels, *sides = checks.sizes(**shapes, null_rows=(null_rows, "N"), guidance_scale=(guidance_scale, "N"))
+    if out.shape[0] < rows or out.shape[1] not in (channels, 2 * channels) or out.shape[2:] != tuple(sides):
         raise ValueError(f"out must be (S >= {rows}, {channels} or {2 * channels}, H, W), got {tuple(out.shape)}")
     if coefficients.shape != (rows, len(COLUMNS)):
         raise ValueError(f"coefficients must be {(rows, len(COLUMNS))}, got {tuple(coefficients.shape)}")
     if not 0 <= guidance_channels <= channels:
         raise ValueError(f"guidance_channels must be 0 to {channels}, got {guidance_channels}")
-    checks.shape("null_rows", null_rows, "(N,)", (rows,))
-    checks.shape("guidance_scale", guidance_scale, "(N,)", (rows,))
-    for name, value in (("x0_prev", x0_prev), ("noise", noise)):
-        if value is not None and value.shape != x.shape:
-            raise ValueError(f"{name} must have x's shape {tuple(x.shape)}, got {tuple(value.shape)}")

@@ -37,8 +37,7 @@ def test_a_dry_run_reports_machine_goals_and_sections(tmp_path: Path) -> None:
     }  # fmt: skip
     kernels = {row["kernel"].split()[0] for row in found["sections"]["ops"]["rows"]}
     assert kernels == {
-        "layernorm_modulate", "gate_residual", "gate_residual_layernorm_modulate", "attention", "linear",
-        "sampler_step",
+        "layernorm_modulate", "gate_residual_layernorm_modulate", "attention", "linear", "sampler_step",
     }  # fmt: skip
     assert all(row["is_within"] for row in found["sections"]["ops"]["rows"])
 

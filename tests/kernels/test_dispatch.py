@@ -11,7 +11,6 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dit_serve.kernels.attention import attention, attention_triton
-from dit_serve.kernels.gate_residual import gate_residual, gate_residual_triton
 from dit_serve.kernels.gate_residual_layernorm_modulate import (
     gate_residual_layernorm_modulate,
     gate_residual_layernorm_modulate_triton,
@@ -33,11 +32,10 @@ def calls(device: str) -> dict[str, tuple[Op, Op, tuple[object, ...]]]:
     x, vectors, latents, qkv = zeros(2, 4, 24), zeros(2, 24), zeros(2, 4, 3, 3), zeros(2, 4, 72)
     null_rows = torch.zeros(2, dtype=torch.int64, device=device)
     step = (latents, zeros(3, 8, 3, 3), null_rows, zeros(2), 3, zeros(2, len(COLUMNS)), latents, latents)
-    product = (x, zeros(8, 24), zeros(8), "gate_residual", zeros(2, 8), zeros(2, 4, 8))
+    product = (x, zeros(8, 24), zeros(8), "gelu_tanh")
     fused = (x, vectors, x, vectors, vectors, 1e-5)
     return {
         "attention": (attention, attention_triton, (qkv, 2)),
-        "gate_residual": (gate_residual, gate_residual_triton, (x, vectors, x)),
         "layernorm_modulate": (layernorm_modulate, layernorm_modulate_triton, (x, vectors, vectors, 1e-5)),
         "gate_residual_layernorm_modulate": (
             gate_residual_layernorm_modulate, gate_residual_layernorm_modulate_triton, fused
@@ -47,16 +45,22 @@ def calls(device: str) -> dict[str, tuple[Op, Op, tuple[object, ...]]]:
     }
 
 
-def nodes(op: Op, arguments: tuple[object, ...]) -> list[str]:
-    """Return the operators that torch.export sees in a call of the op."""
+def exported(op: Op, arguments: tuple[object, ...], rows: object = torch.export.Dim.STATIC) -> list[torch.fx.Node]:
+    """Return the nodes of the operators that torch.export sees in a call of the op, its two rows static or free."""
     class Call(torch.nn.Module):
         def forward(self, *tensors: torch.Tensor) -> object:
             left = iter(tensors)
             return op(*(next(left) if isinstance(value, torch.Tensor) else value for value in arguments))
 
     tensors = tuple(value for value in arguments if isinstance(value, torch.Tensor))
-    graph = torch.export.export(Call(), tensors).graph
-    return [node.target.name() for node in graph.nodes if isinstance(node.target, torch._ops.OpOverload)]
+    sides = tuple({0: rows} if len(value) == 2 else None for value in tensors)
+    graph = torch.export.export(Call(), tensors, dynamic_shapes=(sides,)).graph
+    return [node for node in graph.nodes if isinstance(node.target, torch._ops.OpOverload)]
+
+
+def nodes(op: Op, arguments: tuple[object, ...]) -> list[str]:
+    """Return the names of those operators."""
+    return [node.target.name() for node in exported(op, arguments)]
 
 
 @needs_triton
@@ -65,6 +69,17 @@ def test_export_sees_one_node_for_an_op_on_a_card(name: str) -> None:
     with torch.no_grad(), FakeTensorMode():
         op, _, arguments = calls("cuda")[name]
         assert nodes(op, arguments) == [f"dit::{name}"]
+
+
+@needs_triton
+@pytest.mark.parametrize("name", list(calls("cpu")))
+def test_export_leaves_the_number_of_rows_free(name: str) -> None:
+    with torch.no_grad(), FakeTensorMode():
+        op, _, arguments = calls("cuda")[name]
+        found = exported(op, arguments, torch.export.Dim.AUTO)
+        (value,) = (node.meta["val"] for node in found if node.target.name() == f"dit::{name}")
+        rows = (value[0] if isinstance(value, tuple) else value).shape[0]
+        assert isinstance(rows, torch.SymInt)
 
 
 @needs_triton
@@ -109,16 +124,16 @@ def test_without_triton_the_definitions_serve_and_launchers_say_so() -> None:
 import sys
 sys.modules["triton"] = None  # as on macOS: import triton fails
 import torch
-import dit_serve.kernels.linear, dit_serve.kernels.sampler_step, dit_serve.kernels.gate_residual
-from dit_serve.kernels.attention import attention, attention_launch
+import dit_serve.kernels.linear, dit_serve.kernels.sampler_step
+from dit_serve.kernels.attention import attention
 from dit_serve.kernels.gate_residual_layernorm_modulate import gate_residual_layernorm_modulate
-from dit_serve.kernels.launch import takes_kernel
+from dit_serve.kernels.launch import Launch, takes_kernel
 qkv, x, v = torch.ones(1, 2, 24), torch.ones(1, 2, 8), torch.ones(1, 8)
 assert attention(qkv, 2).shape == (1, 2, 8)
-assert gate_residual_layernorm_modulate(x, v, x, v, v)[1].shape == (1, 2, 8)
+assert gate_residual_layernorm_modulate(x, v, x, v, v, 1e-6)[1].shape == (1, 2, 8)
 assert not takes_kernel(qkv)
 try:
-    attention_launch(qkv, 2, x).run()
+    Launch(x, None, 1, {}, {}).run()
 except RuntimeError as error:
     assert "needs Triton, which is not installed" in str(error)
     print("as meant")

@@ -27,5 +27,5 @@ def test_equals_the_formula(shape: tuple[int, int, int], eps: float) -> None:
 @pytest.mark.parametrize("name", ["shift", "scale"])
 def test_a_vector_of_another_shape_is_refused_with_both_shapes(name: str) -> None:
     vectors = {"shift": torch.zeros(2, 8), "scale": torch.zeros(2, 8), name: torch.zeros(1, 8)}
-    with pytest.raises(ValueError, match=rf"{name} must be \(N, D\) = \(2, 8\), got \(1, 8\)"):
-        layernorm_modulate(torch.zeros(2, 3, 8), **vectors)
+    with pytest.raises(ValueError, match=rf"{name} must be \(N = 2, D = 8\), got \(1, 8\)"):
+        layernorm_modulate(torch.zeros(2, 3, 8), eps=1e-6, **vectors)

@@ -79,8 +79,8 @@ def test_no_noise_is_the_same_as_no_noisy_row(arguments: dict[str, torch.Tensor]
         ({"out": torch.zeros(3, 6, 3, 3)}, "out must be"),
         ({"coefficients": torch.zeros(2, 9)}, r"coefficients must be \(2, 10\), got \(2, 9\)"),
         ({"guidance_channels": 5}, "guidance_channels must be 0 to 4, got 5"),
-        ({"noise": torch.zeros(1, 4, 3, 3)}, "noise must have x's shape"),
-        ({"x0_prev": torch.zeros(2, 4, 3, 2)}, "x0_prev must have x's shape"),
+        ({"noise": torch.zeros(1, 4, 3, 3)}, r"noise must be \(N = 2, C = 4, H = 3, W = 3\), got \(1, 4, 3, 3\)"),
+        ({"x0_prev": torch.zeros(2, 4, 3, 2)}, "x0_prev must be"),
     ],
 )
 def test_other_shapes_are_refused(arguments: dict[str, torch.Tensor], change: dict[str, object], words: str) -> None:

@@ -18,8 +18,7 @@ SHAPES = [  # N, T, K, O
     (2, 65, 144, 32),  # past a whole tile, K no multiple of a turn
     (1, 128, 64, 128),  # nothing but whole tiles
     (5, 1, 1152, 96),
-    (3, 6, 16, 200),  # three gates in a tile
-    (2, 128, 32, 72),  # a gate a tile
+    (3, 6, 16, 200),  # past a whole tile of columns
     (1, 3, 7, 1),
     (0, 4, 8, 8),
 ]
@@ -29,15 +28,11 @@ def make_arguments(
     shape: tuple[int, int, int, int], epilogue: str, dtype: torch.dtype, device: torch.device
 ) -> dict[str, Any]:
     rows, tokens, size, out = shape
-    gate, residual = torch.randn(rows, 6, out, device=device).to(dtype)[:, 2], torch.randn(rows, tokens, out)
-    is_gated = epilogue == "gate_residual"
     return {
         "x": torch.randn(rows, tokens, size, device=device).to(dtype),
         "weight": (torch.randn(out, size, device=device) / math.sqrt(size)).to(dtype),
         "bias": torch.randn(out, device=device).to(dtype),
         "epilogue": epilogue,
-        "gate": gate if is_gated else None,
-        "residual": residual.to(device, dtype) if is_gated else None,
     }
 
 
@@ -75,8 +70,7 @@ def test_a_row_alone_and_among_others_is_bitwise_equal(epilogue: str, dtype: tor
         arguments = in_eighths(arguments)
     together = linear_triton(**arguments)
     for rows in (slice(0, 1), slice(4, 5), slice(8, 9), slice(3, 7)):
-        per_row = {name: arguments[name][rows] for name in ("x", "gate", "residual") if arguments[name] is not None}
-        assert torch.equal(linear_triton(**arguments | per_row), together[rows])
+        assert torch.equal(linear_triton(**arguments | {"x": arguments["x"][rows]}), together[rows])
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the interpreter's numpy warns of what is meant
@@ -97,23 +91,17 @@ def test_what_is_not_finite_stays_in_its_row(epilogue: str, device: torch.device
     [
         ("x", (6, 8), r"x must be \(N, T, K\), got \(6, 8\)"),
         ("weight", (4, 9), r"weight must be \(O, K = 8\), got \(4, 9\)"),
-        ("bias", (5,), r"bias must be \(O,\) = \(4,\), got \(5,\)"),
-        ("gate", (2, 5), r"gate must be \(N, O\) = \(2, 4\), got \(2, 5\)"),
-        ("residual", (2, 3, 5), r"residual must be \(N, T, O\) = \(2, 3, 4\), got \(2, 3, 5\)"),
-        ("epilogue", "relu", "epilogue must be one of none, gelu_tanh, gate_residual, got 'relu'"),
-        ("epilogue", "none", "gate goes with epilogue gate_residual alone, got 'none' with gate"),
-        ("residual", None, "residual goes with epilogue gate_residual alone, got 'gate_residual' without residual"),
+        ("bias", (5,), r"bias must be \(O = 4\), got \(5,\)"),
+        ("epilogue", "relu", "epilogue must be one of none, gelu_tanh, got 'relu'"),
         ("weight", torch.bfloat16, "weight must have x's dtype torch.float32, got torch.bfloat16"),
-        ("gate", torch.bfloat16, "gate must have x's dtype torch.float32, got torch.bfloat16"),
         ("weight", "strides", r"weight must be contiguous, got strides \(16, 2\)"),
-        ("gate", "strides", r"gate must have stride 1 in its last side, got strides \(8, 2\)"),
         ("bias", "meta", "bias must be on x's device .*, got meta"),
     ],
 )
 def test_what_the_kernel_cannot_take_is_refused_with_its_value(
     name: str, what: object, words: str, device: torch.device
 ) -> None:
-    arguments = make_arguments((2, 3, 8, 4), "gate_residual", torch.float32, device)
+    arguments = make_arguments((2, 3, 8, 4), "gelu_tanh", torch.float32, device)
     with pytest.raises(ValueError, match=words):
         linear_triton(**spoiled(arguments, name, what))
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from dit_serve.kernels.sampler_step import COLUMNS, guide_reference, sampler_step_reference, sampler_step_triton
+from dit_serve.kernels.sampler_step import COLUMNS, sampler_step_reference, sampler_step_triton
 from tests.kernels.launched.spoil import spoiled
 
 
@@ -32,8 +32,7 @@ def make_arguments(channels: int, out_channels: int, side: int, device: torch.de
 
 def definition(a: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
     wide = {name: v.double() if torch.is_tensor(v) and v.is_floating_point() else v for name, v in a.items()}
-    out = guide_reference(wide["out"], wide["null_rows"], wide["guidance_scale"], wide["guidance_channels"])
-    return sampler_step_reference(wide["x"], out, wide["coefficients"], wide["x0_prev"], wide["noise"])
+    return sampler_step_reference(**wide)
 
 
 @pytest.mark.parametrize("has_noise", [True, False])
@@ -85,8 +84,8 @@ def test_what_is_not_finite_stays_in_its_row_and_is_not_clipped_away(device: tor
     [
         ("x", (4, 9), r"x must be \(N, C, H, W\), got \(4, 9\)"),
         ("out", (3, 8, 3, 3), r"out must be \(S >= 4, 4 or 8, H, W\), got \(3, 8, 3, 3\)"),
-        ("null_rows", (3,), r"null_rows must be \(N,\) = \(4,\), got \(3,\)"),
-        ("guidance_scale", (4, 1), r"guidance_scale must be \(N,\) = \(4,\), got \(4, 1\)"),
+        ("null_rows", (3,), r"null_rows must be \(N = 4\), got \(3,\)"),
+        ("guidance_scale", (4, 1), r"guidance_scale must be \(N = 4\), got \(4, 1\)"),
         ("guidance_channels", 5, "guidance_channels must be 0 to 4, got 5"),
         ("coefficients", torch.float64, "coefficients must be torch.float32, got torch.float64"),
         ("x", torch.bfloat16, "x must be torch.float32, got torch.bfloat16"),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 
-from dit_serve.kernels.sampler_step import COLUMNS, sampler_step_reference
+from dit_serve.kernels.sampler_step import COLUMNS, update_reference
 from dit_serve.models.sampling.sampler import SAMPLERS, SamplerTable, sampler_table
 from dit_serve.models.sampling.schedule import Schedule
 
@@ -26,7 +26,7 @@ def walk(table: SamplerTable, x: torch.Tensor) -> torch.Tensor:
     """Return where the table leads from x with `network`, in float64."""
     x0 = torch.zeros_like(x)
     for t, row in zip(table.timesteps, table.coefficients.double(), strict=True):
-        x, x0 = sampler_step_reference(x, network(x, t), row.expand(len(x), -1), x0, None)
+        x, x0 = update_reference(x, network(x, t), row.expand(len(x), -1), x0, None)
     return x
 
 
@@ -109,7 +109,7 @@ def test_ddpm_equals_the_closed_form(steps: int) -> None:
         out = torch.tensor([eps, v]).view(1, 2, 1, 1)
         row = table.coefficients[i : i + 1].double()
         one = torch.ones(1, 1, 1, 1, dtype=torch.float64)
-        got, _ = sampler_step_reference(x * one, out, row, 0 * one, noise * one)
+        got, _ = update_reference(x * one, out, row, 0 * one, noise * one)
         scale = abs(x) / math.sqrt(bars[table.timesteps[i]]) + 1  # x0's size, before it is weighted down
         assert abs(got.item() - expected) < 1e-6 * scale  # the table is rounded to float32
 
