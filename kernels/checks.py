@@ -22,13 +22,14 @@ def sizes(**tensors: tuple[torch.Tensor, str]) -> tuple[int, ...]:
     """
     found: dict[str, int] = {}
     for name, (tensor, letters) in tensors.items():
-        known = dict(found)
-        for letter, size in zip(letters, tensor.shape, strict=False):
-            known.setdefault(letter, size)
-        if tensor.shape != tuple(known.get(letter, -1) for letter in letters):
+        shape = tensor.shape
+        fits = len(shape) == len(letters)
+        if fits:
+            for letter, size in zip(letters, shape, strict=True):
+                fits = fits and found.setdefault(letter, size) == size
+        if not fits:
             wanted = (f"{letter} = {found[letter]}" if letter in found else letter for letter in letters)
-            raise ValueError(f"{name} must be ({', '.join(wanted)}), got {tuple(tensor.shape)}")
-        found = known
+            raise ValueError(f"{name} must be ({', '.join(wanted)}), got {tuple(shape)}")
     return tuple(found.values())
 
 

@@ -84,11 +84,12 @@ def gate_residual_layernorm_modulate_launch(
     x: torch.Tensor, gate: torch.Tensor, h: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, eps: float
 ) -> Launch:
     """Return the launch for x and h contiguous, and vectors dense but at any distance."""
-    vectors = {"gate": gate, "shift": shift, "scale": scale}
-    rows, tokens, width = checks.sizes(x=(x, "NTD"), h=(h, "NTD"), **{k: (v, "ND") for k, v in vectors.items()})
-    checks.alike(x=x, h=h, **vectors)
+    rows, tokens, width = checks.sizes(
+        x=(x, "NTD"), h=(h, "NTD"), gate=(gate, "ND"), shift=(shift, "ND"), scale=(scale, "ND")
+    )
+    checks.alike(x=x, h=h, gate=gate, shift=shift, scale=scale)
     checks.contiguous(x=x, h=h)
-    checks.dense_vectors(**vectors)
+    checks.dense_vectors(gate=gate, shift=shift, scale=scale)
     new, y = torch.empty_like(x), torch.empty_like(x)
     head, tail = split(width)
     arguments = {

@@ -60,7 +60,7 @@ class Launch:
             RuntimeError: Triton is not installed.
         """
         if triton is None:
-            raise RuntimeError("this kernel needs Triton, which is not installed: call the op, not its launcher")
+            raise RuntimeError("this kernel needs Triton, which is not installed: call the op itself")
         if not self.programs:
             return
         device = next(value.device for value in self.arguments.values() if isinstance(value, torch.Tensor))

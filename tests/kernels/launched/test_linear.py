@@ -90,7 +90,7 @@ def test_what_is_not_finite_stays_in_its_row(epilogue: str, device: torch.device
     ("name", "what", "words"),
     [
         ("x", (6, 8), r"x must be \(N, T, K\), got \(6, 8\)"),
-        ("weight", (4, 9), r"weight must be \(O, K = 8\), got \(4, 9\)"),
+        ("weight", (4, 9), r"weight must be \(O = 4, K = 8\), got \(4, 9\)"),
         ("bias", (5,), r"bias must be \(O = 4\), got \(5,\)"),
         ("epilogue", "relu", "epilogue must be one of none, gelu_tanh, got 'relu'"),
         ("weight", torch.bfloat16, "weight must have x's dtype torch.float32, got torch.bfloat16"),
