@@ -26,15 +26,14 @@
         ├── ReceiptError           a PNG has no receipt, or a damaged one
         └── CommandError           a command was asked for what cannot be done
 
-One table, `problem_table`, gives each Problem its status, title and slug. A problem's body never
+Each Problem that is raised has its status, title and slug as class attributes. A problem's body never
 repeats what the client sent except numbers, and never holds a path or a traceback.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from typing import ClassVar
 
 
 class ServiceError(Exception):
@@ -47,7 +46,16 @@ class Problem(ServiceError):
     Args:
         detail: what was wrong and what is allowed, in words for the client.
         retry_after: seconds after which a new try may succeed.
+
+    Attributes:
+        status: of its answer in HTTP.
+        title: the same words for every problem of this type.
+        slug: names the type for programs.
     """
+
+    status: ClassVar[int]
+    title: ClassVar[str]
+    slug: ClassVar[str]
 
     def __init__(self, detail: str = "", *, retry_after: float | None = None) -> None:
         super().__init__(detail)
@@ -66,9 +74,17 @@ class FieldError:
 class MalformedBody(Problem):
     """The body is not JSON."""
 
+    status: ClassVar[int] = 400
+    title: ClassVar[str] = "The body is not JSON"
+    slug: ClassVar[str] = "malformed-body"
+
 
 class InvalidRequest(Problem):
     """The body is JSON but not a request that can be served; `errors` has every reason."""
+
+    status: ClassVar[int] = 422
+    title: ClassVar[str] = "The request cannot be served"
+    slug: ClassVar[str] = "invalid-request"
 
     def __init__(self, errors: list[FieldError]) -> None:
         super().__init__("; ".join(f"{error.field}: {error.message}" for error in errors))
@@ -78,61 +94,121 @@ class InvalidRequest(Problem):
 class Unauthorized(Problem):
     """No valid API key came with the request."""
 
+    status: ClassVar[int] = 401
+    title: ClassVar[str] = "An API key is needed"
+    slug: ClassVar[str] = "unauthorized"
+
 
 class NotFound(Problem):
     """No such path."""
+
+    status: ClassVar[int] = 404
+    title: ClassVar[str] = "There is nothing at this path"
+    slug: ClassVar[str] = "not-found"
 
 
 class MethodNotAllowed(Problem):
     """The path exists, with other methods."""
 
+    status: ClassVar[int] = 405
+    title: ClassVar[str] = "This path does not take this method"
+    slug: ClassVar[str] = "method-not-allowed"
+
 
 class NotAcceptable(Problem):
     """The Accept header names nothing that can be made."""
+
+    status: ClassVar[int] = 406
+    title: ClassVar[str] = "No acceptable representation"
+    slug: ClassVar[str] = "not-acceptable"
 
 
 class BodyTooLarge(Problem):
     """The body is larger than any sensible request."""
 
+    status: ClassVar[int] = 413
+    title: ClassVar[str] = "The body is too large"
+    slug: ClassVar[str] = "body-too-large"
+
 
 class UnsupportedMediaType(Problem):
     """The body is not declared as application/json."""
+
+    status: ClassVar[int] = 415
+    title: ClassVar[str] = "The body must be application/json"
+    slug: ClassVar[str] = "unsupported-media-type"
 
 
 class QueueFull(Problem):
     """The queue has no room for this request now."""
 
+    status: ClassVar[int] = 429
+    title: ClassVar[str] = "The queue is full"
+    slug: ClassVar[str] = "queue-full"
+
 
 class DeadlineTooShort(Problem):
     """The predicted finish of this request misses its deadline."""
+
+    status: ClassVar[int] = 503
+    title: ClassVar[str] = "The deadline cannot be met"
+    slug: ClassVar[str] = "deadline-too-short"
 
 
 class NotReady(Problem):
     """No model is loaded."""
 
+    status: ClassVar[int] = 503
+    title: ClassVar[str] = "Not ready"
+    slug: ClassVar[str] = "not-ready"
+
 
 class ShuttingDown(Problem):
     """The service takes no new work because it is about to end."""
+
+    status: ClassVar[int] = 503
+    title: ClassVar[str] = "Shutting down"
+    slug: ClassVar[str] = "shutting-down"
 
 
 class JobFailed(Problem):
     """An accepted job raised an error."""
 
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "The image could not be made"
+    slug: ClassVar[str] = "job-failed"
+
 
 class JobCrashed(Problem):
     """An accepted job was running in two crashes of the worker."""
+
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "The image could not be made"
+    slug: ClassVar[str] = "job-crashed"
 
 
 class JobCancelled(Problem):
     """An accepted job was given up because its client went away."""
 
+    status: ClassVar[int] = 499
+    title: ClassVar[str] = "The client went away"
+    slug: ClassVar[str] = "cancelled"
+
 
 class JobExpired(Problem):
     """The deadline of an accepted job passed."""
 
+    status: ClassVar[int] = 504
+    title: ClassVar[str] = "The deadline passed"
+    slug: ClassVar[str] = "expired"
+
 
 class InternalError(Problem):
     """A defect of ours."""
+
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+    slug: ClassVar[str] = "internal-error"
 
 
 class LocalError(ServiceError):
@@ -159,51 +235,12 @@ class CommandError(LocalError):
     """A command was asked for what cannot be done."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProblemKind:
-    """How one type of problem looks in HTTP."""
-
-    status: int
-    title: str
-    slug: str
-
-
-@cache
-def problem_table() -> Mapping[type[Problem], ProblemKind]:
-    """The HTTP form of every type of problem."""
-    return {
-        MalformedBody: ProblemKind(400, "The body is not JSON", "malformed-body"),
-        Unauthorized: ProblemKind(401, "An API key is needed", "unauthorized"),
-        NotFound: ProblemKind(404, "There is nothing at this path", "not-found"),
-        MethodNotAllowed: ProblemKind(405, "This path does not take this method", "method-not-allowed"),
-        NotAcceptable: ProblemKind(406, "No acceptable representation", "not-acceptable"),
-        BodyTooLarge: ProblemKind(413, "The body is too large", "body-too-large"),
-        UnsupportedMediaType: ProblemKind(415, "The body must be application/json", "unsupported-media-type"),
-        InvalidRequest: ProblemKind(422, "The request cannot be served", "invalid-request"),
-        QueueFull: ProblemKind(429, "The queue is full", "queue-full"),
-        JobCancelled: ProblemKind(499, "The client went away", "cancelled"),
-        InternalError: ProblemKind(500, "Internal error", "internal-error"),
-        JobFailed: ProblemKind(500, "The image could not be made", "job-failed"),
-        JobCrashed: ProblemKind(500, "The image could not be made", "job-crashed"),
-        NotReady: ProblemKind(503, "Not ready", "not-ready"),
-        DeadlineTooShort: ProblemKind(503, "The deadline cannot be met", "deadline-too-short"),
-        ShuttingDown: ProblemKind(503, "Shutting down", "shutting-down"),
-        JobExpired: ProblemKind(504, "The deadline passed", "expired"),
-    }
-
-
-def problem_kind(problem: Problem) -> ProblemKind:
-    """Status, title and slug of a problem."""
-    return problem_table()[type(problem)]
-
-
 def problem_body(problem: Problem, request_id: str) -> dict[str, object]:
     """The members of the problem+json document (RFC 9457, section 3)."""
-    kind = problem_kind(problem)
     body: dict[str, object] = {
-        "type": f"urn:dit-serve:problem:{kind.slug}",
-        "title": kind.title,
-        "status": kind.status,
+        "type": f"urn:dit-serve:problem:{problem.slug}",
+        "title": problem.title,
+        "status": problem.status,
         "detail": problem.detail,
         "request_id": request_id,
     }

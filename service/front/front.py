@@ -26,7 +26,6 @@ from dit_serve.service.errors import (
     Problem,
     ShuttingDown,
     StartError,
-    problem_kind,
 )
 from dit_serve.service.front.admission import Admission
 from dit_serve.service.front.dispatch import Dispatch
@@ -157,7 +156,7 @@ class Front:
         return accepted
 
     def _refused(self, problem: Problem) -> Problem:
-        self._metrics.refused(problem_kind(problem).slug, problem.retry_after)
+        self._metrics.refused(problem.slug, problem.retry_after)
         return problem
 
     async def results(self, accepted: Sequence[Accepted]) -> list[JobEnd]:

@@ -23,7 +23,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from starlette.types import Receive, Scope, Send
 
-from dit_serve.service.errors import Problem, problem_body, problem_kind
+from dit_serve.service.errors import Problem, problem_body
 from dit_serve.service.front.ledger import Accepted, Place
 from dit_serve.service.http.schemas import CompletedEvent
 from dit_serve.service.telemetry.tally import CLIENT_LEFT
@@ -122,7 +122,7 @@ class Watch:
 
     def _final_status(self) -> int:
         ends = [each.result.result() for each in self._accepted if each.result.done()]
-        return next((problem_kind(end).status for end in ends if isinstance(end, Problem)), 200)
+        return next((end.status for end in ends if isinstance(end, Problem)), 200)
 
 
 class EventStream(EventSourceResponse):

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dit_serve.service.errors import InternalError, Problem, problem_body, problem_kind
+from dit_serve.service.errors import InternalError, Problem, problem_body
 from dit_serve.service.telemetry.tally import OTHER_ROUTE, Tally
 from dit_serve.service.telemetry.traces import name_request
 
@@ -104,9 +104,10 @@ def problem_response(problem: Problem, identity: str, headers: dict[str, str] | 
     out = dict(headers or {})
     if problem.retry_after is not None:
         out["Retry-After"] = str(max(1, math.ceil(problem.retry_after)))
+        out["Retry-After-Ms"] = str(max(1, math.ceil(1e3 * problem.retry_after)))  # a second is long for a fast model
     return JSONResponse(
         problem_body(problem, identity),
-        status_code=problem_kind(problem).status,
+        status_code=problem.status,
         media_type="application/problem+json",
         headers=out,
     )

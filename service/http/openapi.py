@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dit_serve.service.errors import problem_table
+from dit_serve.service.errors import Problem
 from dit_serve.service.http.middleware import PROBES
 from dit_serve.service.http.schemas import CompletedEvent, ProblemDocument
 
@@ -15,15 +15,14 @@ Responses = dict[int | str, dict[str, Any]]
 def problems(*statuses: int) -> Responses:
     """The documentation of these statuses as application/problem+json."""
     titles: dict[int, list[str]] = {}
-    for kind in problem_table().values():
+    for kind in Problem.__subclasses__():
         titles.setdefault(kind.status, []).append(kind.title)
     content = {"application/problem+json": {"schema": ProblemDocument.model_json_schema()}}
     documented: Responses = {
         status: {"description": " / ".join(dict.fromkeys(titles[status])), "content": content} for status in statuses
     }
     for status in {429, 503} & set(statuses):
-        header = {"schema": {"type": "integer"}, "description": "Seconds after which a new try may succeed."}
-        documented[status]["headers"] = {"Retry-After": header}
+        documented[status]["headers"] = {"Retry-After": _told("Seconds"), "Retry-After-Ms": _told("Milliseconds")}
     return documented
 
 
@@ -63,3 +62,8 @@ def with_keys(describe: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, 
 
 def _data(**properties: object) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _told(unit: str) -> dict[str, Any]:
+    description = f"{unit} after which a new try may succeed, rounded up."
+    return {"schema": {"type": "integer", "minimum": 1}, "description": description}

@@ -1,8 +1,9 @@
-"""The tree of errors and its table."""
+"""The tree of errors: as drawn, and each leaf with all that its answer needs."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -16,7 +17,6 @@ from dit_serve.service.errors import (
     QueueFull,
     ServiceError,
     problem_body,
-    problem_table,
 )
 
 
@@ -26,8 +26,15 @@ def descendants(root: type[Exception]) -> Iterator[type[Exception]]:
         yield from descendants(child)
 
 
-def test_every_problem_has_its_row_and_every_row_its_problem() -> None:
-    assert set(problem_table()) == set(descendants(Problem))
+PROBLEMS = list(descendants(Problem))
+
+
+@pytest.mark.parametrize("kind", PROBLEMS)
+def test_every_problem_has_a_status_a_title_and_a_slug_of_its_own(kind: type[Problem]) -> None:
+    assert {"status", "title", "slug"} <= vars(kind).keys()
+    assert 400 <= kind.status < 600
+    assert kind.title
+    assert re.fullmatch(r"[a-z]+(-[a-z]+)*", kind.slug)
 
 
 def test_every_error_is_met_by_a_client_or_by_an_operator() -> None:
@@ -35,9 +42,14 @@ def test_every_error_is_met_by_a_client_or_by_an_operator() -> None:
         assert kind in (Problem, LocalError) or issubclass(kind, (Problem, LocalError))
 
 
-def test_the_docstring_draws_the_whole_tree() -> None:
-    drawn = re.findall(r"[├└]── (\w+)", errors.__doc__ or "")
-    assert sorted(drawn) == sorted(kind.__name__ for kind in descendants(ServiceError))
+def test_the_docstring_draws_the_tree() -> None:
+    drawn, above = {}, {}
+    for indent, name in re.findall(r"^    ([│ ]*)(?:[├└]── )?(\w+)(?:  |$)", errors.__doc__ or "", re.MULTILINE):
+        depth = len(indent) // 4 + (name != "ServiceError")
+        above[depth] = name
+        drawn[name] = above.get(depth - 1)
+    real = {kind.__name__: kind.__bases__[0].__name__ for kind in descendants(ServiceError)}
+    assert drawn == {"ServiceError": None, **real}
 
 
 def test_every_error_of_the_module_is_in_the_tree() -> None:
@@ -46,11 +58,10 @@ def test_every_error_of_the_module_is_in_the_tree() -> None:
 
 
 def test_slugs_are_distinct() -> None:
-    slugs = [kind.slug for kind in problem_table().values()]
-    assert len(set(slugs)) == len(slugs)
+    assert max(Counter(kind.slug for kind in PROBLEMS).values()) == 1
 
 
-@pytest.mark.parametrize("kind", list(problem_table()))
+@pytest.mark.parametrize("kind", PROBLEMS)
 def test_a_problem_becomes_a_document(kind: type[Problem]) -> None:
     problem = InvalidRequest([FieldError("steps", "is 0")]) if kind is InvalidRequest else kind("why")
     body = problem_body(problem, "an-id")
