@@ -28,7 +28,7 @@ from dit_serve.service.http.auth import KeyGuard, read_digests
 from dit_serve.service.http.catalog import catalog_router
 from dit_serve.service.http.generate import generate_router
 from dit_serve.service.http.middleware import RequestMiddleware, problem_response, request_id
-from dit_serve.service.http.openapi import with_keys
+from dit_serve.service.http.openapi import VERSION, completed
 from dit_serve.service.http.probes import probe_router
 from dit_serve.service.settings import Settings
 from dit_serve.service.telemetry.tally import Tally
@@ -74,7 +74,8 @@ def create_app(front: Front, settings: Settings, tally: Tally | None = None) -> 
     paths = _paths(app, *routers)
     app.add_middleware(RequestMiddleware, tally=tally, routes=paths)  # the last one added stands before all others
     app.state.tally = tally
-    app.openapi = with_keys(app.openapi) if digests else app.openapi  # type: ignore[method-assign]
+    app.openapi_version = VERSION
+    app.openapi = completed(app.openapi, has_keys=bool(digests))  # type: ignore[method-assign]
     app.add_exception_handler(Problem, _answer_problem)
     app.add_exception_handler(HTTPException, _answer_http_exception)
     app.add_exception_handler(RequestValidationError, _answer_wrong_query)
@@ -101,9 +102,11 @@ async def _answer_http_exception(request: Request, error: Exception) -> Response
     """The framework's own refusals, in our form."""
     assert isinstance(error, HTTPException)
     headers: dict[str, str] = dict(error.headers or {})
+    if headers.get("Allow") == "GET":
+        headers["Allow"] = "GET, HEAD"  # `RequestMiddleware` answers the latter
     problems: dict[int, Problem] = {
         404: NotFound("GET / lists the paths"),
-        405: MethodNotAllowed(f"allowed here: {headers.get('allow', headers.get('Allow', 'see GET /'))}"),
+        405: MethodNotAllowed(f"allowed here: {headers.get('Allow', 'see GET /')}"),
     }
     problem = problems.get(error.status_code, InternalError("an unexpected error; the log has it"))
     return problem_response(problem, request_id(request), headers)

@@ -16,7 +16,8 @@ from dit_serve.models.options import ModelInfo
 from dit_serve.service.errors import NotReady
 from dit_serve.service.front.front import RETRY_WHEN_LOADING_SECONDS, Front
 from dit_serve.service.http.openapi import problems
-from dit_serve.service.http.schemas import ClassAnswer, ClassesAnswer, ModelAnswer, ModelsAnswer, find_model
+from dit_serve.service.http.reading import find_model
+from dit_serve.service.http.schemas import ClassAnswer, ClassesAnswer, ModelAnswer, ModelsAnswer
 from dit_serve.service.version import version
 
 
@@ -51,7 +52,8 @@ def catalog_router(front: Front) -> APIRouter:
 
 def discovery() -> dict[str, Any]:
     """The document at /."""
-    paths = {"models": "/v1/models", "classes": "/v1/classes?q=", "live": "/livez", "ready": "/readyz"}
+    paths = {"models": "/v1/models", "classes": "/v1/classes?q="}
+    paths |= {"live": "/livez", "ready": "/readyz", "health": "/health"}
     documents = {"documentation": "/docs", "openapi": "/openapi.json"}
     example = {"class_id": 7, "cfg": 4, "steps": 20}
     return {
@@ -79,15 +81,4 @@ def _loaded(front: Front) -> Mapping[str, ModelInfo]:
 
 
 def _model_answer(model: ModelInfo, devices: list[str], is_default: bool) -> ModelAnswer:
-    return ModelAnswer(
-        name=model.name,
-        resolution=model.resolution,
-        num_classes=model.num_classes,
-        max_steps=model.max_steps,
-        samplers=list(model.samplers),
-        guidance_channels=model.guidance_channels,
-        dtype=model.dtype,
-        devices=devices,
-        weights_sha256=model.sha256,
-        is_default=is_default,
-    )
+    return ModelAnswer.model_validate(model).model_copy(update={"devices": devices, "is_default": is_default})

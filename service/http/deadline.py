@@ -19,13 +19,12 @@ from dit_serve.service.wire.job import Outcome
 HEADER = "X-Deadline-Ms"
 
 
-def asked_deadline(headers: Sequence[str], in_body: int | None, arrived: float) -> float | None:
-    """When a request has to be answered, in seconds of the event loop's clock; None if it does not say.
+def asked_milliseconds(headers: Sequence[str], in_body: int | None) -> int | None:
+    """How long a request may take; None if it does not say.
 
     Args:
         headers: every X-Deadline-Ms of the request.
         in_body: its `deadline_ms`.
-        arrived: when it came.
 
     Raises:
         InvalidRequest: a header is no number within the bounds, or two of them all disagree.
@@ -35,7 +34,7 @@ def asked_deadline(headers: Sequence[str], in_body: int | None, arrived: float) 
         said.add(in_body)
     if len(said) > 1:
         raise InvalidRequest([FieldError(HEADER, "differs from another deadline of the same request")])
-    return arrived + said.pop() / 1e3 if said else None
+    return said.pop() if said else None
 
 
 @contextmanager

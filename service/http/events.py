@@ -1,11 +1,8 @@
 """A request's answer as it comes about: server-sent events, from its place in the queue to its images.
 
-    queued      {"request_id", "position", "eta_seconds"}          at once, and now and then until it begins; null
-                                                                   for a time that nothing was measured for yet
-    progress    {"index", "step", "steps", "eta_seconds"}          of image `index`
-    preview     {"index", "step", "b64_png"}                       if asked for
-    completed   {"index", …} an image with its receipt             once per image
-    failed      a problem document                                 instead of what is missing; always the last event
+    queued → progress, preview … → completed, once per image; or failed, which is the last event
+
+What each holds is `schemas.STREAM`, of which the documentation and the bytes are made.
 
 Nothing is queued up for a reader: each time that it is ready for more it gets the newest state, so a
 slow one misses steps, and never an end. The worker waits for nobody.
@@ -17,15 +14,22 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
+from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
 from dit_serve.service.errors import Problem, problem_body
 from dit_serve.service.front.ledger import Accepted, Place
-from dit_serve.service.http.schemas import CompletedEvent
+from dit_serve.service.http.schemas import (
+    STREAM,
+    CompletedEvent,
+    PreviewEvent,
+    ProblemDocument,
+    ProgressEvent,
+    QueuedEvent,
+)
 from dit_serve.service.telemetry.tally import CLIENT_LEFT
 from dit_serve.service.wire.job import JobEnd
 
@@ -87,7 +91,7 @@ class Watch:
     def _queued(self) -> bytes:
         place = self._place(self._accepted)
         request_id = self._accepted[0].job.request_id
-        return _event("queued", request_id=request_id, position=place.position, eta_seconds=_rounded(place.eta_seconds))
+        return _event(QueuedEvent(request_id, place.position, _rounded(place.eta_seconds)))
 
     def _news(self) -> Iterator[bytes]:
         """What the reader does not know yet, looked up as late as can be."""
@@ -104,21 +108,21 @@ class Watch:
         preview = each.preview
         if preview is not None and preview.step > self._previews_told[index]:
             self._previews_told[index] = preview.step
-            yield _event("preview", index=index, step=preview.step, b64_png=base64.b64encode(preview.png).decode())
+            yield _event(PreviewEvent(index, preview.step, base64.b64encode(preview.png).decode()))
 
     def _step(self, index: int, each: Accepted) -> Iterator[bytes]:
         step = each.steps_done
         if step > self._steps_told[index]:  # after a crash an image begins again; its reader is told of new steps alone
             self._steps_told[index] = step
-            steps, seconds = each.job.spec.steps, _rounded(each.eta_seconds)
-            yield _event("progress", index=index, step=step, steps=steps, eta_seconds=seconds)
+            yield _event(ProgressEvent(index, step, each.job.spec.steps, _rounded(each.eta_seconds)))
 
     def _end(self, index: int, end: JobEnd | Problem) -> bytes:
         if isinstance(end, Problem):
             self._untold.clear()
-            return _event("failed", **problem_body(end, self._accepted[index].job.request_id))
+            body = problem_body(end, self._accepted[index].job.request_id)
+            return _event(ProblemDocument.model_validate(body))
         del self._untold[index]
-        return format_sse_event(event="completed", data_str=self._completed(index, end).model_dump_json())
+        return _event(self._completed(index, end))
 
     def _final_status(self) -> int:
         ends = [each.result.result() for each in self._accepted if each.result.done()]
@@ -160,5 +164,6 @@ def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 3)
 
 
-def _event(name: str, **data: object) -> bytes:
-    return format_sse_event(event=name, data_str=json.dumps(data, separators=(",", ":")))
+def _event(data: object) -> bytes:
+    name = next(name for name, kind in STREAM.items() if kind is type(data))
+    return format_sse_event(event=name, data_str=to_json(data, exclude_none=name == "failed").decode())

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter
+from pydantic_core import to_json
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
@@ -21,11 +22,12 @@ from dit_serve.service.errors import BodyTooLarge, JobCancelled, Problem, Unsupp
 from dit_serve.service.front.front import Front
 from dit_serve.service.front.ledger import Accepted
 from dit_serve.service.http.deadline import HEADER as DEADLINE_HEADER
-from dit_serve.service.http.deadline import asked_deadline, expiring
+from dit_serve.service.http.deadline import expiring
 from dit_serve.service.http.events import EventStream, Watch
-from dit_serve.service.http.middleware import end_as, request_id
+from dit_serve.service.http.middleware import end_as, has_jobs, request_id
 from dit_serve.service.http.negotiate import EVENTS, JSON, PNG, choose_representation
 from dit_serve.service.http.openapi import documented_events, problems
+from dit_serve.service.http.reading import choose, make_jobs, read_form
 from dit_serve.service.http.schemas import (
     MAX_DEADLINE_MS,
     CompletedEvent,
@@ -33,9 +35,6 @@ from dit_serve.service.http.schemas import (
     GeneratedImage,
     GenerateRequest,
     Timing,
-    choose_model,
-    make_jobs,
-    parse_generate,
 )
 from dit_serve.service.image.receipt import make_receipt
 from dit_serve.service.version import version
@@ -53,26 +52,28 @@ def generate_router(front: Front, max_body_bytes: int) -> APIRouter:
         openapi_extra={"requestBody": _documented_body(), "parameters": [_documented_deadline()]},
     )
     async def generate(request: Request) -> Response:
-        """Makes images of a class. One image comes as PNG, or as JSON if asked for; several come as JSON.
+        """Makes images of a class. One image comes as PNG, or as JSON if that is preferred; several come as JSON.
 
         With `Accept: text/event-stream` their progress is told, and each image as it is ready.
         Every PNG carries its receipt in text chunks named `dit:…`; `dit repro image.png` makes it again.
         """
         arrived = asyncio.get_running_loop().time()
-        asked = parse_generate(await read_json_body(request, max_body_bytes))
-        deadline = asked_deadline(request.headers.getlist(DEADLINE_HEADER), asked.deadline_ms, arrived)
-        front.check_open()
-        model = choose_model(asked, front.models)
-        representation = choose_representation(request.headers.get("accept"), asked.n)
-        if representation != EVENTS:  # nobody could be shown a preview
-            asked = asked.model_copy(update={"preview_every": 0})
-        jobs = make_jobs(asked, model, request_id(request), front.next_job_id)
+        body = await read_json_body(request, max_body_bytes)
+        form = read_form(body, request.headers.getlist(DEADLINE_HEADER))
+        if not form.faults:
+            front.check_open()
+        wanted = choose(form, front.models)
+        representation = choose_representation(request.headers.get("accept"), wanted.request.n)
+        previews = wanted.request.preview_every if representation == EVENTS else 0  # nobody else could be shown one
+        jobs = make_jobs(wanted, request_id(request), front.next_job_id, previews)
+        deadline = None if form.deadline_ms is None else arrived + form.deadline_ms / 1e3
         accepted = front.submit(jobs, deadline)
+        has_jobs(request)
         if representation == EVENTS:
-            return stream(request, front, accepted, model, deadline)
+            return stream(request, front, accepted, wanted.model, deadline)
         with expiring(front, accepted, deadline):
             ends = await unless_client_leaves(request, front.results(accepted))
-        return answer(representation, jobs, ends, model)
+        return answer(representation, jobs, ends, wanted.model)
 
     return router
 
@@ -84,7 +85,7 @@ def stream(
 
     def completed(index: int, end: JobEnd) -> CompletedEvent:
         job = accepted[index].job
-        return CompletedEvent(index=index, request_id=job.request_id, **_image(job, end, model).model_dump())
+        return CompletedEvent(index=index, request_id=job.request_id, **_image(job, end, model))
 
     watch = Watch(accepted, front.ledger.place, completed)
     expiry = contextlib.ExitStack()
@@ -150,9 +151,8 @@ def answer(representation: str, jobs: Sequence[Job], ends: Sequence[JobEnd], mod
     headers = _headers(jobs) | {"Server-Timing": _server_timing(slowest)}
     if representation == PNG:
         return Response(ends[0].png, media_type=PNG, headers=headers)
-    images = [_image(job, end, model) for job, end in zip(jobs, ends, strict=True)]
-    body = GenerateAnswer(request_id=jobs[0].request_id, images=images)
-    return Response(body.model_dump_json(), media_type=JSON, headers=headers)
+    images = [GeneratedImage(**_image(job, end, model)) for job, end in zip(jobs, ends, strict=True)]
+    return Response(to_json(GenerateAnswer(jobs[0].request_id, images)), media_type=JSON, headers=headers)
 
 
 def _headers(jobs: Sequence[Job]) -> dict[str, str]:
@@ -180,10 +180,11 @@ async def _client_left(request: Request) -> None:
         pass
 
 
-def _image(job: Job, end: JobEnd, model: ModelInfo) -> GeneratedImage:
+def _image(job: Job, end: JobEnd, model: ModelInfo) -> dict[str, Any]:
+    """The fields of a `GeneratedImage`."""
     receipt = make_receipt(job.spec, model, version())
-    stages = Timing(**_milliseconds(end.timings))
-    return GeneratedImage(b64_png=base64.b64encode(end.png).decode("ascii"), timing_ms=stages, **asdict(receipt))
+    png = base64.b64encode(end.png).decode("ascii")
+    return {**asdict(receipt), "b64_png": png, "timing_ms": Timing(**_milliseconds(end.timings))}
 
 
 def _milliseconds(timings: Timings) -> dict[str, float]:

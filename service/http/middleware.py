@@ -1,6 +1,7 @@
 """Around every request: its id, its log line, its count, and the answer to an error that nothing else caught.
 
-Pure ASGI. A client's X-Request-Id is kept if it is harmless, else a new one is made.
+Pure ASGI. A client's X-Request-Id is kept if it is harmless, else a new one is made. HEAD is answered as GET without
+the body, on every route.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dit_serve.service.errors import InternalError, Problem, problem_body
-from dit_serve.service.telemetry.tally import OTHER_ROUTE, Tally
+from dit_serve.service.telemetry.tally import CLIENT_LEFT, OTHER_ROUTE, Tally
 from dit_serve.service.telemetry.traces import name_request
 
 REQUEST_ID = "X-Request-Id"
 _HARMLESS_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MAX_LOGGED_PATH = 200
-PROBES = ("/livez", "/readyz")  # asked every few seconds by machines: of no interest in a log, and open without a key
+# Asked every few seconds by machines: of no interest in a log, and open without a key.
+PROBES = ("/livez", "/readyz", "/health")
 
 
 class RequestMiddleware:
@@ -49,7 +51,7 @@ class RequestMiddleware:
         identity = request_id_of(Headers(scope=scope).get(REQUEST_ID))
         scope.setdefault("state", {})["request_id"] = identity
         name_request(identity)
-        began, status = time.monotonic(), 0
+        began, status, is_head = time.monotonic(), 0, scope["method"] == "HEAD"
         self._tally.received += 1
 
         async def send_with_id(message: Message) -> None:
@@ -57,10 +59,12 @@ class RequestMiddleware:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 MutableHeaders(scope=message)[REQUEST_ID] = identity
+            elif is_head:
+                message = {**message, "body": b""}
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_id)
+            await self._app({**scope, "method": "GET"} if is_head else scope, receive, send_with_id)
         except Exception:
             self._log.exception("unexpected error", extra={"fields": {"request_id": identity}})
             if status == 0:
@@ -80,8 +84,22 @@ class RequestMiddleware:
             "status": status,
             "seconds": round(seconds, 6),
         }
-        level = logging.DEBUG if scope["path"] in PROBES else logging.INFO
-        self._log.log(level, "request", extra={"fields": fields})
+        self._log.log(_level(scope, status), "request", extra={"fields": fields})
+
+
+def _level(scope: Scope, status: int) -> int:
+    """How much a request's line matters; one whose jobs were made has a line for each of them already."""
+    if scope["path"] in PROBES:
+        return logging.DEBUG
+    if status >= 500:
+        return logging.WARNING
+    is_told = "has_jobs" in scope["state"] and (200 <= status < 300 or status == CLIENT_LEFT)
+    return logging.DEBUG if is_told else logging.INFO
+
+
+def has_jobs(request: Request) -> None:
+    """Says that a request has led to jobs, each of which writes a line of its own at its end."""
+    request.state.has_jobs = True
 
 
 def end_as(request: Request, status: int) -> None:

@@ -31,10 +31,10 @@ def choose_representation(accept: str | None, images: int) -> str:
 
     Args:
         accept: the header, None if absent.
-        images: a PNG holds one image only, so more of them need JSON, asked for by name.
+        images: a PNG holds one image only, so more of them come as JSON to who takes that too.
 
     Raises:
-        NotAcceptable: none is acceptable, or one PNG would have to hold several images.
+        NotAcceptable: none is acceptable, or one PNG alone, which would have to hold several images.
     """
     ranges = _parse(accept if accept and accept.strip() else "*/*")
     png, png_rank = _quality(ranges, PNG)
@@ -43,7 +43,7 @@ def choose_representation(accept: str | None, images: int) -> str:
     if events > 0 and events_rank == _BY_NAME and events >= max(json, png if images == 1 else 0.0):
         return EVENTS
     if images > 1:
-        if json > 0 and json_rank > 0:
+        if json > 0:
             return JSON
         raise NotAcceptable(f"{images} images do not fit into one PNG: send Accept: {JSON} or {EVENTS}, or n = 1")
     if png == json == 0:

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from dit_serve.service.errors import Problem
 from dit_serve.service.http.middleware import PROBES
-from dit_serve.service.http.schemas import CompletedEvent, ProblemDocument
+from dit_serve.service.http.schemas import STREAM, ProblemDocument
 
 Responses = dict[int | str, dict[str, Any]]
+
+VERSION = "3.2.0"  # the first one that can describe a stream of events (`itemSchema`)
+_SCHEMAS = "#/components/schemas/{model}"
 
 
 def problems(*statuses: int) -> Responses:
@@ -17,7 +22,7 @@ def problems(*statuses: int) -> Responses:
     titles: dict[int, list[str]] = {}
     for kind in Problem.__subclasses__():
         titles.setdefault(kind.status, []).append(kind.title)
-    content = {"application/problem+json": {"schema": ProblemDocument.model_json_schema()}}
+    content = {"application/problem+json": {"schema": _reference(ProblemDocument)}}
     documented: Responses = {
         status: {"description": " / ".join(dict.fromkeys(titles[status])), "content": content} for status in statuses
     }
@@ -28,40 +33,40 @@ def problems(*statuses: int) -> Responses:
 
 def documented_events() -> dict[str, Any]:
     """The documentation of a stream: its events by name, with the data of each (OpenAPI 3.2, section 4.14.4)."""
-    number, count, text = {"type": "number"}, {"type": "integer"}, {"type": "string"}
-    step = {"index": count, "step": count}
-    data = {
-        "queued": _data(request_id=text, position=count, eta_seconds=number),
-        "progress": _data(**step, steps=count, eta_seconds=number),
-        "preview": _data(**step, b64_png=text),
-        "completed": CompletedEvent.model_json_schema(),
-        "failed": ProblemDocument.model_json_schema(),
-    }
-    events = [
-        _data(event={"const": name}, data={**text, "contentMediaType": "application/json", "contentSchema": schema})
-        for name, schema in data.items()
-    ]
+    events = []
+    for name, kind in STREAM.items():
+        data = {"type": "string", "contentMediaType": "application/json", "contentSchema": _reference(kind)}
+        properties = {"event": {"const": name}, "data": data}
+        events.append({"type": "object", "properties": properties, "required": list(properties)})
     return {"itemSchema": {"oneOf": events}}
 
 
-def with_keys(describe: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
-    """A description of the API that says that a key is needed, for all operations but the probes."""
+def completed(describe: Callable[[], dict[str, Any]], *, has_keys: bool) -> Callable[[], dict[str, Any]]:
+    """A description of the API with the schemas that `problems` and `documented_events` refer to.
+
+    With keys it says that one is needed, for all operations but the probes.
+    """
 
     def described() -> dict[str, Any]:
         document = describe()
-        schemes = {"bearer": {"type": "http", "scheme": "bearer"}}
-        schemes["key"] = {"type": "apiKey", "in": "header", "name": "X-API-Key"}
-        document.setdefault("components", {})["securitySchemes"] = schemes
-        document["security"] = [{name: []} for name in schemes]
-        for path in PROBES:
-            document["paths"][path]["get"]["security"] = []
+        components = document.setdefault("components", {})
+        adapters: list[Any] = [(kind, "serialization", TypeAdapter(kind)) for kind in STREAM.values()]
+        _, schemas = TypeAdapter.json_schemas(adapters, ref_template=_SCHEMAS)
+        components["schemas"] = {**schemas["$defs"], **components.get("schemas", {})}
+        if has_keys:
+            schemes = {"bearer": {"type": "http", "scheme": "bearer"}}
+            schemes["key"] = {"type": "apiKey", "in": "header", "name": "X-API-Key"}
+            components["securitySchemes"] = schemes
+            document["security"] = [{name: []} for name in schemes]
+            for path in PROBES:
+                document["paths"][path]["get"]["security"] = []
         return document
 
     return described
 
 
-def _data(**properties: object) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(properties)}
+def _reference(kind: type) -> dict[str, str]:
+    return {"$ref": _SCHEMAS.format(model=kind.__name__)}
 
 
 def _told(unit: str) -> dict[str, Any]:

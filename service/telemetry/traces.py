@@ -26,7 +26,7 @@ from opentelemetry.context import Context, get_current
 from dit_serve.service.version import version
 from dit_serve.service.wire.job import Job, JobEnd, Outcome
 
-UNTRACED = ("/livez", "/readyz")  # asked every few seconds by machines
+UNTRACED = ("/livez", "/readyz", "/health")  # asked every few seconds by machines
 
 
 def request_telemetry() -> TelemetryConfig:

@@ -59,7 +59,7 @@ def test_classes_finds_names_in_any_case_and_ids(client: httpx.Client, query: st
 
 def test_classes_of_an_absent_resolution_is_refused(client: httpx.Client) -> None:
     body = assert_problem(client.get("/v1/classes?resolution=99"), 422, "invalid-request")
-    assert "64, 128" in str(body["detail"])
+    assert "64 (fake-64), 128 (fake-128)" in str(body["detail"])
 
 
 def test_a_wrong_query_parameter_is_not_repeated(client: httpx.Client) -> None:
@@ -101,8 +101,34 @@ def test_every_request_is_logged_on_one_line_with_its_id(fake_server: Running, c
     assert (line["event"], line["method"], line["path"], line["status"]) == ("request", "GET", "/v1/models", 200)
 
 
+def test_health_is_readyz(client: httpx.Client) -> None:
+    assert client.get("/health").json() == client.get("/readyz").json()
+
+
+def test_head_is_get_without_its_body_on_every_route(client: httpx.Client) -> None:
+    links = [link for link in client.get("/").json().values() if isinstance(link, dict)]
+    for path in ["/", "/favicon.ico", *(link["href"] for link in links)]:
+        got, head = client.get(path), client.head(path)
+        assert (head.status_code, head.content) == (got.status_code, b""), path
+        assert head.headers.keys() == got.headers.keys()
+        assert head.headers.get("content-length") == got.headers.get("content-length")
+
+
+def test_allow_tells_of_head(client: httpx.Client) -> None:
+    assert client.post("/livez").headers["allow"] == "GET, HEAD"
+
+
+def test_a_request_whose_jobs_are_logged_has_no_line_of_its_own(fake_server: Running, client: httpx.Client) -> None:
+    body = {"class_id": 1, "steps": 2}
+    assert client.post("/generate", json=body, headers={"X-Request-Id": "an-image"}).status_code == 200
+    assert client.post("/generate", json={}, headers={"X-Request-Id": "no-image"}).status_code == 422
+    fake_server.wait_for(lambda line: line.get("request_id") == "no-image")
+    told = [line["event"] for line in fake_server.seen if line.get("request_id") == "an-image"]
+    assert told == ["job_end"]
+
+
 def test_probes_are_not_logged(fake_server: Running, client: httpx.Client) -> None:
-    for path in ("/livez", "/readyz"):
+    for path in ("/livez", "/readyz", "/health"):
         client.get(path, headers={"X-Request-Id": "a-probe"})
     client.get("/v1/models", headers={"X-Request-Id": "after-the-probes"})
     fake_server.wait_for(lambda line: line.get("request_id") == "after-the-probes")
@@ -119,6 +145,9 @@ def test_openapi_documents_the_errors_and_an_example(client: httpx.Client) -> No
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
     assert "class_id" in schema["examples"][0]
     assert set(schema["properties"]) == {
-        "class_id", "cfg", "steps", "seed", "resolution", "sampler", "n", "deadline_ms", "preview_every",
+        "class_id", "class", "cfg", "guidance_scale", "steps", "num_inference_steps", "seed", "model", "resolution",
+        "sampler", "n", "deadline_ms", "preview_every",
     }  # fmt: skip
+    assert schema["oneOf"] == [{"required": ["class_id"]}, {"required": ["class"]}]
+    assert {"Retry-After", "Retry-After-Ms"} == operation["responses"]["429"]["headers"].keys()
     assert [parameter["name"] for parameter in operation["parameters"]] == ["X-Deadline-Ms"]

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from dit_serve.service.errors import InvalidRequest
-from dit_serve.service.http.deadline import asked_deadline
+from dit_serve.service.http.deadline import asked_milliseconds
 from tests.service.fake import SLOW
 from tests.service.front.test_front import ENDLESS_JOB, debug, job_end, leaving_client
 from tests.service.http.streams import streaming
@@ -33,12 +33,12 @@ def client(server: Running) -> Iterator[httpx.Client]:
 
 
 def test_no_deadline_is_none() -> None:
-    assert asked_deadline([], None, 10.0) is None
+    assert asked_milliseconds([], None) is None
 
 
 @pytest.mark.parametrize(("headers", "in_body"), [(["1500"], None), ([], 1500), (["1500", " 1500"], 1500)])
-def test_a_deadline_counts_from_the_arrival(headers: list[str], in_body: int | None) -> None:
-    assert asked_deadline(headers, in_body, 10.0) == 11.5
+def test_a_deadline_is_said_by_header_or_body(headers: list[str], in_body: int | None) -> None:
+    assert asked_milliseconds(headers, in_body) == 1500
 
 
 @pytest.mark.parametrize(
@@ -46,13 +46,13 @@ def test_a_deadline_counts_from_the_arrival(headers: list[str], in_body: int | N
 )
 def test_a_header_that_is_no_number_of_milliseconds_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest, match=r"X-Deadline-Ms: must be one whole number of milliseconds"):
-        asked_deadline([text], None, 0.0)
+        asked_milliseconds([text], None)
 
 
 @pytest.mark.parametrize(("headers", "in_body"), [(["1500"], 1501), (["1500", "1501"], None)])
 def test_two_different_deadlines_are_refused(headers: list[str], in_body: int | None) -> None:
     with pytest.raises(InvalidRequest, match="differs"):
-        asked_deadline(headers, in_body, 0.0)
+        asked_milliseconds(headers, in_body)
 
 
 @pytest.mark.parametrize("number", [0, -1, 86_400_001, True, "1000", 1.5])

@@ -133,7 +133,18 @@ def test_cfg_may_be_a_json_integer(client: httpx.Client, cfg: float) -> None:
         ({"class_id": 1, "sampler": "x" * 100}, "sampler"),
         ({"class_id": 1, "n": 0}, "n"),
         ({"class_id": 1, "n": 17}, "n"),
-        ({"class_id": 1, "guidance_scale": 4.0}, "(unknown)"),
+        ({"class_id": 1, "guidance_scale": 0.5}, "guidance_scale"),
+        ({"class_id": 1, "guidance_scale": 4, "cfg": 4}, "guidance_scale"),
+        ({"class_id": 1, "num_inference_steps": 1001}, "steps"),
+        ({"class_id": 1, "steps": 4, "num_inference_steps": 4}, "num_inference_steps"),
+        ({"class_id": 1, "class": "kind 1"}, "class"),
+        ({"class": "no such thing"}, "class"),
+        ({"class": ""}, "class"),
+        ({"class": 7}, "class"),
+        ({"class": "1000"}, "class"),
+        ({"class_id": 1, "model": "none-such"}, "model"),
+        ({"class_id": 1, "model": "fake-64", "resolution": 128}, "resolution"),
+        ({"class_id": 1, "guidance": 4.0}, "(unknown)"),
         ({"class_id": 1, "steps ": 4}, "(unknown)"),
         ([], "(body)"),
         (3, "(body)"),
@@ -175,8 +186,36 @@ def test_what_is_no_json_is_400(client: httpx.Client, body: bytes) -> None:
 
 
 def test_every_wrong_field_is_named_at_once(client: httpx.Client) -> None:
-    problem = assert_problem(post(client, {"class_id": 500, "steps": 5000}), 422, "invalid-request")
-    assert {error["field"] for error in problem["errors"]} == {"class_id", "steps"}  # type: ignore[attr-defined]
+    body = {"class_id": 500, "num_inference_steps": 5000, "cfg": 0, "guidance_scale": 2, "sampler": "euler", "huh": 1}
+    problem = assert_problem(post(client, body, **{"X-Deadline-Ms": "soon"}), 422, "invalid-request")
+    assert {error["field"] for error in problem["errors"]} == {  # type: ignore[attr-defined]
+        "class_id", "steps", "cfg", "guidance_scale", "sampler", "(unknown)", "X-Deadline-Ms",
+    }  # fmt: skip
+
+
+def test_without_its_model_what_does_not_depend_on_it_is_told(client: httpx.Client) -> None:
+    body = {"class_id": 500, "model": "none", "resolution": 99, "cfg": 0}
+    problem = assert_problem(post(client, body), 422, "invalid-request")
+    assert [error["field"] for error in problem["errors"]] == ["cfg", "model", "resolution"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["class 42", "KIND  42", " Class 42", "42"])
+def test_a_class_may_be_given_by_name(client: httpx.Client, name: str) -> None:
+    body = {"steps": 2, "seed": 1}
+    named = post(client, {"class": name, **body})
+    assert named.content == post(client, {"class_id": 42, **body}).content
+    receipt = read_receipt(named.content)
+    assert (receipt.class_id, receipt.class_name) == (42, "class 42")
+
+
+def test_neither_class_nor_id_is_told_as_such(client: httpx.Client) -> None:
+    assert post(client, {}).json()["detail"] == "class_id: class_id or class is required"
+
+
+def test_diffusers_spellings_are_taken(client: httpx.Client) -> None:
+    theirs = post(client, {"class_id": 3, "guidance_scale": 2, "num_inference_steps": 3, "seed": 1})
+    assert theirs.content == post(client, {"class_id": 3, "cfg": 2, "steps": 3, "seed": 1}).content
+    assert (read_receipt(theirs.content).cfg, read_receipt(theirs.content).steps) == (2.0, 3)
 
 
 def test_an_error_names_the_number_and_the_range(client: httpx.Client) -> None:
@@ -185,7 +224,8 @@ def test_an_error_names_the_number_and_the_range(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [{"class_id": "secret"}, {"class_id": 1, "secret": 1}, {"class_id": 1, "sampler": "secret"}]
+    "body",
+    [{"class_id": "secret"}, {"class_id": 1, "secret": 1}, {"class_id": 1, "sampler": "secret"}, {"class": "secret"}],
 )
 def test_an_error_repeats_no_text_of_the_client(client: httpx.Client, body: dict[str, Any]) -> None:
     assert "secret" not in post(client, body).text
@@ -240,7 +280,14 @@ def test_any_other_accept_is_406(client: httpx.Client, accept: str) -> None:
     assert_problem(post(client, {"class_id": 1}, Accept=accept), 406, "not-acceptable")
 
 
-@pytest.mark.parametrize("accept", ["image/png", "*/*"])
+@pytest.mark.parametrize("accept", ["*/*", ""])
+def test_several_images_come_as_json_to_who_does_not_care(client: httpx.Client, accept: str) -> None:
+    response = post(client, {"class_id": 1, "steps": 2, "n": 2}, Accept=accept)
+    assert response.headers["content-type"] == "application/json"
+    assert len(response.json()["images"]) == 2
+
+
+@pytest.mark.parametrize("accept", ["image/png", "image/*"])
 def test_several_images_without_json_are_406(client: httpx.Client, accept: str) -> None:
     problem = assert_problem(post(client, {"class_id": 1, "n": 2}, Accept=accept), 406, "not-acceptable")
     assert "Accept: application/json" in str(problem["detail"])

@@ -96,4 +96,4 @@ def test_when_to_come_back_is_told_in_seconds_and_in_milliseconds(seconds: float
 
 
 def test_who_need_not_come_back_is_told_no_time() -> None:
-    assert not {"retry-after", "retry-after-ms"} & problem_response(QueueFull(), "an-id").headers.keys()
+    assert not {"retry-after", "retry-after-ms"} & set(problem_response(QueueFull(), "an-id").headers)

@@ -20,12 +20,16 @@ def test_json_is_for_who_prefers_it(accept: str) -> None:
     assert choose_representation(accept, 1) == JSON
 
 
-@pytest.mark.parametrize("accept", [JSON, "application/*", "image/png, application/json;q=0.1"])
-def test_several_images_come_as_json_for_who_names_it(accept: str) -> None:
+@pytest.mark.parametrize(
+    "accept", [None, "", "*/*", JSON, "application/*", "image/png, application/json;q=0.1", "image/png, */*;q=0.1"]
+)
+def test_several_images_come_as_json_to_who_takes_it(accept: str) -> None:
     assert choose_representation(accept, 2) == JSON
 
 
-@pytest.mark.parametrize("accept", [None, "*/*", "image/*", "image/png", "application/json;q=0"])
+@pytest.mark.parametrize(
+    "accept", ["image/*", "image/png", "application/json;q=0", "*/*;q=0", "*/*, application/json;q=0"]
+)
 def test_several_images_do_not_fit_into_a_png(accept: str | None) -> None:
     with pytest.raises(NotAcceptable, match="Accept: application/json"):
         choose_representation(accept, 2)
