@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.peers.dit_pipeline import load as load_diffusers
+from benchmarks.peers import load as load_diffusers
 from benchmarks.random_models import Sizes, write_folder
 from benchmarks.report import Goal, goals_table, machine, table
 from dit_serve import Pipeline, load_pipeline

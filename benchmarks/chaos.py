@@ -31,16 +31,9 @@ from benchmarks.faults.slow import slow
 from benchmarks.report import Finding, findings_text, write_result
 
 Measurement = Callable[[Options], Coroutine[Any, Any, Finding]]
-
-
-async def poisoned(options: Options) -> Finding:
-    """R5, which has an engine of its own and needs no server."""
-    return await asyncio.to_thread(poison, options.batches)
-
-
-def measurements() -> dict[str, Measurement]:
-    """All of them by name."""
-    return {"R1": overload, "R2": leaving, "R3": drain, "R4": crash, "R5": poisoned, "R8": slow}
+MEASUREMENTS: dict[str, Measurement] = {
+    "R1": overload, "R2": leaving, "R3": drain, "R4": crash, "R5": poison, "R8": slow
+}
 
 
 def run(measurement: Measurement, options: Options) -> Finding:
@@ -50,11 +43,10 @@ def run(measurement: Measurement, options: Options) -> Finding:
 
 
 def main() -> int:
-    """Measures what was asked for and writes the report."""
     arguments = _arguments()
     options = short() if arguments.short else Options(**{f.name: getattr(arguments, f.name) for f in fields(Options)})
     findings = []
-    for name, measurement in measurements().items():
+    for name, measurement in MEASUREMENTS.items():
         if arguments.only and name not in arguments.only:
             continue
         began = time.monotonic()
@@ -69,7 +61,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="the form for continuous integration, with a fake model")
-    parser.add_argument("--only", action="append", choices=list(measurements()), help="may be given several times")
+    parser.add_argument("--only", action="append", choices=list(MEASUREMENTS), help="may be given several times")
     parser.add_argument("--name", default="chaos", help="of the file of results")
     for field in fields(Options):
         kind = type(field.default)

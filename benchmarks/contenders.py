@@ -1,4 +1,5 @@
-"""The servers that `bench_service` compares: ours, and two peers around diffusers' DiTPipeline on the same weights.
+"""The servers that `bench_service` compares: ours, ours of another checkout, and two peers around diffusers'
+DiTPipeline, all on the same weights.
 
 A peer comes in the settings that its users would try on a machine of this size; the one with the most images a second
 stands for it. Knows how each is started, and no measurement.
@@ -6,19 +7,25 @@ stands for it. Knows how each is started, and no measurement.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
+import signal
 import sys
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.server import Server, serve_command, serving, serving_peer
+from benchmarks.client import NoAnswer, get
+from tests.service.running import FREE_PORTS, PATIENCE_SECONDS, ROOT, Running, free_port, without_settings
 
 OURS = "dit-serve"
+BEFORE = "before"
 FASTAPI = "FastAPI + DiTPipeline + lock"
 LITSERVE = "LitServe + DiTPipeline"
+AS_IT_COMES = "as it comes"
 DTYPES = ("float32", "bfloat16")  # what from_pretrained gives unasked, and what a processor with bf16 does faster
+PEER = (sys.executable, "-m")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,60 +36,72 @@ class Contender:
         name: whose it is.
         setting: what was chosen, in words.
         command: starts it; "{port}" stands for the port of a peer.
-        threads: of each of its processes that compute, 0 to leave it to the library.
+        environment: beside this process's own.
+        folder: where it is started: an import takes what lies there.
     """
 
     name: str
     setting: str
     command: tuple[str, ...]
-    threads: int = 0
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether it speaks our log and our probes."""
-        return self.name == OURS
+    environment: Mapping[str, str] = field(default_factory=dict)
+    folder: Path = ROOT
 
 
 def ours(model: str) -> list[Contender]:
     """Our service as it comes, which is bfloat16 where the processor has it, and in float32."""
-    return [
-        Contender(OURS, "as it comes", tuple(serve_command(model=model))),
-        Contender(OURS, "float32", tuple(serve_command("--dtype", "float32", model=model))),
-    ]
+    command = (sys.executable, "-m", "dit_serve", "serve", *FREE_PORTS, "--models", model)
+    return [Contender(OURS, AS_IT_COMES, command), Contender(OURS, "float32", (*command, "--dtype", "float32"))]
+
+
+def before(model: str, checkout: Path) -> Contender:
+    """Our service as another checkout has it, started by that checkout's own `.venv/bin/dit`."""
+    command = (str(checkout / ".venv" / "bin" / "dit"), "serve", *FREE_PORTS, "--models", model)
+    return Contender(BEFORE, AS_IT_COMES, command, folder=checkout)
 
 
 def peers(folder: Path) -> list[Contender]:
     """Both peers in each number format: one process with all cores, as most are run, and a process a core."""
     cores = len(os.sched_getaffinity(0))
-    shapes = [(1, cores)] if cores == 1 else [(1, cores), (cores, 1)]
-    runs = [(dtype, *shape) for dtype in DTYPES for shape in shapes]
-    found = [_fastapi(folder, *run) for run in runs]
-    return found + [_litserve(folder, *run, batch) for run in runs for batch in (8, 32)]
+    runs = [(dtype, *shape) for dtype in DTYPES for shape in sorted({(1, cores), (cores, 1)})]
+    fastapi = ("uvicorn", "--factory", "benchmarks.peers.fastapi_lock:create_app", "--port", "{port}", "--workers")
+    litserve = ("benchmarks.peers.litserve_batch", "{port}")
+    found = []
+    for dtype, processes, threads in runs:
+        environment = {"PEER_FOLDER": str(folder), "PEER_DTYPE": dtype, "OMP_NUM_THREADS": str(threads)}
+        setting = f"{dtype}, {processes} process(es) of {threads} thread(s)"
+        lock = (*PEER, *fastapi, str(processes), "--log-level", "warning", "--no-access-log")
+        found.append(Contender(FASTAPI, setting, lock, environment))
+        for size in (8, 32):
+            batch = (*PEER, *litserve, str(processes), str(size))
+            found.append(Contender(LITSERVE, f"{setting}, max_batch_size {size}", batch, environment))
+    return sorted(found, key=lambda each: each.name)
 
 
 @contextlib.asynccontextmanager
-async def running(contender: Contender) -> AsyncIterator[Server]:
-    """The contender, ready for work."""
-    threads = {"OMP_NUM_THREADS": str(contender.threads)} if contender.threads else {}
-    if contender.is_ours:
-        async with serving(contender.command, threads) as server:
-            yield server
-    else:
-        async with serving_peer(contender.command, threads, "/health") as server:
-            yield server
+async def running(contender: Contender) -> AsyncIterator[Running]:
+    """The contender, ready for work; at the end all that it started is killed."""
+    port = free_port()
+    command = [part.replace("{port}", str(port)) for part in contender.command]
+    server = Running(command, without_settings() | dict(contender.environment), contender.folder)
+    try:
+        if contender.name in (OURS, BEFORE):
+            server.wait_until_listening()
+            server.wait_until_ready()
+        else:
+            server.port = port
+            await _until_healthy(server)
+        yield server
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.process.pid, signal.SIGKILL)
+        server.close()
 
 
-def _fastapi(folder: Path, dtype: str, processes: int, threads: int) -> Contender:
-    command = _peer("fastapi_lock", folder, dtype, processes, threads)
-    return Contender(FASTAPI, f"{dtype}, {processes} process(es) of {threads} thread(s)", command, threads)
-
-
-def _litserve(folder: Path, dtype: str, processes: int, threads: int, batch: int) -> Contender:
-    setting = f"{dtype}, {processes} worker(s) of {threads} thread(s), max_batch_size {batch}"
-    command = _peer("litserve_batch", folder, dtype, processes, threads)
-    return Contender(LITSERVE, setting, (*command, str(batch)), threads)
-
-
-def _peer(module: str, folder: Path, dtype: str, processes: int, threads: int) -> tuple[str, ...]:
-    numbers = (str(processes), str(threads), dtype)
-    return (sys.executable, "-m", f"benchmarks.peers.{module}", str(folder), "{port}", *numbers)
+async def _until_healthy(server: Running) -> None:
+    async with asyncio.timeout(2 * PATIENCE_SECONDS):
+        while server.process.poll() is None:
+            with contextlib.suppress(NoAnswer):
+                if (await get(server.port, "/health")).status == 200:
+                    return
+            await asyncio.sleep(0.2)
+    raise RuntimeError(f"the peer ended; its last lines: {server.seen[-8:]}")

@@ -6,23 +6,26 @@ Knows how each contender is started through `benchmarks.contenders`, and no repo
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.contenders import Contender, running
 from benchmarks.load import BLOCK, Ask, Trace, ask_one, balanced_asks, open_loop, poisson_times, quantile
-from benchmarks.server import ROOT, Server
-from benchmarks.usage import Shares, shares, usage
+from tests.service.running import ROOT, Running, without_settings
 
 OFFERED = 200.0  # requests a second that saturate: more than any of them answers, and no denial of service
 PROBE = Ask(class_id=7, cfg=4.0, steps=20, seed=11)
 SETTLED, SETTLING_SECONDS = 0.05, 20.0  # share of all cores that an idle server takes at most; how long it may not be
 STAGES = ("queue", "denoise", "decode", "encode")
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +35,12 @@ class Load:
     Args:
         traces: one a request.
         seconds: from the first request to the last answer.
-        used: who used the cores meanwhile.
+        used: shares of all cores' time that the generator, the server and others took meanwhile.
     """
 
     traces: list[Trace]
     seconds: float
-    used: Shares
+    used: NDArray[np.float64]
 
     @property
     def images_per_second(self) -> float:
@@ -76,25 +79,51 @@ class Saturated:
 
 def joined(loads: Sequence[Load]) -> Load:
     """What the same load gave at several times, as one."""
-    shares_of = [(load.used.generator, load.used.server, load.used.others) for load in loads]
-    used = Shares(*(sum(column) / len(loads) for column in zip(*shares_of, strict=True)))
+    used = np.mean([load.used for load in loads], axis=0)
     return Load([trace for load in loads for trace in load.traces], sum(load.seconds for load in loads), used)
 
 
-async def drive(server: Server, asks: Sequence[Ask], rate: float, source: random.Random) -> Load:
+def usage(session: int) -> NDArray[np.float64]:
+    """The clock's seconds, and the cores' seconds that this process, a server's session and everybody took by now.
+
+    A measurement on a machine that others use says little; so each says how much of the cores the others took.
+    """
+    user, nice, system, _idle, _iowait, *rest = map(int, Path("/proc/stat").read_text().split()[1:9])  # proc(5)
+    busy = (user + nice + system + sum(rest)) / TICKS_PER_SECOND
+    return np.array([time.monotonic(), time.process_time(), sum(_seconds_of(session)), busy])
+
+
+def _seconds_of(session: int) -> Iterator[float]:
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()  # from the third on: state, ppid, pgrp, session, …
+        except OSError:  # it has ended meanwhile
+            continue
+        if int(fields[3]) == session:
+            yield (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
+
+
+def shares(before: NDArray[np.float64], after: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Shares of all cores' time between two moments: of the generator, of the server and of others."""
+    clock, generator, server, busy = after - before
+    cores = float(clock) * len(os.sched_getaffinity(0))
+    return np.array([generator / cores, server / cores, max(0.0, busy - generator - server) / cores])
+
+
+async def drive(server: Running, asks: Sequence[Ask], rate: float, source: random.Random) -> Load:
     """Sends these requests at a rate and measures from the first to the last answer."""
     times = poisson_times(rate, len(asks), source)
     before = usage(server.process.pid)
-    traces = await open_loop(server.address, asks, times)
+    traces = await open_loop(server.port, asks, times)
     after = usage(server.process.pid)
-    return Load(traces, after.at - before.at, shares(before, after))
+    return Load(traces, float(after[0] - before[0]), shares(before, after))
 
 
 async def saturate(contender: Contender, count: int, seed: int = 1) -> Saturated:
     """So many requests at once, the same for every contender with the same seed, after a block of others and a rest."""
     async with running(contender) as server:
         await _warm_up(server)
-        probe = await ask_one(server.address, PROBE, "probe")
+        probe = await ask_one(server.port, PROBE, "probe")
         source = random.Random(seed)
         load = await drive(server, balanced_asks(count, source), OFFERED, source)
     say(f"{contender.name}, {contender.setting}: {load.images_per_second:.2f} images/s")
@@ -116,31 +145,29 @@ async def at_rates(contender: Contender, rates: Sequence[float], seconds: float,
 
 async def bare(model: str, count: int, processes: int, seed: int) -> float:
     """Images a second of the bare pipeline at such requests, in processes that share the cores and the requests."""
-    asked = ("--model", model, "--count", str(count // processes), "--seed", str(seed))
-    command = (sys.executable, "-m", "benchmarks.bare", *asked)
-    threads = str(max(1, len(os.sched_getaffinity(0)) // processes))
-    running = [
+    command = (sys.executable, "-m", "benchmarks.bare", model, str(count // processes), str(seed))
+    threads = {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // processes))}
+    started = [
         await asyncio.create_subprocess_exec(
-            *command, cwd=ROOT, stdout=asyncio.subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": threads}
+            *command, cwd=ROOT, stdout=asyncio.subprocess.PIPE, env=without_settings() | threads
         )
         for _ in range(processes)
     ]
-    told = [(await process.communicate())[0] for process in running]
-    rate = sum(float(json.loads(out)["images_per_second"]) for out in told)
+    told = [(await process.communicate())[0] for process in started]
+    rate = sum(map(float, told))
     say(f"bare pipeline, {processes} process(es): {rate:.2f} images/s")
     return rate
 
 
 def say(text: str) -> None:
-    """Progress for whoever waits."""
     print(text, file=sys.stderr, flush=True)
 
 
-async def _warm_up(server: Server) -> None:
+async def _warm_up(server: Running) -> None:
     """A block of requests, and then what a server does once after its start is left to end: it is no part of a load."""
     await drive(server, balanced_asks(BLOCK, random.Random(0)), OFFERED, random.Random(0))
     until, is_settled = time.monotonic() + SETTLING_SECONDS, False
     while not is_settled and time.monotonic() < until:
         before = usage(server.process.pid)
         await asyncio.sleep(1.0)
-        is_settled = shares(before, usage(server.process.pid)).server < SETTLED
+        is_settled = shares(before, usage(server.process.pid))[1] < SETTLED

@@ -9,24 +9,26 @@ long part of the load asks for the same work. Knows no server and prints nothing
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
-from itertools import product
-from typing import Any
+from dataclasses import asdict, dataclass
+from itertools import accumulate, product
+from typing import Any, TypeVar
 
-from benchmarks.client import Address, Answer, NoAnswer, request_bytes, send
+from benchmarks.client import Answer, NoAnswer, request_bytes, send
 
 STEPS = (10, 20, 50)
 CFGS = (1.0, 1.5, 4.0)
 BLOCK = len(STEPS) * len(CFGS)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One image that is asked for."""
+    """One image that is asked for: the fields of the JSON that all the servers take."""
 
     class_id: int
     cfg: float
@@ -38,21 +40,13 @@ class Ask:
         """Rows of the network's batch: two if guided."""
         return 1 if self.cfg == 1 else 2
 
-    @property
-    def body(self) -> bytes:
-        """The JSON that all the servers take."""
-        fields = {"class_id": self.class_id, "cfg": self.cfg, "steps": self.steps, "seed": self.seed}
-        return json.dumps(fields).encode()
-
 
 @dataclass(frozen=True, slots=True)
 class Trace:
     """What became of one request; times are of `time.monotonic`, status 0 is no answer."""
 
     ask: Ask
-    request_id: str
     due: float
-    sent: float
     ended: float
     status: int
     answer: Answer | None = None
@@ -75,11 +69,7 @@ def balanced_asks(count: int, source: random.Random, classes: int = 10) -> list[
 
 def poisson_times(rate: float, count: int, source: random.Random) -> list[float]:
     """Seconds after the start at which requests arrive, `rate` a second on average."""
-    times, now = [], 0.0
-    for _ in range(count):
-        now += source.expovariate(rate)
-        times.append(now)
-    return times
+    return list(accumulate(source.expovariate(rate) for _ in range(count)))
 
 
 def quantile(values: Sequence[float], share: float) -> float:
@@ -90,30 +80,23 @@ def quantile(values: Sequence[float], share: float) -> float:
     return ordered[max(0, -(-len(ordered) * round(share * 1e6) // 1_000_000) - 1)]
 
 
-async def ask_one(address: Address, ask: Ask, request_id: str, due: float | None = None) -> Trace:
-    """Sends one request now and follows it to its end; the connection's failure is status 0."""
+async def ask_one(port: int, ask: Ask, request_id: str, due: float | None = None) -> Trace:
+    """One request now, followed to its end; the connection's failure is status 0."""
     sent = time.monotonic()
-    message = request_bytes("POST", "/generate", ask.body, {"Accept": "image/png", "X-Request-Id": request_id})
-    try:
-        answer = await send(address, message)
-    except NoAnswer:
-        return Trace(ask, request_id, sent if due is None else due, sent, time.monotonic(), 0)
-    return Trace(ask, request_id, sent if due is None else due, sent, time.monotonic(), answer.status, answer)
+    headers = {"Accept": "image/png", "X-Request-Id": request_id}
+    answer = None
+    with contextlib.suppress(NoAnswer):
+        answer = await send(port, request_bytes("POST", "/generate", json.dumps(asdict(ask)).encode(), headers))
+    return Trace(ask, sent if due is None else due, time.monotonic(), answer.status if answer else 0, answer)
 
 
-async def open_loop(
-    address: Address, asks: Sequence[Ask], times: Sequence[float], prefix: str = "load"
-) -> list[Trace]:
-    """Sends every request at its time, whatever became of those before; returns when all are answered."""
-
-    def one(i: int, due: float) -> Coroutine[Any, Any, Trace]:
-        return ask_one(address, asks[i], f"{prefix}-{i}", due)
-
-    return await at_times(times, one)
+async def open_loop(port: int, asks: Sequence[Ask], times: Sequence[float]) -> list[Trace]:
+    """Every request at its time, whatever became of those before; all of them are answered."""
+    return await at_times(times, lambda i, due: ask_one(port, asks[i], f"load-{i}", due))
 
 
-async def at_times(times: Sequence[float], begin: Callable[[int, float], Coroutine[Any, Any, Trace]]) -> list[Trace]:
-    """Begins one task at each of these times, in seconds from now, and waits for all of them."""
+async def at_times(times: Sequence[float], begin: Callable[[int, float], Coroutine[Any, Any, T]]) -> list[T]:
+    """What the tasks give that are begun at each of these times, in seconds from now."""
     origin = time.monotonic()
     tasks = []
     for i, seconds in enumerate(times):

@@ -36,17 +36,16 @@ class Finding:
 
     name: str
     setting: str
-    goals: tuple[Goal, ...]
+    goals: Sequence[Goal]
 
 
 def machine() -> str:
     """The machine and the builds, in one line."""
-    model = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "")
-    memory = next((int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), 0)
+    memory = float(_named("/proc/meminfo", "MemTotal").partition(" ")[0] or 0)  # KiB
     return (
-        f"{model or platform.processor()} ({platform.machine()}), {len(os.sched_getaffinity(0))} cores, "
-        f"{memory / 2**20:.0f} GiB, {platform.system()} {platform.release()}, Python {platform.python_version()}, "
-        f"torch {version('torch')}"
+        f"{_named('/proc/cpuinfo', 'model name') or platform.processor()} ({platform.machine()}), "
+        f"{len(os.sched_getaffinity(0))} cores, {memory / 2**20:.0f} GiB, {platform.system()} {platform.release()}, "
+        f"Python {platform.python_version()}, torch {version('torch')}"
     )
 
 
@@ -62,7 +61,6 @@ def findings_text(findings: Sequence[Finding]) -> str:
 
 
 def goals_table(goals: Sequence[Goal]) -> str:
-    """What was promised, what was found, whether it holds."""
     rows = [(goal.promise, goal.found, "reached" if goal.is_met else "**missed**") for goal in goals]
     return table(("promised", "found", ""), rows)
 
@@ -76,8 +74,7 @@ def write_result(name: str, title: str, text: str) -> Path:
     return path
 
 
-def _lines(path: str) -> list[str]:
-    try:
-        return Path(path).read_text().splitlines()
-    except OSError:
-        return []
+def _named(path: str, name: str) -> str:
+    """The value of a name in a file of "name: value" lines of /proc; "" where there is none."""
+    lines = Path(path).read_text().splitlines() if Path(path).exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")

@@ -1,14 +1,15 @@
-"""The text of `bench_service`: its goals, its tables, and how to read them. Measures nothing."""
+"""The text of `python -m benchmarks.bench_service`: its goals, its tables, and how to read them. Measures nothing."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
+from benchmarks.contenders import AS_IT_COMES, BEFORE, OURS
 from benchmarks.driving import STAGES, Load, Saturated
 from benchmarks.report import Goal, goals_table, table
 
@@ -32,7 +33,9 @@ STAGE_TEXT = """\
 
 Mean milliseconds an image, by Server-Timing; the rest is HTTP, sockets and the generator.
 """
+LIMIT = ("server", "setting", "images/s", "requests", "failed")
 USED = ("generator", "server", "others")
+PARTS = (0.5, 0.95, 0.99)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,105 +44,93 @@ class Results:
 
     Args:
         tried: every setting of every server at its limit, with fewer requests.
-        ours: at its limit.
-        as_it_comes: our service without any setting, at its limit.
-        peers: at their limits.
+        limits: every server in its best setting at its limit, in order; then ours as it comes, if that is another.
         bare: images a second of the bare pipeline.
         loads: by server, one load for each of SHARES of the best peer's images a second.
     """
 
     tried: Sequence[Saturated]
-    ours: Saturated
-    as_it_comes: Saturated
-    peers: Sequence[Saturated]
+    limits: Sequence[Saturated]
     bare: float
-    loads: dict[str, list[Load]]
+    loads: Mapping[str, Sequence[Load]]
+
+    def rate(self, name: str) -> float:
+        """Images a second of a server's best setting."""
+        return next(each.load.images_per_second for each in self.limits if each.contender.name == name)
+
+    @property
+    def peers(self) -> list[str]:
+        return [name for name in self.loads if name not in (OURS, BEFORE)]
 
     @property
     def capacity(self) -> float:
         """Images a second of the best peer."""
-        return max(peer.load.images_per_second for peer in self.peers)
-
-    @property
-    def contenders(self) -> list[Saturated]:
-        """Ours and the peers."""
-        return [self.ours, *self.peers]
+        return max(map(self.rate, self.peers))
 
 
 def report(results: Results) -> str:
     """All of it as markdown."""
     return "\n".join([
-        METHOD,
-        goals_table(goals(results)),
-        SATURATION,
-        _saturation(results),
-        "## Waits in seconds, at shares of the best peer's images a second\n",
-        _waits(results),
-        STAGE_TEXT,
-        _stages(results),
-        "## Settings that were tried\n",
-        _tried(results),
-    ])  # fmt: skip
+        METHOD, goals_table(goals(results)), SATURATION, _saturation(results),
+        "## Waits in seconds, at shares of the best peer's images a second\n", _waits(results),
+        STAGE_TEXT, _stages(results),
+        "## Settings that were tried\n", table((*LIMIT, *USED), [_limit(each) for each in results.tried]),
+    ])
 
 
 def goals(results: Results) -> list[Goal]:
     """What was to be reached."""
-    ratio = results.ours.load.images_per_second / results.capacity
-    served = results.as_it_comes.load.images_per_second / results.bare
-    found = [
-        Goal("at least 2 x the images/s of the best peer", f"{ratio:.2f} x", ratio >= 2, is_exact=False),
-        Goal("served over bare pipeline at least 0.85", f"{served:.2f}", served >= 0.85, is_exact=False),
-    ]
+
+    def least(promise: str, ratio: float, bound: float, unit: str = "") -> Goal:
+        return Goal(promise, f"{ratio:.2f}{unit}", ratio >= bound, is_exact=False)
+
+    own = {each.contender.setting: each.load for each in results.limits if each.contender.name == OURS}
+    found = [least("at least 2 x the images/s of the best peer", results.rate(OURS) / results.capacity, 2, " x")]
+    served = own[AS_IT_COMES].images_per_second
+    found += [least("served over bare pipeline at least 0.85", served / results.bare, 0.85)]
+    if BEFORE in results.loads:
+        found += [least("no fewer images/s than before", served / results.rate(BEFORE), 1, " x")]
     for i, share in enumerate(SHARES):
-        best = min(results.loads[peer.contender.name][i].wait(0.95) for peer in results.peers)
-        third = results.loads[results.ours.contender.name][i].wait(0.95) / best
+        best = min(results.loads[name][i].wait(0.95) for name in results.peers)
+        third = results.loads[OURS][i].wait(0.95) / best
         promise = f"p95 at {share:.0%} load at most a third of the best peer's"
         found.append(Goal(promise, f"{third:.2f} of it", third <= 1 / 3, is_exact=False))
     return found
 
 
 def _saturation(results: Results) -> str:
-    both = [results.ours] if results.ours is results.as_it_comes else [results.ours, results.as_it_comes]
-    rows: list[list[object]] = [
-        [each.contender.name, each.contender.setting, f"{each.load.images_per_second:.2f}", len(each.load.traces),
-         each.load.failures, *_used(each.load), _difference(each.png, results.ours.png)]
-        for each in [*both, *results.peers]
-    ]  # fmt: skip
+    rows = [[*_limit(each), _difference(each.png, results.limits[0].png)] for each in results.limits]
     setting = "16 sequences a step, no HTTP, no PNG; one process or one a core"
     rows.append(["bare pipeline", setting, f"{results.bare:.2f}", *[""] * 6])
-    return table(("server", "setting", "images/s", "requests", "failed", *USED, "pixels"), rows)
+    return table((*LIMIT, *USED, "pixels"), rows)
 
 
 def _waits(results: Results) -> str:
     rows = [
-        [f"{share:.0%}", f"{share * results.capacity:.2f}", each.contender.name,
-         *(f"{load.wait(q):.2f}" for q in (0.5, 0.95, 0.99)), len(load.traces), load.failures, *_used(load)]
-        for i, share in enumerate(SHARES)
-        for each in results.contenders
-        for load in [results.loads[each.contender.name][i]]
-    ]  # fmt: skip
+        [f"{share:.0%}", f"{share * results.capacity:.2f}", name, *(f"{loads[i].wait(part):.2f}" for part in PARTS),
+         len(loads[i].traces), loads[i].failures, *_used(loads[i])]
+        for i, share in enumerate(SHARES) for name, loads in results.loads.items()
+    ]
     return table(("load", "requests/s", "server", "p50", "p95", "p99", "requests", "failed", *USED), rows)
 
 
 def _stages(results: Results) -> str:
-    loads = [("saturation", results.ours.load)]
-    loads += [(f"{share:.0%}", results.loads[results.ours.contender.name][i]) for i, share in enumerate(SHARES)]
-    rows = [[name, *(f"{mean:.1f}" for mean in load.stage_milliseconds())] for name, load in loads]
+    loads = {"saturation": results.limits[0].load}
+    loads |= {f"{share:.0%}": load for share, load in zip(SHARES, results.loads[OURS], strict=True)}
+    rows = [[name, *(f"{mean:.1f}" for mean in load.stage_milliseconds())] for name, load in loads.items()]
     return table(("load", *STAGES, "rest"), rows)
 
 
-def _tried(results: Results) -> str:
-    rows = [
-        [each.contender.name, each.contender.setting, f"{each.load.images_per_second:.2f}", len(each.load.traces),
-         each.load.failures, *_used(each.load)]
-        for each in results.tried
-    ]  # fmt: skip
-    return table(("server", "setting", "images/s", "requests", "failed", *USED), rows)
+def _limit(each: Saturated) -> list[object]:
+    """A server's line at its limit: what LIMIT and USED name."""
+    load, contender = each.load, each.contender
+    rate = f"{load.images_per_second:.2f}"
+    return [contender.name, contender.setting, rate, len(load.traces), load.failures, *_used(load)]
 
 
 def _used(load: Load) -> list[str]:
-    """Shares of all cores."""
-    return [f"{load.used.generator:.1%}", f"{load.used.server:.0%}", f"{load.used.others:.0%}"]
+    generator, server, others = load.used
+    return [f"{generator:.1%}", f"{server:.0%}", f"{others:.0%}"]
 
 
 def _difference(png: bytes, ours: bytes) -> int:

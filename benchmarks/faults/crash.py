@@ -14,16 +14,17 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from benchmarks.faults.clients import Clients, Seen
+from benchmarks.faults.clients import Clients, Seen, logged_at
 from benchmarks.faults.options import Options
 from benchmarks.load import quantile
 from benchmarks.report import Finding, Goal
-from benchmarks.server import Server, logged_at, serving
+from tests.service.fake import KILLS
+from tests.service.running import Running, running
 
 SIGNALS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGSTOP)
 CLIENTS = 4
 POOL = 12
-KILLER_CLASS = 91  # of the tests' fake model: its step ends the process
+STEPS = 20
 BACK_SECONDS = 5.0
 
 
@@ -45,11 +46,10 @@ class Load:
     seen: list[tuple[int, Seen]] = field(default_factory=list)
 
     async def client(self, place: int) -> None:
-        """One client until the load is over."""
         number = place
         while not self.is_over:
             self.under_way[place] = asyncio.Event()
-            self.seen.append((number, await self.clients.ask(_body(self.options, number))))
+            self.seen.append((number, await self.clients.ask(self.options.body(number, STEPS))))
             self.under_way[place].set()
             number = (number + CLIENTS) % POOL
 
@@ -60,9 +60,9 @@ class Load:
 
 async def crash(options: Options) -> Finding:
     """R4."""
-    async with serving(options.command(), options.environment) as server:
-        clients = Clients(server.address)
-        known = {number: (await clients.ask(_body(options, number))).digest for number in range(POOL)}
+    with running(options.command()) as server:
+        clients = Clients(server)
+        known = {number: (await clients.ask(options.body(number, STEPS))).digest for number in range(POOL)}
         load = Load(options, clients, known)
         tasks = [asyncio.create_task(load.client(place)) for place in range(CLIENTS)]
         source = random.Random(6)
@@ -75,7 +75,7 @@ async def crash(options: Options) -> Finding:
         goals = _goals(load, back, len(server.find("worker_ended")))
         if options.is_fake:
             goals.append(await _quarantine(clients))
-        goals.append(await clients.check(server))
+        goals.append(await clients.check())
     setting = (
         f"{options.model}; {options.crashes} signals, {', '.join(kind.name for kind in SIGNALS)} in turn, to the "
         f"worker, each at a random moment while images are being made, {CLIENTS} clients asking again at once; time "
@@ -84,30 +84,30 @@ async def crash(options: Options) -> Finding:
     return Finding("R4 worker killed", setting, tuple(goals))
 
 
-async def _one_crash(server: Server, load: Load, kind: signal.Signals, source: random.Random) -> float:
+async def _one_crash(server: Running, load: Load, kind: signal.Signals, source: random.Random) -> float:
     """Seconds from the signal until the service was ready again; returns when what it hit has been answered."""
-    await server.wait_for_event("job_started", len(server.lines))
+    await asyncio.to_thread(server.wait_for_event, "job_started", len(server.seen))
     await asyncio.sleep(source.uniform(0, 0.3))
     pid = server.find("ready")[-1]["worker_pid"]
-    since, hit_at = len(server.lines), time.time()
+    since, hit_at = len(server.seen), time.time()
     os.kill(pid, kind)
-    ready = await server.wait_for_event("ready", since)
+    ready = await asyncio.to_thread(server.wait_for_event, "ready", since)
     await load.present_ones_done()
     return logged_at(ready) - hit_at
 
 
 def _goals(load: Load, back: dict[str, list[float]], ended: int) -> list[Goal]:
-    seen = [(number, each) for number, each in load.seen if each.sent.status != 429]
-    lost = [each for _, each in seen if each.sent.status != 200]
-    different = sum(each.digest != load.known[number] for number, each in seen if each.sent.status == 200)
+    seen = [(number, each) for number, each in load.seen if each.status != 429]
+    lost = [each for _, each in seen if each.status != 200]
+    different = sum(each.digest != load.known[number] for number, each in seen if each.status == 200)
     crashes = sum(map(len, back.values()))
+    first = f", the first with status {lost[0].status}" if lost else ""
+    same = "every image has the bytes of an undisturbed run"
     goals = [
-        Goal("no admitted job is lost", f"{len(lost)} of {len(seen)}"
-             + (f", the first with status {lost[0].sent.status}" if lost else ""), not lost),
-        Goal("every image has the bytes of an undisturbed run", f"{different} of {len(seen) - len(lost)} differ",
-             not different),
+        Goal("no admitted job is lost", f"{len(lost)} of {len(seen)}{first}", not lost),
+        Goal(same, f"{different} of {len(seen) - len(lost)} differ", not different),
         Goal("each signal ends one worker", f"{ended} ended by {crashes} signals", ended == crashes),
-    ]  # fmt: skip
+    ]
     for name, seconds in back.items():
         text = f"p50 {quantile(seconds, 0.5):.2f} s, worst {max(seconds):.2f} s of {len(seconds)}"
         promise = f"{name}: ready again within {BACK_SECONDS:.0f} s"
@@ -117,12 +117,9 @@ def _goals(load: Load, back: dict[str, list[float]], ended: int) -> list[Goal]:
 
 async def _quarantine(clients: Clients) -> Goal:
     """A job that ends every worker fails alone, after the second."""
-    bodies = [{"class_id": KILLER_CLASS, "steps": 5}, *({"class_id": 1, "steps": 50} for _ in range(CLIENTS))]
+    bodies = [{"class_id": KILLS, "steps": 5}, *({"class_id": 1, "steps": 50} for _ in range(CLIENTS))]
     killer, *others = await asyncio.gather(*(clients.ask(body) for body in bodies))
-    statuses = [each.sent.status for each in others]
-    text = f"status {killer.sent.status}, its neighbours {statuses}"
-    return Goal("a job that ends two workers fails alone", text, killer.sent.status == 500 and set(statuses) == {200})
+    statuses = [each.status for each in others]
+    text = f"status {killer.status}, its neighbours {statuses}"
+    return Goal("a job that ends two workers fails alone", text, killer.status == 500 and set(statuses) == {200})
 
-
-def _body(options: Options, number: int) -> dict[str, object]:
-    return {"class_id": options.class_of(number), "cfg": 1.5, "steps": 20, "seed": number}

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 
 from benchmarks.accounting import account
 from benchmarks.client import NoAnswer, get
-from benchmarks.faults.clients import Clients, Seen
+from benchmarks.faults.clients import Clients
 from benchmarks.faults.options import Options
 from benchmarks.report import Finding, Goal
-from benchmarks.server import Server, serving
+from tests.service.running import Running, running
 
 PLAIN, STREAMS, LATE = 4, 4, 3
+STEPS = 50
 
 
 @dataclass(slots=True)
@@ -48,7 +49,7 @@ async def drain(options: Options) -> Finding:
              ends.streams == {200: STREAMS * rounds}),
         Goal("R9: the server's log and the clients say the same of every request",
              f"{len(ends.differences)} of {ends.received} differ {ends.differences[:1] or ''}", not ends.differences),
-    )  # fmt: skip
+    )
     setting = (
         f"{options.model}; {rounds} servers, each with {PLAIN} requests and {STREAMS} streams open when SIGTERM comes, "
         f"at a random moment after all were begun; then {LATE} more requests."
@@ -57,53 +58,44 @@ async def drain(options: Options) -> Finding:
 
 
 async def _one_round(options: Options, ends: Ends, source: random.Random, number: int) -> None:
-    async with serving(options.command(), options.environment) as server:
-        clients = Clients(server.address)
-        bodies = [_body(options, PLAIN * number + each) for each in range(PLAIN + STREAMS)]
+    with running(options.command()) as server:
+        clients = Clients(server)
+        bodies = [options.body(PLAIN * number + each, STEPS) for each in range(PLAIN + STREAMS)]
         plain = [asyncio.create_task(clients.ask(body)) for body in bodies[:PLAIN]]
         streams = [asyncio.create_task(clients.watch(body)) for body in bodies[PLAIN:]]
-        await _all_admitted(server, PLAIN + STREAMS)
+        await asyncio.to_thread(_wait_until_all_begin, server)
         await asyncio.sleep(source.uniform(0, 0.2))
-        server.signal(signal.SIGTERM)
-        await server.wait_for_event("draining")
+        server.process.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(server.wait_for_event, "draining")
         await _late_work(options, clients, ends)
         for counter, tasks in ((ends.plain, plain), (ends.streams, streams)):
-            counter.update([seen.sent.status for seen in await asyncio.gather(*tasks)])
-        ends.statuses[await server.finish()] += 1
-        books = account(server.lines, [each.sent for each in clients.seen])
+            counter.update([seen.status for seen in await asyncio.gather(*tasks)])
+        ends.statuses[server.finish()] += 1
+        books = account(server.seen, [each.sent for each in clients.seen])
         ends.received += books.received
         ends.differences += books.differences
 
 
-async def _all_admitted(server: Server, count: int) -> None:
-    """Returns when so many jobs have been begun: what is only on its way might find the door closed."""
-    seen: set[int] = set()
-
-    def is_last(line: dict[str, object]) -> bool:
-        if line.get("event") == "job_started":
-            seen.add(int(str(line["job_id"])))
-        return len(seen) == count
-
-    await server.wait_for(is_last)
+def _wait_until_all_begin(server: Running) -> None:
+    """Returns when all jobs have been begun: what is only on its way might find the door closed."""
+    for _ in range(PLAIN + STREAMS):
+        server.wait_for_event("job_started")
 
 
 async def _late_work(options: Options, clients: Clients, ends: Ends) -> None:
     """What comes while the server drains; it may have finished by then, which counts as nothing."""
     try:
-        ends.ready_during[(await get(clients.address, "/readyz")).status] += 1
+        ends.ready_during[(await get(clients.server.port, "/readyz")).status] += 1
     except NoAnswer:
         return
-    late: list[Seen] = [await clients.ask(_body(options, each)) for each in range(LATE)]
-    for each in late:
-        if each.sent.status:
-            ends.late[each.sent.status] += 1
+    for number in range(LATE):
+        late = await clients.ask(options.body(number, STEPS))
+        if late.status:
+            ends.late[late.status] += 1
         else:  # no longer listening: never received
-            clients.seen.remove(each)
+            clients.seen.remove(late)
 
 
 def _counted(counter: Counter[int]) -> str:
     return ", ".join(f"{count} x {status or 'no answer'}" for status, count in sorted(counter.items())) or "none"
 
-
-def _body(options: Options, number: int) -> dict[str, object]:
-    return {"class_id": options.class_of(number), "cfg": 1.5, "steps": 50, "seed": number}

@@ -7,11 +7,11 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
-from benchmarks.faults.clients import Clients, Seen
+from benchmarks.faults.clients import Clients, Seen, logged_at, step_seconds
 from benchmarks.faults.options import Options
 from benchmarks.load import quantile
 from benchmarks.report import Finding, Goal
-from benchmarks.server import Line, Server, logged_at, serving, step_seconds
+from tests.service.running import Line, Running, running
 
 TOGETHER = 24
 NEIGHBOURS = 4
@@ -20,10 +20,9 @@ STEPS = 20
 
 async def leaving(options: Options) -> Finding:
     """R2."""
-    command = options.command("--max-queue-sequences", str(options.queue_sequences))
-    async with serving(command, options.environment) as server:
-        clients = Clients(server.address)
-        alone = [await clients.ask(_body(options, number)) for number in range(NEIGHBOURS)]
+    with running(options.command("--max-queue-sequences", str(options.queue_sequences))) as server:
+        clients = Clients(server)
+        alone = [await clients.ask(options.body(number, STEPS, 1.0)) for number in range(NEIGHBOURS)]
         left_at: dict[str, float] = {}
         done = asyncio.Event()
         staying = [asyncio.create_task(_stay(options, clients, number, done)) for number in range(NEIGHBOURS)]
@@ -35,7 +34,7 @@ async def leaving(options: Options) -> Finding:
             _freed_goal(server, left_at),
             _equal_goal(alone, stayed),
             await _places_goal(options, clients),
-            await clients.check(server),
+            await clients.check(),
         )
     gone = sum(each.sent.has_left for each in clients.seen)
     setting = (
@@ -54,7 +53,7 @@ async def _leave_all(options: Options, clients: Clients, left_at: dict[str, floa
     async def one() -> None:
         for number in waiting:
             stay = source.uniform(0, 3 * seconds)
-            seen = await clients.ask_and_leave(_body(options, 1000 + number), stay, is_abrupt=number % 2 == 0)
+            seen = await clients.ask_and_leave(options.body(1000 + number, STEPS, 1.0), stay, is_abrupt=number % 2 == 0)
             if seen.sent.has_left:
                 left_at[seen.sent.request_id] = seen.ended_at
 
@@ -65,15 +64,15 @@ async def _stay(options: Options, clients: Clients, number: int, done: asyncio.E
     """One client that makes the same request until the others have gone; it waits and tries again if refused."""
     seen = []
     while not done.is_set():
-        found = await clients.ask(_body(options, number))
-        if found.sent.status != 429:
+        found = await clients.ask(options.body(number, STEPS, 1.0))
+        if found.status != 429:
             seen.append(found)
         else:
             await asyncio.sleep(0.1)
     return seen
 
 
-def _freed_goal(server: Server, left_at: dict[str, float]) -> Goal:
+def _freed_goal(server: Running, left_at: dict[str, float]) -> Goal:
     """By the clock, the network included; where there is no card, finished pictures are decoded between two steps."""
     freed = [max(0.0, logged_at(line) - left_at[line["request_id"]]) for line in _left(server, left_at)]
     step = step_seconds(server)
@@ -87,14 +86,14 @@ def _freed_goal(server: Server, left_at: dict[str, float]) -> Goal:
     return Goal(promise, text, quantile(freed, 0.99) <= 2 * step + decode, is_exact=False)
 
 
-def _steps_goal(server: Server, left_at: dict[str, float]) -> Goal:
+def _steps_goal(server: Running, left_at: dict[str, float]) -> Goal:
     """By the engine's count: the step under way, and one more where its predecessor's news was still on its way."""
     steps = Counter(line["steps_after_given_up"] for line in _left(server, left_at))
     text = ", ".join(f"{count} after {number}" for number, count in sorted(steps.items())) or "nobody left"
     return Goal("a place is free after the step under way", text, bool(steps) and max(steps) <= 2)
 
 
-def _left(server: Server, left_at: dict[str, float]) -> list[Line]:
+def _left(server: Running, left_at: dict[str, float]) -> list[Line]:
     """The ends of the jobs whose clients went away."""
     ends = server.find("job_end")
     return [line for line in ends if line["outcome"] == "cancelled" and line["request_id"] in left_at]
@@ -109,12 +108,9 @@ def _equal_goal(alone: Sequence[Seen], stayed: Sequence[Sequence[Seen]]) -> Goal
 
 async def _places_goal(options: Options, clients: Clients) -> Goal:
     """With every place free, requests for exactly all of them are taken at once."""
-    bodies = [_body(options, 5000 + number) | {"n": 16} for number in range(options.queue_sequences // 16)]
+    bodies = [options.body(5000 + number, STEPS, 1.0) | {"n": 16} for number in range(options.queue_sequences // 16)]
     seen = await asyncio.gather(*(clients.ask(body, "application/json") for body in bodies))
-    taken = sum(each.sent.status == 200 for each in seen)
+    taken = sum(each.status == 200 for each in seen)
     text = f"{taken} of {len(bodies)} requests of 16 taken"
     return Goal("no place is leaked: the whole queue can be filled again", text, taken == len(bodies))
 
-
-def _body(options: Options, number: int) -> dict[str, object]:
-    return {"class_id": options.class_of(number), "cfg": 1.0, "steps": STEPS, "seed": number}

@@ -1,12 +1,12 @@
-"""How large each chaos measurement is, and which model it runs on. Knows no server."""
+"""How large each chaos measurement is, and which model it runs on."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
-from benchmarks.server import fake_command, serve_command
-
-SLOW_CLASS = 92  # of the tests' fake model: each step sleeps 20 ms
+from tests.service.fake import SLOW
+from tests.service.running import FREE_PORTS, fake_command
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +41,18 @@ class Options:
 
     @property
     def is_fake(self) -> bool:
-        """Whether no image is real."""
         return self.model == "fake"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """Variables of the server's processes: one thread computes, so that clients and server have a core too."""
-        return {"OMP_NUM_THREADS": "1"}
 
     def command(self, *flags: str) -> list[str]:
         """How to start the server, its log complete; with one worker, so that there is one to be hit."""
         flags = ("--log-level", "debug", "--devices", "cpu", *flags)
-        return fake_command(*flags) if self.is_fake else serve_command(*flags, model=self.model)
+        if self.is_fake:
+            return fake_command(*flags, models="fake-64")
+        return [sys.executable, "-m", "dit_serve", "serve", *FREE_PORTS, "--models", self.model, *flags]
 
-    def class_of(self, number: int) -> int:
-        """A class to ask for: of the fake model the one that takes time."""
-        return SLOW_CLASS if self.is_fake else number % 10
+    def body(self, number: int, steps: int, cfg: float = 1.5) -> dict[str, object]:
+        """The request of this number; its class is the one that takes time where the model is fake."""
+        return {"class_id": SLOW if self.is_fake else number % 10, "cfg": cfg, "steps": steps, "seed": number}
 
 
 def short() -> Options:
@@ -64,4 +60,4 @@ def short() -> Options:
     return Options(
         "fake", "fake", overload_seconds=3.0, overload_rounds=1, leaving=40, terminations=2, crashes=3, batches=500,
         slow_sockets=60, queue_sequences=32, limit_seconds=1.0,
-    )  # fmt: skip
+    )

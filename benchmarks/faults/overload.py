@@ -13,16 +13,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.faults.clients import Clients, Seen
+from benchmarks.faults.clients import Clients, Seen, step_seconds
 from benchmarks.faults.options import Options
-from benchmarks.load import Ask, balanced_asks, poisson_times, quantile
+from benchmarks.load import Ask, at_times, balanced_asks, poisson_times, quantile
 from benchmarks.report import Finding, Goal
-from benchmarks.server import Server, serving, step_seconds
-from dit_serve.service.settings import Settings
+from tests.service.running import Running, running
 
 BOUND = re.compile(r"(\d+) of (\d+) sequences are taken and this request needs (\d+)")
 PEAK_IMAGES_A_PLACE = 4
-BATCH = int(Settings.model_fields["max_batch_sequences"].default)
+BATCH = 16  # sequences, as the server is told
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +40,12 @@ class Rush:
 
     def with_status(self, status: int) -> list[Seen]:
         """Those that were answered so."""
-        return [each for each in self.seen if each.sent.status == status]
+        return [each for each in self.seen if each.status == status]
 
     @property
     def served(self) -> list[Ask]:
         """What was answered with an image."""
-        return [ask for ask, seen in zip(self.asks, self.seen, strict=True) if seen.sent.status == 200]
+        return [ask for ask, seen in zip(self.asks, self.seen, strict=True) if seen.status == 200]
 
     def per_second(self, worth: Callable[[Ask], int]) -> float:
         """What was completed, by its worth, over the whole time."""
@@ -55,20 +54,20 @@ class Rush:
 
 async def overload(options: Options) -> Finding:
     """R1."""
-    flags = ("--max-queue-sequences", str(options.queue_sequences))
-    async with serving(options.command(*flags), options.environment) as server:
-        clients = Clients(server.address)
+    flags = ("--max-queue-sequences", str(options.queue_sequences), "--max-batch-sequences", str(BATCH))
+    with running(options.command(*flags)) as server:
+        clients = Clients(server)
         await asyncio.gather(*(clients.ask(_body(options, ask)) for ask in _asks(5, 1)))  # the first ones are slower
         rate = 10 * await _peak_rate(options, clients)
         memory = _memory(server)
-        since, floods, calms = len(server.lines), [], []
+        since, floods, calms = len(server.seen), [], []
         for _ in range(options.overload_rounds):
             floods.append(await _flood(options, clients, rate))
             calms.append(await _without_refusals(options, clients, floods[-1].served))
         flood, calm = _together(floods), _together(calms)
         step = step_seconds(server, since)
         grown = max(0.0, _memory(server) / memory - 1)
-        goals = [*_goals(options.queue_sequences, flood, calm, grown), await clients.check(server)]
+        goals = [*_goals(options.queue_sequences, flood, calm, grown), await clients.check()]
     setting = (
         f"{options.model}; {options.overload_rounds} times open-loop Poisson, {rate:.0f} requests a second for "
         f"{options.overload_seconds:.0f} s ({len(flood.seen)} requests, {flood.seconds:.1f} s in all until the last "
@@ -112,14 +111,10 @@ def _together(rushes: Sequence[Rush]) -> Rush:
 
 async def _flood(options: Options, clients: Clients, rate: float) -> Rush:
     asks = _asks(round(rate * options.overload_seconds), 3)
+    times = poisson_times(rate, len(asks), random.Random(3))
     began = time.monotonic()
-    tasks = []
-    for ask, due in zip(asks, poisson_times(rate, len(asks), random.Random(3)), strict=True):
-        if (early := began + due - time.monotonic()) > 0:
-            await asyncio.sleep(early)
-        tasks.append(asyncio.create_task(clients.ask(_body(options, ask))))
-    seen = await asyncio.gather(*tasks)
-    return Rush(asks, list(seen), time.monotonic() - began)
+    seen = await at_times(times, lambda i, due: clients.ask(_body(options, asks[i])))
+    return Rush(asks, seen, time.monotonic() - began)
 
 
 def _goals(bound: int, flood: Rush, calm: Rush, grown: float) -> list[Goal]:
@@ -163,10 +158,10 @@ def _asks(count: int, seed: int) -> list[Ask]:
 
 
 def _body(options: Options, ask: Ask) -> dict[str, object]:
-    return {"class_id": options.class_of(ask.class_id), "cfg": ask.cfg, "steps": ask.steps, "seed": ask.seed}
+    return options.body(ask.class_id, ask.steps, ask.cfg) | {"seed": ask.seed}
 
 
-def _memory(server: Server) -> float:
+def _memory(server: Running) -> float:
     """Resident MiB of the server's process and its children."""
     pid = server.process.pid
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()

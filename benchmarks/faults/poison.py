@@ -6,6 +6,7 @@ they are decoded (as latents that are not finite do), and one kind that runs out
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import queue
 import random
@@ -13,12 +14,14 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from benchmarks.faults.options import Options
 from benchmarks.report import Finding, Goal
-from dit_serve.models.options import MAX_BATCH_SEQUENCES, ModelInfo, SampleSpec
 from dit_serve.service.engine.engine import Engine, EngineOptions, Inbox, Stop
 from dit_serve.service.engine.hangs import Pulse
 from dit_serve.service.wire.job import Event, Job, JobEnd, Outcome, Stepped
+from tests.service.fake import FakeDoor, FakeSample
 
 BEGIN, STEP, DECODE, MEMORY = 1000, 1001, 1002, 1003
 GUILTY = (BEGIN, STEP, DECODE)  # MEMORY is guilty of nothing once it has room
@@ -30,38 +33,16 @@ class OutOfMemoryError(RuntimeError):
     """Named as torch's, by which the engine knows it."""
 
 
-@dataclass(slots=True)
-class PoisonSample:
-    """An image and how far it is; its seed is the job's number."""
+class PoisonDoor(FakeDoor):
+    """The tests' door, which fails for the jobs of some classes and makes the jobs' numbers, for pixels."""
 
-    spec: SampleSpec
-    i: int = 0
-
-    @property
-    def is_done(self) -> bool:
-        """Whether its steps are made."""
-        return self.i == self.spec.steps
-
-
-class PoisonDoor:
-    """A door that does nothing, and fails for the jobs of some classes."""
-
-    info = ModelInfo("poison", 64, 100, (), 1000, ("ddim",), 4, "float32", "cpu", "")
-    modulation_counts = (0, 0)  # it keeps nothing
-    max_sequences = MAX_BATCH_SEQUENCES
-
-    def warm_up(self) -> None:
-        """Nothing to prepare."""
-
-    def begin(self, spec: SampleSpec, /) -> PoisonSample:
-        """A sample, unless its class fails here."""
+    def begin(self, spec: Job, /) -> FakeSample:
         if spec.class_id == BEGIN:
             raise ValueError("poison: begin")
-        return PoisonSample(spec)
+        return FakeSample(spec)
 
-    def step(self, samples: list[PoisonSample], /) -> None:
-        """One step for all or for none."""
-        classes = [sample.spec.class_id for sample in samples]
+    def step(self, samples: list[FakeSample], /) -> None:
+        classes = [sample.job.class_id for sample in samples]
         if STEP in classes:
             raise RuntimeError("poison: step")
         if MEMORY in classes and len(samples) > BATCH // 2:
@@ -69,15 +50,10 @@ class PoisonDoor:
         for sample in samples:
             sample.i += 1
 
-    def preview(self, sample: PoisonSample, /) -> int:
-        """Nothing to see."""
-        return sample.spec.seed
-
-    def decode(self, samples: list[PoisonSample], /) -> list[int]:
-        """The jobs' numbers, for pixels."""
-        if any(sample.spec.class_id == DECODE for sample in samples):
+    def decode(self, samples: list[FakeSample], /) -> list[Any]:
+        if any(sample.job.class_id == DECODE for sample in samples):
             raise FloatingPointError("poison: latents are not finite")
-        return [sample.spec.seed for sample in samples]
+        return [sample.job.id for sample in samples]
 
 
 @dataclass(slots=True)
@@ -91,7 +67,6 @@ class Audience:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, event: Event) -> None:
-        """Takes one event."""
         with self.lock:
             if isinstance(event, Stepped):
                 self.steps += 1
@@ -110,8 +85,7 @@ def poisoned_jobs(batches: int, kinds: Sequence[int], source: random.Random) -> 
             classes[source.randrange(BATCH)] = source.choice(kinds)
         for class_id in classes:
             number = len(jobs) + 1
-            spec = SampleSpec(class_id, number, source.randint(1, 3), 1.0)
-            jobs.append(Job(number, f"batch-{batch}", "poison", spec))
+            jobs.append(Job(number, f"batch-{batch}", 64, class_id, number, source.randint(1, 3), 1.0, "ddim"))
     return jobs
 
 
@@ -124,9 +98,9 @@ def run_engine(jobs: Sequence[Job]) -> Audience:
     audience = Audience(len(jobs))
     inbox: Inbox = queue.SimpleQueue()
     engine = Engine(
-        {"poison": PoisonDoor()}, inbox=inbox, encode=lambda job, pixels: str(pixels).encode(), post=audience,
+        {64: PoisonDoor()}, inbox=inbox, encode=lambda job, pixels: str(pixels).encode(), post=audience,
         options=EngineOptions(max_batch_sequences=BATCH), pulse=Pulse(PATIENCE_SECONDS),
-    )  # fmt: skip
+    )
     for job in jobs:
         inbox.put(job)
     loop = threading.Thread(target=engine.run, name="engine")
@@ -139,16 +113,16 @@ def run_engine(jobs: Sequence[Job]) -> Audience:
     return audience
 
 
-def poison(batches: int, seed: int = 5) -> Finding:
+async def poison(options: Options) -> Finding:
     """R5 with so many batches, and a tenth as many in which memory runs out."""
-    source = random.Random(seed)
+    batches, source = options.batches, random.Random(5)
     jobs, starved = poisoned_jobs(batches, GUILTY, source), poisoned_jobs(max(20, batches // 10), (MEMORY,), source)
     logging.disable(logging.ERROR)  # the engine logs every poisoned job with its traceback
     try:
-        heard, heard_starved = run_engine(jobs), run_engine(starved)
+        heard, heard_starved = [await asyncio.to_thread(run_engine, each) for each in (jobs, starved)]
     finally:
         logging.disable(logging.NOTSET)
-    guilty = {job.id for job in jobs if job.spec.class_id in GUILTY}
+    guilty = {job.id for job in jobs if job.class_id in GUILTY}
     failed = _ended(heard, Outcome.FAILED)
     wrong = sum(heard.ends[number][0].png != str(number).encode() for number in _ended(heard, Outcome.COMPLETED))
     twice = sum(len(found) != 1 for found in heard.ends.values())

@@ -10,12 +10,12 @@ import time
 from dataclasses import dataclass, field
 
 from benchmarks.accounting import Sent
-from benchmarks.client import Address, NoAnswer, get, request_bytes
+from benchmarks.client import LOOPBACK, NoAnswer, get, request_bytes
 from benchmarks.faults.clients import Clients, Seen
 from benchmarks.faults.options import Options
-from benchmarks.load import quantile
+from benchmarks.load import at_times, quantile
 from benchmarks.report import Finding, Goal
-from benchmarks.server import Server, serving
+from tests.service.running import Running, running
 
 MARGIN_SECONDS = 2.0
 OPENING_SECONDS = 1.0
@@ -37,18 +37,17 @@ class Books:
 async def slow(options: Options) -> Finding:
     """R8."""
     limit = str(options.limit_seconds)
-    flags = ("--header-seconds", limit, "--body-seconds", limit)
-    async with serving(options.command(*flags), options.environment) as server:
-        clients, books = Clients(server.address), Books()
+    with running(options.command("--header-seconds", limit, "--body-seconds", limit)) as server:
+        clients, books = Clients(server), Books()
         before = await _throughput(options, clients, 2 * options.limit_seconds)
         files = _open_files(server)
         attack = asyncio.create_task(_attack(options, clients, books))
-        probing = asyncio.create_task(_probe(server.address, books, attack))
+        probing = asyncio.create_task(_probe(server.port, books, attack))
         during = await _throughput(options, clients, 2 * options.limit_seconds)
         await attack
         await probing
         kept = _open_files(server) - files
-        goals = (*_goals(options.limit_seconds, books, before, during, kept), await clients.check(server))
+        goals = (*_goals(options.limit_seconds, books, before, during, kept), await clients.check())
     setting = (
         f"{options.model}; {options.slow_sockets} connections within a second, a third each sending headers a byte a "
         f"second, a body a byte a second, and nothing at all; limits {limit} s for headers and as much for the body; "
@@ -60,17 +59,15 @@ async def slow(options: Options) -> Finding:
 async def _attack(options: Options, clients: Clients, books: Books) -> None:
     """All slow connections, opened within a second, until the last is closed."""
     patience = options.limit_seconds + 5 * MARGIN_SECONDS
-    tasks = []
-    for number in range(options.slow_sockets):
-        tasks.append(asyncio.create_task(_one_slow(clients, books, KINDS[number % len(KINDS)], patience)))
-        await asyncio.sleep(OPENING_SECONDS / options.slow_sockets)  # in one burst the prober would wait for itself
-    await asyncio.gather(*tasks)
+    count = options.slow_sockets
+    times = [number * OPENING_SECONDS / count for number in range(count)]  # in a burst the prober waits for itself
+    await at_times(times, lambda number, due: _one_slow(clients, books, KINDS[number % len(KINDS)], patience))
 
 
 async def _one_slow(clients: Clients, books: Books, kind: str, patience: float) -> None:
     """Stays until the server closes, or until far past the limit."""
     identity = f"slow-{random.getrandbits(64):016x}"
-    reader, writer = await asyncio.open_connection(clients.address.host, clients.address.port)
+    reader, writer = await asyncio.open_connection(LOOPBACK, clients.server.port)
     began, came = time.monotonic(), b""
     dripping = asyncio.create_task(_drip(writer, _opening(kind, identity)))
     try:
@@ -104,12 +101,12 @@ async def _drip(writer: asyncio.StreamWriter, opening: bytes) -> None:
         writer.write(b" ")
 
 
-async def _probe(address: Address, books: Books, attack: asyncio.Task[None]) -> None:
+async def _probe(port: int, books: Books, attack: asyncio.Task[None]) -> None:
     """Asks for /livez fifty times a second while the attack lasts."""
     while not attack.done():
         began = time.monotonic()
         with contextlib.suppress(NoAnswer):
-            await get(address, "/livez")
+            await get(port, "/livez")
         books.livez.append(time.monotonic() - began)
         await asyncio.sleep(0.02)
 
@@ -122,9 +119,7 @@ async def _throughput(options: Options, clients: Clients, seconds: float) -> flo
     async def one() -> None:
         nonlocal made
         while time.monotonic() < deadline:
-            number = source.randrange(1000)
-            body = {"class_id": options.class_of(number), "cfg": 1.5, "steps": 10, "seed": number}
-            made += (await clients.ask(body)).sent.status == 200
+            made += (await clients.ask(options.body(source.randrange(1000), 10))).status == 200
 
     await asyncio.gather(*(one() for _ in range(CLIENTS)))
     return made / (time.monotonic() - began)
@@ -144,6 +139,6 @@ def _goals(limit: float, books: Books, before: float, during: float, kept: int) 
     ]
 
 
-def _open_files(server: Server) -> int:
+def _open_files(server: Running) -> int:
     return len(os.listdir(f"/proc/{server.process.pid}/fd"))
 

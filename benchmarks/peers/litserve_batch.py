@@ -1,22 +1,21 @@
 """LitServe with its own batching around diffusers' DiTPipeline.
 
-    python -m benchmarks.peers.litserve_batch FOLDER PORT PROCESSES THREADS DTYPE BATCH
+    python -m benchmarks.peers.litserve_batch PORT PROCESSES BATCH
 
-DiTPipeline takes one number of steps and one guidance scale a call, so `predict` makes a call for each pair that the
-batch holds, as a user of LitServe would. LitServe reads the annotations of `decode_request` as objects, so this module
-does without `from __future__ import annotations`.
+`benchmarks.contenders` starts it so, the model named in the environment. DiTPipeline takes one number of steps and one
+guidance scale a call, so `predict` makes a call for each pair that the batch holds, as a user of LitServe would.
+LitServe reads the annotations of `decode_request` as objects: no `from __future__ import annotations` here.
 """
 
 import sys
 from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
 import litserve
-import torch
 from fastapi import Response
 
-from benchmarks.peers.dit_pipeline import Wanted, load, make_pngs
+from benchmarks.load import Ask
+from benchmarks.peers import load_in_worker, make_pngs
 
 BATCH_TIMEOUT_SECONDS = 0.01  # of those that LitServe's documentation names, the kindest to latency
 
@@ -24,27 +23,17 @@ BATCH_TIMEOUT_SECONDS = 0.01  # of those that LitServe's documentation names, th
 class DiTAPI(litserve.LitAPI):
     """One worker: a pipeline and its threads."""
 
-    def __init__(self, folder: Path, threads: int, dtype: str, max_batch_size: int) -> None:
-        timeout = BATCH_TIMEOUT_SECONDS if max_batch_size > 1 else 0.0
-        super().__init__(max_batch_size=max_batch_size, batch_timeout=timeout, api_path="/generate")
-        self.folder = folder
-        self.threads = threads
-        self.dtype = dtype
-
     def setup(self, device: str) -> None:
-        """Loads the model into this worker."""
-        torch.set_num_threads(self.threads)
-        self.pipeline = load(self.folder, self.dtype)
+        self.pipeline = load_in_worker()
 
-    def decode_request(self, request: dict[str, Any], **kwargs: object) -> Wanted:
-        """What one client asked for."""
-        return Wanted(request["class_id"], request["seed"], request["steps"], request["cfg"])
+    def decode_request(self, request: dict[str, Any], **kwargs: object) -> Ask:
+        return Ask(**request)
 
-    def predict(self, x: list[Wanted], **kwargs: object) -> list[bytes]:
-        """The PNGs of a batch in its order."""
+    def predict(self, x: list[Ask], **kwargs: object) -> list[bytes]:
+        """Return the PNGs of a batch in its order."""
         places = defaultdict(list)
-        for place, wanted in enumerate(x):
-            places[wanted.steps, wanted.cfg].append(place)
+        for place, ask in enumerate(x):
+            places[ask.steps, ask.cfg].append(place)
         pngs = [b""] * len(x)
         for group in places.values():
             for place, png in zip(group, make_pngs(self.pipeline, [x[place] for place in group]), strict=True):
@@ -52,18 +41,14 @@ class DiTAPI(litserve.LitAPI):
         return pngs
 
     def encode_response(self, output: bytes, **kwargs: object) -> Response:
-        """One image."""
         return Response(output, media_type="image/png")
 
 
 def main() -> None:
-    """Serves until killed."""
-    folder, port, processes, threads, dtype, batch = sys.argv[1:]
-    server = litserve.LitServer(
-        DiTAPI(Path(folder), int(threads), dtype, int(batch)),
-        accelerator="cpu", devices=1, workers_per_device=int(processes), timeout=False,
-    )  # fmt: skip
-    server.run(host="127.0.0.1", port=int(port), log_level="warning", generate_client_file=False)
+    port, processes, batch = map(int, sys.argv[1:])
+    api = DiTAPI(max_batch_size=batch, batch_timeout=BATCH_TIMEOUT_SECONDS, api_path="/generate")
+    server = litserve.LitServer(api, accelerator="cpu", devices=1, workers_per_device=processes, timeout=False)
+    server.run(host="127.0.0.1", port=port, log_level="warning", generate_client_file=False)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import queue
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,43 +19,67 @@ import httpx
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 60.0  # for a machine that is busy with other work; nothing waits for it to pass
+FREE_PORTS = ("--port", "0", "--metrics-port", "0")
 Line = dict[str, Any]
 
 
 class Running:
-    """A server process and the lines that it has logged."""
+    """A server process, the first of a session of its own, and every line that it has logged."""
 
-    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], folder: Path = ROOT) -> None:
         self.process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True,
         )
         self.seen: list[Line] = []
-        self._lines: queue.SimpleQueue[Line | None] = queue.SimpleQueue()
+        self.port = 0
+        self.worker_pid = 0
+        self._waited = 0  # lines that `wait_for` has been through
+        self._has_ended = False
+        self._news = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.url = ""
-        self.worker_pid = 0
 
     def _read(self) -> None:
         assert self.process.stderr is not None
         for text in self.process.stderr:
             try:
-                self._lines.put(json.loads(text))
+                line = json.loads(text)
             except json.JSONDecodeError:
-                self._lines.put({"message": text.rstrip("\n"), "is_raw": True})
-        self._lines.put(None)
+                line = None
+            with self._news:
+                self.seen.append(line if isinstance(line, dict) else {"message": text.rstrip("\n"), "is_raw": True})
+                self._news.notify_all()
+        with self._news:
+            self._has_ended = True
+            self._news.notify_all()
 
-    def wait_for(self, is_it: Callable[[Line], bool]) -> Line:
-        """The first line not yet waited for that satisfies the test."""
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def find(self, event: str, since: int = 0) -> list[Line]:
+        """The lines of an event that have come, from line number `since` on."""
+        return [line for line in self.seen[since:] if line.get("event") == event]
+
+    def wait_for(self, is_it: Callable[[Line], bool], since: int | None = None) -> Line:
+        """The first line that satisfies the test, of those not yet waited for, or from line number `since` on."""
+        at = self._waited if since is None else since
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while (line := self._lines.get(timeout=max(0.0, deadline - time.monotonic()))) is not None:
-            self.seen.append(line)
-            if is_it(line):
-                return line
-        raise AssertionError(f"the server ended without the line that was waited for: {self.seen}")
+        with self._news:
+            while True:
+                for line in self.seen[at:]:
+                    at += 1
+                    if is_it(line):
+                        self._waited = at
+                        return line
+                if self._has_ended:
+                    raise AssertionError(f"the server ended without the line that was waited for: {self.seen[-99:]}")
+                if not self._news.wait(deadline - time.monotonic()):
+                    raise TimeoutError(f"the line that is waited for did not come; the last ones: {self.seen[-9:]}")
 
-    def wait_for_event(self, event: str) -> Line:
-        return self.wait_for(lambda line: line.get("event") == event)
+    def wait_for_event(self, event: str, since: int | None = None) -> Line:
+        return self.wait_for(lambda line: line.get("event") == event, since)
 
     def wait_for_events(self, *events: str) -> list[Line]:
         """One line of each, in this order, in whichever order they come."""
@@ -67,8 +91,7 @@ class Running:
         return [line for line in found if line is not None]
 
     def wait_until_listening(self) -> None:
-        line = self.wait_for_event("listening")
-        self.url = f"http://127.0.0.1:{line['port']}"
+        self.port = int(self.wait_for_event("listening")["port"])
 
     def wait_until_ready(self) -> None:
         self.worker_pid = int(self.wait_for_event("ready")["worker_pid"])
@@ -81,26 +104,39 @@ class Running:
         status = self.process.wait(PATIENCE_SECONDS)
         self._reader.join(PATIENCE_SECONDS)
         assert not self._reader.is_alive(), "the worker lives on"
-        while not self._lines.empty():
-            line = self._lines.get()
-            if line is not None:
-                self.seen.append(line)
         return status
 
     def terminate(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.finish()
 
+    def close(self) -> None:
+        """Kills the process if it has not ended; what it started has to follow by itself."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.finish()
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
 
 def fake_command(*flags: str, models: str = "fake-64,fake-128") -> list[str]:
-    return [sys.executable, "-m", "tests.service.serve_fake", "--port", "0", "--metrics-port", "0",
-            "--models", models, *flags]  # fmt: skip
+    return [sys.executable, "-m", "tests.service.serve_fake", *FREE_PORTS, "--models", models, *flags]
+
+
+def without_settings() -> dict[str, str]:
+    """This process's environment without settings of the service."""
+    return {name: value for name, value in os.environ.items() if not name.upper().startswith("DIT_")}
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without settings of the service."""
-    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("DIT_")}
-    return kept | {"OMP_NUM_THREADS": "1"}
+    """The same, in which one thread computes."""
+    return without_settings() | {"OMP_NUM_THREADS": "1"}
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -113,8 +149,4 @@ def running(command: list[str], *, until_ready: bool = True, **environment: str)
             server.wait_until_ready()
         yield server
     finally:
-        if server.process.poll() is None:
-            server.process.kill()
-        server.finish()
-        assert server.process.stderr is not None
-        server.process.stderr.close()
+        server.close()

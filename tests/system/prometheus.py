@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import yaml
 
-from benchmarks.server import free_port
 from tests.docker.boards import DOCKER
+from tests.service.running import free_port
 
 PATIENCE_SECONDS = 120.0  # for a machine that is busy with other work
 PACE_SECONDS = 0.2  # Prometheus tells nobody when it has scraped, so it is asked again and again

@@ -14,8 +14,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from benchmarks.server import free_port
-from tests.service.running import PATIENCE_SECONDS
+from tests.service.running import PATIENCE_SECONDS, free_port
 from tests.system.containers import NGINX, PROMETHEUS, ROOT, TOOLS, Containers, run
 from tests.system.prometheus import until
 

@@ -13,8 +13,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from benchmarks.server import free_port
-from tests.service.running import PATIENCE_SECONDS, Running
+from tests.service.running import PATIENCE_SECONDS, Running, free_port
 from tests.system.containers import BUILD_BASE, IMAGE, TOOLS, Containers, run
 from tests.system.prometheus import until
 
@@ -52,7 +51,7 @@ def served(containers: Containers, name: str) -> Iterator[Running]:
     server = Running(command, containers.environment)
     try:
         server.wait_until_listening()
-        server.url = f"http://127.0.0.1:{port}"
+        server.port = port
         until(lambda: httpx.get(f"{server.url}/readyz", trust_env=False).is_success, "a container that is ready")
         yield server
     finally:
