@@ -22,19 +22,12 @@ CLIENT_LEFT = 499
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One request as its client saw it.
+    """One request as its client saw it."""
 
-    Args:
-        request_id: sent as X-Request-Id.
-        status: of the answer; for a stream what its last event means; 0 if none came.
-        has_left: whether the client went away on purpose, so that it saw nothing of the end.
-        images: how many it asked for.
-    """
-
-    request_id: str
-    status: int
-    has_left: bool = False
-    images: int = 1
+    request_id: str  # sent as X-Request-Id
+    status: int  # of the answer; for a stream what its last event means; 0 if none came
+    has_left: bool = False  # whether the client went away on purpose, so that it saw nothing of the end
+    images: int = 1  # how many it asked for
 
 
 @dataclass(frozen=True, slots=True)

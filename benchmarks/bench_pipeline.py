@@ -62,21 +62,13 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was found: the least seconds for the whole batch, and how far the pixels are apart.
+    """What was found: the least seconds for the whole batch, and how far the pixels are apart."""
 
-    Attributes:
-        case: what was asked.
-        ours: as the service runs it.
-        free: without batch invariance.
-        diffusers: DiTPipeline's.
-        difference: of 8-bit pixels; None where diffusers draws its noise in 16 bits, and so other pictures.
-    """
-
-    case: Case
-    ours: float
-    free: float
-    diffusers: float
-    difference: int | None
+    case: Case  # what was asked
+    ours: float  # as the service runs it
+    free: float  # without batch invariance
+    diffusers: float  # DiTPipeline's
+    difference: int | None  # of 8-bit pixels; None where diffusers draws its noise in 16 bits, and so other pictures
 
     @property
     def ratio(self) -> float:

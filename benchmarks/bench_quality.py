@@ -13,27 +13,34 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import platform
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks import report
 from benchmarks.random_models import Sizes, write_folder
 from dit_serve import SampleSpec, load_pipeline
-from dit_serve.kernels import attention, gate_residual_layernorm_modulate, layernorm_modulate, linear, sampler_step
 from dit_serve.models.registry import DEMOS
 
-OPS = (attention, gate_residual_layernorm_modulate, layernorm_modulate, linear, sampler_step)
+if TYPE_CHECKING:
+    from benchmarks.gpu.bench import Bench
+
+KERNELS = (
+    "attention", "gate_residual", "gate_residual_layernorm_modulate", "layernorm_modulate", "linear", "sampler_step"
+)
+OPS = [importlib.import_module(f"dit_serve.kernels.{name}") for name in KERNELS]
 SHALLOW = Sizes(layers=2, vae_channels=(32, 64, 128, 128), vae_layers=1)  # DiT-XL/2's width, in a processor's reach
 AT_ONCE = 8
-STEPS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +53,14 @@ class Walk:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One row: how far images of an arithmetic are from float32's.
+    """One row: how far images of an arithmetic are from float32's."""
 
-    Attributes:
-        model: its name.
-        arithmetic: whose, in what number format.
-        images: how many were compared.
-        error: of the latents, |a - b| / |b|.
-        psnr: of the pictures, in dB over all their pixels; None if they are equal.
-        largest: difference of two pixels' values, of 255.
-    """
-
-    model: str
-    arithmetic: str
-    images: int
-    error: float
-    psnr: float | None
-    largest: int
+    model: str  # its name
+    arithmetic: str  # whose, in what number format
+    images: int  # how many were compared
+    error: float  # of the latents, |a - b| / |b|
+    psnr: float | None  # of the pictures, in dB over all their pixels; None if they are equal
+    largest: int  # difference of two pixels' values, of 255
 
 
 def differences(model: str, checkpoint: str | Path, device: str, images: int, steps: int) -> Iterator[Difference]:
@@ -82,7 +80,7 @@ def walk(checkpoint: str | Path, device: str, dtype: torch.dtype, images: int, s
     pixels: list[NDArray[np.uint8]] = []
     for first in range(0, images, AT_ONCE):
         seeds = range(first, min(first + AT_ONCE, images))
-        samples = [pipeline.begin(SampleSpec(seed % pipeline.info.num_classes, seed, steps)) for seed in seeds]
+        samples = [pipeline.begin(SampleSpec(seed % pipeline.num_classes, seed, steps)) for seed in seeds]
         for _ in range(steps):
             pipeline.step(samples)
         latents += [sample.latents[0].float().cpu().numpy() for sample in samples]
@@ -95,12 +93,9 @@ def difference(model: str, arithmetic: str, ours: Walk, exact: Walk) -> Differen
     a, b = ours.latents.astype(np.float64), exact.latents.astype(np.float64)
     apart = ours.pixels.astype(np.float64) - exact.pixels
     squared = float(np.square(apart).mean())
-    return Difference(
-        model, arithmetic, len(a),
-        error=float(np.linalg.norm(a - b) / np.linalg.norm(b)),
-        psnr=10 * float(np.log10(255**2 / squared)) if squared else None,
-        largest=int(np.abs(apart).max()),
-    )
+    psnr = 10 * float(np.log10(255**2 / squared)) if squared else None
+    error = float(np.linalg.norm(a - b) / np.linalg.norm(b))
+    return Difference(model, arithmetic, len(a), error, psnr, int(np.abs(apart).max()))
 
 
 @contextlib.contextmanager
@@ -115,24 +110,32 @@ def torch_operators() -> Iterator[None]:
 
 def table(rows: Sequence[Difference]) -> str:
     """Return the rows as markdown."""
-    lines = ["| model | arithmetic | images | error of latents | PSNR, dB | largest difference |", "|" + "---|" * 6]
-    for row in rows:
-        psnr = "equal" if row.psnr is None else f"{row.psnr:.1f}"
-        lines.append(
-            f"| {row.model} | {row.arithmetic} | {row.images} | {row.error:.2e} | {psnr} | {row.largest} of 255 |"
-        )
-    return "\n".join(lines)
+    heads = ("model", "arithmetic", "images", "error of latents", "PSNR, dB", "largest difference")
+    return report.table(heads, [
+        (row.model, row.arithmetic, row.images, f"{row.error:.2e}",
+         "equal" if row.psnr is None else f"{row.psnr:.1f}", f"{row.largest} of 255")
+        for row in rows
+    ])
+
+
+def rows(bench: Bench, argument: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of the random DiT-XL/2 and of a trained demo model, for benchmarks/gpu.sh."""
+    small = next(iter(bench.resolutions))
+    images, steps = bench.scale.images, bench.scale.steps[0]
+    asked = ((f"random, {small} px", bench.folder(small), images), (DEMOS[0], DEMOS[0], 4 * images))
+    for name, checkpoint, count in asked:
+        yield from map(asdict, differences(name, checkpoint, str(bench.device), count, steps))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps")
     parser.add_argument("--images", type=int, default=32, help="of each demo model; a quarter of them of the wide one")
-    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--out", type=Path, help="also write the table to this file")
     options = parser.parse_args()
     heading = f"{platform.machine()}, {options.device}, torch {torch.__version__}, {options.steps} steps, ddim, cfg 4"
-    rows: list[Difference] = []
+    found: list[Difference] = []
     with tempfile.TemporaryDirectory() as folder:
         wide = Path(folder) / "wide"
         write_folder(wide, SHALLOW, 32, seed=0, device=torch.device("cpu"))
@@ -141,8 +144,8 @@ def main() -> None:
         for name, checkpoint, images in asked:
             for row in differences(name, checkpoint, options.device, images, options.steps):
                 print(table([row]).splitlines()[-1], file=sys.stderr, flush=True)
-                rows.append(row)
-    text = f"{heading}\n\n{table(rows)}\n"
+                found.append(row)
+    text = f"{heading}\n\n{table(found)}"
     print(text)
     if options.out:
         options.out.write_text(text, encoding="utf-8")

@@ -30,21 +30,13 @@ PEER = (sys.executable, "-m")
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A server in one setting.
+    """A server in one setting."""
 
-    Args:
-        name: whose it is.
-        setting: what was chosen, in words.
-        command: starts it; "{port}" stands for the port of a peer.
-        environment: beside this process's own.
-        folder: where it is started: an import takes what lies there.
-    """
-
-    name: str
-    setting: str
-    command: tuple[str, ...]
-    environment: Mapping[str, str] = field(default_factory=dict)
-    folder: Path = ROOT
+    name: str  # whose it is
+    setting: str  # what was chosen, in words
+    command: tuple[str, ...]  # starts it; "{port}" stands for the port of a peer
+    environment: Mapping[str, str] = field(default_factory=dict)  # beside this process's own
+    folder: Path = ROOT  # where it is started: an import takes what lies there
 
 
 def ours(model: str) -> list[Contender]:

@@ -30,17 +30,11 @@ TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one load on one server gave.
+    """What one load on one server gave."""
 
-    Args:
-        traces: one a request.
-        seconds: from the first request to the last answer.
-        used: shares of all cores' time that the generator, the server and others took meanwhile.
-    """
-
-    traces: list[Trace]
-    seconds: float
-    used: NDArray[np.float64]
+    traces: list[Trace]  # one a request
+    seconds: float  # from the first request to the last answer
+    used: NDArray[np.float64]  # shares of all cores' time that the generator, the server and others took meanwhile
 
     @property
     def images_per_second(self) -> float:

@@ -15,19 +15,12 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """One promise and what was found.
+    """One promise and what was found."""
 
-    Args:
-        promise: in words, with its bound.
-        found: the figure.
-        is_met: whether it holds.
-        is_exact: whether it must hold on any machine; the others are times, which a busy machine may miss.
-    """
-
-    promise: str
-    found: str
-    is_met: bool
-    is_exact: bool = True
+    promise: str  # in words, with its bound
+    found: str  # the figure
+    is_met: bool  # whether it holds
+    is_exact: bool = True  # whether it must hold on any machine; the others are times, which a busy machine may miss
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,19 +40,13 @@ PARTS = (0.5, 0.95, 0.99)
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """Everything that was measured.
+    """Everything that was measured."""
 
-    Args:
-        tried: every setting of every server at its limit, with fewer requests.
-        limits: every server in its best setting at its limit, in order; then ours as it comes, if that is another.
-        bare: images a second of the bare pipeline.
-        loads: by server, one load for each of SHARES of the best peer's images a second.
-    """
-
-    tried: Sequence[Saturated]
+    tried: Sequence[Saturated]  # every setting of every server at its limit, with fewer requests
+    # every server in its best setting at its limit, in order; then ours as it comes, if that is another
     limits: Sequence[Saturated]
-    bare: float
-    loads: Mapping[str, Sequence[Load]]
+    bare: float  # images a second of the bare pipeline
+    loads: Mapping[str, Sequence[Load]]  # by server, one load for each of SHARES of the best peer's images a second
 
     def rate(self, name: str) -> float:
         """Images a second of a server's best setting."""

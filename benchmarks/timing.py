@@ -22,13 +22,9 @@ class Spread(NamedTuple):
 
 
 def measure(work: Work, device: torch.device, *, runs: int, is_cold: bool = False) -> Spread:
-    """Return how long the work takes, after two runs that are not counted.
+    """Return how long the work takes, after two runs that are not counted; on a card it may enqueue and not wait.
 
-    Args:
-        work: on a card it may enqueue and not wait.
-        device: where it works.
-        runs: how many are timed.
-        is_cold: whether a card's L2 is emptied before each run.
+    `is_cold` empties a card's L2 before each run.
     """
     for _ in range(2):
         work()
@@ -54,17 +50,14 @@ def captured(work: Work, device: torch.device) -> Work:
 
 def seconds(work: Work, device: torch.device) -> float:
     """Return the seconds by the clock of one run, until the device has done it."""
-    synchronise(device)
+    is_card = device.type == "cuda"
+    if is_card:
+        torch.cuda.synchronize(device)
     began = time.perf_counter()
     work()
-    synchronise(device)
-    return time.perf_counter() - began
-
-
-def synchronise(device: torch.device) -> None:
-    """Wait until a card has done what it was given."""
-    if device.type == "cuda":
+    if is_card:
         torch.cuda.synchronize(device)
+    return time.perf_counter() - began
 
 
 def rate(amount: float, unit: str, ms: float) -> float:
@@ -75,17 +68,12 @@ def rate(amount: float, unit: str, ms: float) -> float:
 def ceilings(dtype: torch.dtype, device: torch.device, side: int, size: int, runs: int) -> dict[str, Spread]:
     """Return the milliseconds of the two works that bound all others, by unit of their rates.
 
-    Args:
-        dtype: of the matrices.
-        device: where.
-        side: of the square matrices; random numbers, because a card multiplies zeros faster.
-        size: bytes copied from one place to another on the device.
-        runs: how many of each.
+    A product of matrices of that side, of random numbers because a card multiplies zeros faster, and a copy of that
+    many bytes from one place to another on the device.
     """
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     source = torch.randint(0, 256, (size,), device=device, dtype=torch.uint8)
-    target = torch.empty_like(source)
-    product = torch.empty_like(a)
+    target, product = torch.empty_like(source), torch.empty_like(a)
     return {
         "TFLOP/s": measure(lambda: torch.mm(a, b, out=product), device, runs=runs),
         "GB/s": measure(lambda: target.copy_(source), device, runs=runs),

@@ -22,21 +22,13 @@ Body = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One request at its client.
+    """One request at its client."""
 
-    Args:
-        sent: for the accounting.
-        seconds: from sending to the end.
-        digest: of the image's bytes, empty if none came.
-        answer: None if none came.
-        ended_at: seconds since the epoch, to compare with the server's log.
-    """
-
-    sent: Sent
-    seconds: float
-    digest: str = ""
-    answer: Answer | None = None
-    ended_at: float = field(default_factory=time.time)
+    sent: Sent  # for the accounting
+    seconds: float  # from sending to the end
+    digest: str = ""  # of the image's bytes, empty if none came
+    answer: Answer | None = None  # None if none came
+    ended_at: float = field(default_factory=time.time)  # seconds since the epoch, to compare with the server's log
 
     @property
     def status(self) -> int:

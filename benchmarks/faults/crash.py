@@ -30,17 +30,11 @@ BACK_SECONDS = 5.0
 
 @dataclass(slots=True)
 class Load:
-    """Clients that ask again at once, for images whose bytes are known.
+    """Clients that ask again at once, for images whose bytes are known."""
 
-    Args:
-        options: which model.
-        clients: their books.
-        known: digest of each number's image, from before.
-    """
-
-    options: Options
-    clients: Clients
-    known: dict[int, str]
+    options: Options  # which model
+    clients: Clients  # their books
+    known: dict[int, str]  # digest of each number's image, from before
     is_over: bool = False
     under_way: dict[int, asyncio.Event] = field(default_factory=dict)
     seen: list[tuple[int, Seen]] = field(default_factory=list)

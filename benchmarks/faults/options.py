@@ -11,33 +11,20 @@ from tests.service.running import FREE_PORTS, fake_command
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Sizes of all measurements.
+    """Sizes of all measurements."""
 
-    Args:
-        model: "digits-64", or "fake" for the tests' model of which every process is real and no image is.
-        drain_model: the same for R3, which starts a server for every signal.
-        overload_seconds: length of one of R1's floods.
-        overload_rounds: how many there are, each followed by as many images without refusals.
-        leaving: R2's clients.
-        terminations: R3's servers.
-        crashes: R4's killed workers.
-        batches: R5's batches.
-        slow_sockets: R8's connections.
-        queue_sequences: R1's and R2's bound of the queue, a multiple of 16.
-        limit_seconds: R8's limits for headers and bodies.
-    """
-
+    # "digits-64", or "fake" for the tests' model of which every process is real and no image is
     model: str = "digits-64"
-    drain_model: str = "fake"
-    overload_seconds: float = 60.0
-    overload_rounds: int = 3
-    leaving: int = 1000
-    terminations: int = 100
-    crashes: int = 100
-    batches: int = 10_000
-    slow_sockets: int = 1000
-    queue_sequences: int = 128
-    limit_seconds: float = 5.0
+    drain_model: str = "fake"  # the same for R3, which starts a server for every signal
+    overload_seconds: float = 60.0  # length of one of R1's floods
+    overload_rounds: int = 3  # how many there are, each followed by as many images without refusals
+    leaving: int = 1000  # R2's clients
+    terminations: int = 100  # R3's servers
+    crashes: int = 100  # R4's killed workers
+    batches: int = 10_000  # R5's batches
+    slow_sockets: int = 1000  # R8's connections
+    queue_sequences: int = 128  # R1's and R2's bound of the queue, a multiple of 16
+    limit_seconds: float = 5.0  # R8's limits for headers and bodies
 
     @property
     def is_fake(self) -> bool:

@@ -26,17 +26,11 @@ BATCH = 16  # sequences, as the server is told
 
 @dataclass(frozen=True, slots=True)
 class Rush:
-    """What a rush of requests came to.
+    """What a rush of requests came to."""
 
-    Args:
-        asks: what was asked.
-        seen: what became of each, in the same order.
-        seconds: until the last was answered.
-    """
-
-    asks: list[Ask]
-    seen: list[Seen]
-    seconds: float
+    asks: list[Ask]  # what was asked
+    seen: list[Seen]  # what became of each, in the same order
+    seconds: float  # until the last was answered
 
     def with_status(self, status: int) -> list[Seen]:
         """Those that were answered so."""

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import importlib.metadata
 import json
@@ -40,17 +41,10 @@ def said(*command: str) -> str | None:
     return done.stdout.strip() or None
 
 
-def version(package: str) -> str | None:
-    """Return the version of a package that is installed; None if it is not, and the sections will say so."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def machine(device: str) -> dict[str, Any]:
     """Return what the figures belong to, as far as it can be told without torch."""
     driver = said("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if device == "cuda" else None
+    installed = {each.name: each.version for each in importlib.metadata.distributions()}
     return {
         "device": device,
         "date": datetime.date.today().isoformat(),
@@ -58,7 +52,7 @@ def machine(device: str) -> dict[str, Any]:
         "driver": driver and driver.splitlines()[0],
         "processor": f"{platform.machine()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
-        **{name: version(name) for name in VERSIONS},
+        **{name: installed.get(name) for name in VERSIONS},
     }
 
 
@@ -68,19 +62,19 @@ def run(section: Section, device: str, work: Path, limit: float) -> tuple[Outcom
         return Outcome(section.title, "not on this device", 0.0, []), {}
     rows, log = work / f"{section.name}.rows", work / f"{section.name}.log"
     began = time.monotonic()
-    child = [sys.executable, "-m", "benchmarks.gpu.child", section.name, "--device", device]
-    child += ["--work", str(work), "--rows", str(rows), "--began", str(time.time())]
+    child = [sys.executable, "-m", "benchmarks.gpu.child", section.name, device, str(work), str(rows), str(time.time())]
+    where = environment(device, work)
     with log.open("w", encoding="utf-8") as out:
-        process = subprocess.Popen(
-            child, cwd=ROOT, env=environment(device, work), stdout=out, stderr=out, start_new_session=True
-        )
+        process = subprocess.Popen(child, cwd=ROOT, env=where, stdout=out, stderr=out, start_new_session=True)
         try:
             code = process.wait(timeout=max(limit, 0))
             status = "done" if code == 0 else f"failed: {last_line(log) or f'exit status {code}'}"
         except subprocess.TimeoutExpired:
             status = f"cut: its time was over after {limit:.0f} s"
         finally:
-            end(process)
+            with contextlib.suppress(ProcessLookupError):  # kills all that it started too, compilers for one
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     found = read(rows)
     about = found.pop(0)["machine"] if found else {}
     return Outcome(section.title, status, time.monotonic() - began, found), about
@@ -97,15 +91,6 @@ def environment(device: str, work: Path) -> dict[str, str]:
     }
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
-    """Kill a section with all that it started, compilers for one, if any of it still runs."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    process.wait()
-
-
 def read(path: Path) -> list[Row]:
     """Return the rows that were written whole."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
@@ -119,11 +104,7 @@ def last_line(log: Path) -> str:
 
 
 def wanted(only: str) -> Sequence[Section]:
-    """Return the sections of a list of names, with those that they need; all where the list is empty.
-
-    Raises:
-        ValueError: there is no such section.
-    """
+    """Return the sections of a list of names, with those that they need; all where it is empty; else ValueError."""
     names = {name for name in only.split(",") if name}
     if unknown := names - {section.name for section in SECTIONS}:
         raise ValueError(f"no such section: {', '.join(sorted(unknown))}")

@@ -1,16 +1,20 @@
-"""What every section works with: the device, the sizes that it is measured at, and where the weights lie."""
+"""What every section works with: the device, the sizes that it is measured at, the weights, the ceilings of the day."""
 
 from __future__ import annotations
 
 import gc
 import json
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from benchmarks.random_models import Sizes
+from benchmarks import timing
+from benchmarks.gpu.sections import Row
+from benchmarks.random_models import Sizes, at_latent_side, write_folder
 
 if TYPE_CHECKING:
     from dit_serve import Pipeline
@@ -20,27 +24,16 @@ LATENT_TO_PIXELS = 8
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How large everything is: DiT-XL/2, or a dry run that ends within a minute on a processor.
+    """How large everything is: DiT-XL/2, or a dry run that ends within a minute on a processor."""
 
-    Attributes:
-        model: of the random weights.
-        latent_sides: of the two resolutions; 32 is 256 pixels.
-        sequences: in one step.
-        images: made at once, end to end; as many of each sampler for invariance, and of random weights for quality.
-        steps: of an image; the first is that of the latency.
-        runs: timed of anything that is timed; of whole images a fraction.
-        matrix_side: of the ceiling's matrices.
-        copied_bytes: of the ceiling's copy.
-    """
-
-    model: Sizes
-    latent_sides: tuple[int, int]
-    sequences: tuple[int, ...]
-    images: int
-    steps: tuple[int, int]
-    runs: int
-    matrix_side: int
-    copied_bytes: int
+    model: Sizes  # of the random weights
+    latent_sides: tuple[int, int]  # of the two resolutions; 32 is 256 pixels
+    sequences: tuple[int, ...]  # in one step
+    images: int  # made at once, end to end; as many of each sampler for invariance, and of random weights for quality
+    steps: tuple[int, int]  # of an image; the first is that of the latency
+    runs: int  # timed of anything that is timed; of whole images a fraction
+    matrix_side: int  # of the ceiling's matrices
+    copied_bytes: int  # of the ceiling's copy
 
 
 FULL = Scale(Sizes(), (32, 64), (1, 2, 4, 8, 16, 32, 64), 16, (50, 20), 10, 8192, 2**30)
@@ -49,17 +42,11 @@ TINY = Scale(Sizes(2, 2, 72, (16, 32, 32, 32), 1, 8), (8, 16), (1, 2, 4), 2, (5,
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """One section's world.
+    """One section's world."""
 
-    Attributes:
-        device: that is measured.
-        work: folder that all sections share.
-        began: when the process was started, in seconds since the epoch.
-    """
-
-    device: torch.device
-    work: Path
-    began: float
+    device: torch.device  # that is measured
+    work: Path  # folder that all sections share
+    began: float  # when the process was started, in seconds since the epoch
 
     @property
     def scale(self) -> Scale:
@@ -84,13 +71,13 @@ class Bench:
         """Return our pipeline on the random weights, ready for its first image."""
         from dit_serve import load_pipeline  # seconds of import, which the sections without a model do without
 
-        pipeline = load_pipeline(
-            self.folder(resolution), device=str(self.device), dtype=self.dtype, batch_invariant=batch_invariant
-        )
+        folder, device = self.folder(resolution), str(self.device)
+        pipeline = load_pipeline(folder, device=device, dtype=self.dtype, batch_invariant=batch_invariant)
         pipeline.warm_up()
         return pipeline
 
-    def ceilings(self) -> dict[str, float]:
+    @property
+    def largest(self) -> dict[str, float]:
         """Return the largest rates of the device by unit, as the first section found them; none if it did not."""
         path = self.work / "ceilings.json"
         return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
@@ -105,3 +92,29 @@ class Bench:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self.device)
+
+
+def ceilings(bench: Bench, argument: str) -> Iterator[Row]:
+    """Yield a row a ceiling: of a large matrix product on random data and of a copy; the best bound what follows."""
+    scale = bench.scale
+    amounts = {"TFLOP/s": 2.0 * scale.matrix_side**3, "GB/s": 2.0 * scale.copied_bytes}  # read and written
+    names = {"TFLOP/s": f"matrix product, {scale.matrix_side} a side", "GB/s": f"copy of {scale.copied_bytes} bytes"}
+    spreads = timing.ceilings(bench.dtype, bench.device, scale.matrix_side, scale.copied_bytes, 4 * scale.runs)
+    best, median = (
+        {unit: timing.rate(amounts[unit], unit, getattr(spread, which)) for unit, spread in spreads.items()}
+        for which in ("least", "median")
+    )
+    (bench.work / "ceilings.json").write_text(json.dumps(best), encoding="utf-8")
+    for unit, work in names.items():
+        yield {"work": work, "unit": unit, "best": best[unit], "median": median[unit]}
+
+
+def folders(bench: Bench, argument: str) -> Iterator[Row]:
+    """Yield a row a resolution: how large its random weights are and how long it took to write them."""
+    small, large = bench.resolutions
+    began = time.perf_counter()
+    write_folder(bench.folder(small), bench.scale.model, bench.resolutions[small], 0, bench.device)
+    at_latent_side(bench.folder(small), bench.folder(large), bench.resolutions[large])
+    size = sum(path.stat().st_size for path in bench.folder(small).rglob("*") if path.is_file())
+    for resolution in bench.resolutions:
+        yield {"resolution": resolution, "gib": size / 2**30, "seconds": time.perf_counter() - began}

@@ -1,23 +1,22 @@
 """One section in a process of its own: its rows go, one line of JSON each, to a file that survives whatever happens.
 
-    python -m benchmarks.gpu.child SECTION --device cuda --work FOLDER --rows FILE --began SECONDS
+    python -m benchmarks.gpu.child SECTION DEVICE FOLDER ROWS BEGAN
 
-A section's module is imported by its name in the table of sections; its `rows(bench, argument)` yields the rows.
+The folder is what all sections share, ROWS the file, BEGAN the seconds since the epoch when the process was started.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import json
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.gpu.bench import Bench
-from benchmarks.gpu.sections import SECTIONS, Row
+from benchmarks.gpu.sections import SECTIONS
 
 
 def machine(device: torch.device) -> dict[str, Any]:
@@ -35,20 +34,14 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("section", choices=[section.name for section in SECTIONS])
-    parser.add_argument("--device", required=True)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--rows", type=Path, required=True)
-    parser.add_argument("--began", type=float, required=True)
-    options = parser.parse_args()
-    section = next(section for section in SECTIONS if section.name == options.section)
-    bench = Bench(torch.device(options.device), options.work, options.began)
+    name, device, folder, rows, began = sys.argv[1:]
+    section = next(section for section in SECTIONS if section.name == name)
+    bench = Bench(torch.device(device), Path(folder), float(began))
     torch.set_grad_enabled(False)
-    with options.rows.open("w", encoding="utf-8", buffering=1) as out:
+    with Path(rows).open("w", encoding="utf-8", buffering=1) as out:
         out.write(json.dumps({"machine": machine(bench.device)}) + "\n")
-        rows: Iterator[Row] = importlib.import_module(f"benchmarks.gpu.{section.module}").rows(bench, section.argument)
-        for row in rows:
+        module, _, function = section.work.rpartition(".")
+        for row in getattr(importlib.import_module(f"benchmarks.{module}"), function)(bench, section.argument):
             out.write(json.dumps(row) + "\n")
 
 

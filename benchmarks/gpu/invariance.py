@@ -30,12 +30,8 @@ def rows(bench: Bench, argument: str) -> Iterator[Row]:
                 compared[spec.sampler] += 1
                 differing[spec.sampler] += not np.array_equal(alone[spec], image)
         for sampler in SAMPLERS:
-            yield {
-                "resolution": resolution,
-                "sampler": sampler,
-                "compared": compared[sampler],
-                "differing": differing[sampler],
-            }
+            counts = {"compared": compared[sampler], "differing": differing[sampler]}
+            yield {"resolution": resolution, "sampler": sampler, **counts}
 
 
 def mixed_specs(draw: random.Random, num_classes: int, images: int) -> list[SampleSpec]:

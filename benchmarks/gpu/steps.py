@@ -1,4 +1,4 @@
-"""One step of the random DiT-XL/2 through the pipeline's door, for each number of sequences.
+"""One step of the random DiT-XL/2 through the pipeline's door, for each number of sequences; and each kernel's rate.
 
 A step's rate counts the network's operations alone (237.2 GFLOP a sequence at 256 pixels, 1049.1 at 512); its time is
 all of the step, the update and what the processor does included.
@@ -7,7 +7,9 @@ all of the step, the update and what the processor does included.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 
+from benchmarks.bench_kernels import ceiling_rates, results
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.sections import Row
 from benchmarks.timing import measure, rate
@@ -36,7 +38,7 @@ def row(bench: Bench, pipeline: Pipeline, resolution: int, sequences: int) -> Ro
     samples = [pipeline.begin(spec) for spec in specs]
     spread = measure(lambda: pipeline.step(samples), bench.device, runs=runs)
     reached = rate(2.0 * multiply_adds(pipeline.checkpoint.config) * sequences, "TFLOP/s", spread.median)
-    ceiling = bench.ceilings().get("TFLOP/s")
+    ceiling = bench.largest.get("TFLOP/s")
     return {
         "resolution": resolution,
         "batch_invariant": pipeline.model.batch_invariant,
@@ -46,3 +48,9 @@ def row(bench: Bench, pipeline: Pipeline, resolution: int, sequences: int) -> Ro
         "tflops": reached,
         "share": reached / ceiling if ceiling else None,
     }
+
+
+def kernels(bench: Bench, argument: str) -> Iterator[Row]:
+    """Yield a row for each kernel and shape: its rate beside torch's operators and what torch.compile makes of them."""
+    for result in results(bench.dtype, bench.device, bench.largest or ceiling_rates(bench.dtype, bench.device)):
+        yield asdict(result)

@@ -20,26 +20,18 @@ Outcomes = Mapping[str, Outcome]
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """One thing to reach.
-
-    Attributes:
-        name: what it says.
-        bound: the least value, or the most.
-        is_least: which of the two.
-        found: the value from all sections' rows; None where they do not give it.
-    """
+    """One thing to reach."""
 
     name: str
     bound: float
-    is_least: bool
-    found: Callable[[Outcomes], Found]
+    is_least: bool  # whether the bound is the least value, or the most
+    found: Callable[[Outcomes], Found]  # the value from all sections' rows; None where they do not give it
 
     def verdict(self, outcomes: Outcomes, device: str) -> Row:
         """Return the goal's row; on a processor nothing that is found counts."""
         value = self.found(outcomes) if device == "cuda" else None
-        if value is None:
-            verdict = "not measured"
-        else:
+        verdict = "not measured"
+        if value is not None:
             verdict = "reached" if (value >= self.bound if self.is_least else value <= self.bound) else "missed"
         bound = f"at {'least' if self.is_least else 'most'} {self.bound:g}"
         return {"goal": self.name, "bound": bound, "found": value, "verdict": verdict}
@@ -50,46 +42,40 @@ def verdicts(outcomes: Outcomes, device: str) -> list[Row]:
     return [goal.verdict(outcomes, device) for goal in GOALS]
 
 
-def rows_of(outcomes: Outcomes, *names: str) -> list[Row]:
-    """Return the rows of some sections, as far as they got."""
-    return [row for name in names if name in outcomes for row in outcomes[name].rows]
+def rows_of(outcomes: Outcomes, *names: str, **wanted: object) -> list[Row]:
+    """Return the rows of some sections, as far as they got, in which these names have these values."""
+    rows = [row for name in names if name in outcomes for row in outcomes[name].rows]
+    return [row for row in rows if wanted.items() <= row.items()]
 
 
 def least_share(outcomes: Outcomes, resolution: int, batch_invariant: bool) -> Found:
     """Return the least share of the matrix ceiling over the numbers of sequences that the goal speaks of."""
-    shares = {
-        row["sequences"]: row["share"]
-        for row in rows_of(outcomes, "steps")
-        if (row["resolution"], row["batch_invariant"]) == (resolution, batch_invariant)
-    }
-    found = [shares.get(sequences) for sequences in FROM_SEQUENCES]
-    return min((share for share in found if share is not None), default=None) if None not in found else None
+    rows = rows_of(outcomes, "steps", resolution=resolution, batch_invariant=batch_invariant)
+    shares = {row["sequences"]: row["share"] for row in rows if row["share"] is not None}
+    found = [shares[sequences] for sequences in FROM_SEQUENCES if sequences in shares]
+    return min(found) if len(found) == len(FROM_SEQUENCES) else None
 
 
 def images_a_second(outcomes: Outcomes, contender: str) -> dict[str, float]:
     """Return a contender's images a second at 256 pixels, by how many of how many steps."""
-    return {
-        row["what"]: row["value"]
-        for row in rows_of(outcomes, "ours", "eager", "compiled", "graphs")
-        if (row["contender"], row["resolution"], row["unit"]) == (contender, 256, "images/s")
-    }
+    sections = ("ours", "eager", "compiled", "graphs")
+    rows = rows_of(outcomes, *sections, contender=contender, resolution=256, unit="images/s")
+    return {row["what"]: row["value"] for row in rows}
 
 
 def speed_over(outcomes: Outcomes, *contenders: str) -> Found:
     """Return our images a second over the fastest contender's, the least ratio of both numbers of steps."""
     ours = images_a_second(outcomes, OURS)
     theirs = [images_a_second(outcomes, contender) for contender in contenders]
-    best = {what: max((them[what] for them in theirs if what in them), default=None) for what in ours}
-    if len(ours) < 2 or None in best.values():
-        return None
-    return min(ours[what] / value for what, value in best.items() if value is not None)
+    ratios = [value / max(them[what] for them in theirs if what in them)
+              for what, value in ours.items() if any(what in them for them in theirs)]
+    return min(ratios) if len(ratios) == len(ours) >= 2 else None
 
 
 def wait_for_one(outcomes: Outcomes) -> Found:
     """Return the milliseconds of one image of 50 steps at 256 pixels."""
-    wanted = (OURS, 256, "one image, 50 steps")
-    found = [r["value"] for r in rows_of(outcomes, "ours") if (r["contender"], r["resolution"], r["what"]) == wanted]
-    return float(found[0]) if found else None
+    found = rows_of(outcomes, "ours", contender=OURS, resolution=256, what="one image, 50 steps")
+    return float(found[0]["value"]) if found else None
 
 
 def worse_than_torch(outcomes: Outcomes) -> Found:

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.gpu import folders
-from benchmarks.gpu.bench import Bench
+from benchmarks.gpu.bench import Bench, folders
 
 
 @pytest.fixture(scope="session")
@@ -17,5 +16,5 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """A section's world on the processor, its checkpoints written."""
     work: Path = tmp_path_factory.mktemp("gpu")
     bench = Bench(torch.device("cpu"), work, time.time())
-    assert [row["resolution"] for row in folders.rows(bench, "")] == list(bench.resolutions)
+    assert [row["resolution"] for row in folders(bench, "")] == list(bench.resolutions)
     return bench

@@ -63,7 +63,7 @@ def test_a_section_that_overruns_is_cut_and_keeps_what_it_found(tmp_path: Path) 
 
 
 def test_a_section_that_fails_says_why(tmp_path: Path) -> None:
-    outcome, about = run(Section("steps", "Steps", "steps", 1), "cpu", tmp_path, limit=120.0)
+    outcome, about = run(Section("steps", "Steps", "gpu.steps.rows", 1), "cpu", tmp_path, limit=120.0)
     assert outcome.status.startswith("failed: dit_serve.models.errors.CheckpointError")  # there are no weights
     assert outcome.rows == []
     assert about["threads"] >= 1

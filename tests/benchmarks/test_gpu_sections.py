@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 import subprocess
 import sys
@@ -9,18 +10,19 @@ import sys
 import pytest
 import torch
 
+from benchmarks import bench_quality
 from benchmarks.bench_kernels import result
-from benchmarks.gpu import ceilings, end_to_end, invariance, kernel_rates, ops, quality, steps
-from benchmarks.gpu.bench import Bench
+from benchmarks.gpu import end_to_end, invariance, ops, steps
+from benchmarks.gpu.bench import Bench, ceilings
 from benchmarks.gpu.sections import SECTIONS
 from benchmarks.kernel_cases import Case
 from dit_serve.models.sampling.sampler import SAMPLERS
 
 
 def test_the_ceilings_are_left_for_the_sections_after(bench: Bench) -> None:
-    found = {row["unit"]: row["best"] for row in ceilings.rows(bench, "")}
+    found = {row["unit"]: row["best"] for row in ceilings(bench, "")}
     assert set(found) == {"TFLOP/s", "GB/s"}
-    assert bench.ceilings() == found
+    assert bench.largest == found
 
 
 def test_steps_are_measured_for_every_number_of_sequences_with_and_without_invariance(bench: Bench) -> None:
@@ -31,9 +33,9 @@ def test_steps_are_measured_for_every_number_of_sequences_with_and_without_invar
 
 
 def test_a_steps_share_is_its_rate_over_the_ceiling(bench: Bench) -> None:
-    list(ceilings.rows(bench, ""))
+    list(ceilings(bench, ""))
     for row in steps.rows(bench, ""):
-        assert row["share"] == pytest.approx(row["tflops"] / bench.ceilings()["TFLOP/s"])
+        assert row["share"] == pytest.approx(row["tflops"] / bench.largest["TFLOP/s"])
 
 
 def test_a_steps_operations_are_the_published_ones() -> None:
@@ -84,12 +86,12 @@ def test_a_contender_gives_every_figure(bench: Bench, contender: str) -> None:
 
 
 def test_every_contender_that_a_section_names_is_there() -> None:
-    named = {section.argument for section in SECTIONS if section.module == "end_to_end"}
+    named = {section.argument for section in SECTIONS if section.work == "gpu.end_to_end.rows"}
     assert named == set(end_to_end.CONTENDERS)
 
 
 def test_quality_has_our_arithmetic_and_torchs_for_both_models(bench: Bench) -> None:
-    rows = list(quality.rows(bench, ""))
+    rows = list(bench_quality.rows(bench, ""))
     assert len(rows) == 4
     assert {row["model"] for row in rows} == {"random, 64 px", "digits-64"}
     assert all(0 < row["error"] < 0.5 for row in rows)
@@ -117,11 +119,10 @@ def test_a_kernels_row_has_its_rate_and_share(bench: Bench) -> None:
     assert found.difference == pytest.approx(0.5)
 
 
-def test_every_section_has_a_module_with_rows() -> None:
-    known = {"ceilings": ceilings, "invariance": invariance, "kernel_rates": kernel_rates, "ops": ops, "steps": steps}
-    known |= {"quality": quality, "end_to_end": end_to_end}
-    assert {section.module for section in SECTIONS} == {*known, "folders"}
-    assert all(callable(module.rows) for module in known.values())
+def test_every_section_has_its_rows() -> None:
+    for section in SECTIONS:
+        module, _, function = section.work.rpartition(".")
+        assert callable(getattr(importlib.import_module(f"benchmarks.{module}"), function))
 
 
 def test_nothing_of_the_service_is_needed() -> None:
@@ -129,7 +130,8 @@ def test_nothing_of_the_service_is_needed() -> None:
         "import sys\n"
         "sys.modules |= dict.fromkeys(('pydantic', 'fastapi', 'starlette', 'uvicorn', 'prometheus_client'))\n"
         "import benchmarks.gpu.__main__, benchmarks.gpu.child\n"
-        "from benchmarks.gpu import ceilings, end_to_end, folders, invariance, kernel_rates, ops, quality, steps\n"
+        "from benchmarks import bench_quality\n"
+        "from benchmarks.gpu import bench, end_to_end, invariance, ops, steps\n"
         "from diffusers import DiTPipeline\n"
         "assert not any(name.split('.')[0] == 'service' for name in sys.modules)\n"
     )
