@@ -9,25 +9,36 @@ as its jobs did, since a stream's status is sent before its end is known; one wi
 
 from __future__ import annotations
 
+import hashlib
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from benchmarks.client import Answer
 from benchmarks.report import Goal
 
-REFUSED, INVALID, COMPLETED, CANCELLED, FAILED = "refused", "invalid", "completed", "cancelled", "failed"
+VERDICTS = REFUSED, INVALID, COMPLETED, CANCELLED, FAILED = "refused", "invalid", "completed", "cancelled", "failed"
 CLIENT_LEFT = 499
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class Seen:
     """One request as its client saw it."""
 
     request_id: str  # sent as X-Request-Id
     status: int  # of the answer; for a stream what its last event means; 0 if none came
     has_left: bool = False  # whether the client went away on purpose, so that it saw nothing of the end
     images: int = 1  # how many it asked for
+    seconds: float = 0.0  # from sending to the end
+    answer: Answer | None = None
+    ended_at: float = field(default_factory=time.time)  # since the epoch, to compare with the server's log
+
+    @property
+    def digest(self) -> str:
+        """Of the image's bytes; empty if none came."""
+        return hashlib.sha256(self.answer.body).hexdigest() if self.answer and self.status == 200 else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +56,13 @@ class Account:
 
     def goal(self) -> Goal:
         """As a line of a report."""
-        parts = " + ".join(f"{self.ended[name]} {name}" for name in (REFUSED, INVALID, COMPLETED, CANCELLED, FAILED))
+        parts = " + ".join(f"{self.ended[name]} {name}" for name in VERDICTS)
         differing = f"; {len(self.differences)} differ, the first: {self.differences[0]}" if self.differences else ""
         promise = "R9: received = refused + invalid + completed + cancelled + failed, by server and clients alike"
         return Goal(promise, f"{self.received} = {parts}{differing}", self.is_exact)
 
 
-def account(lines: Iterable[dict[str, Any]], sent: Sequence[Sent]) -> Account:
+def account(lines: Iterable[dict[str, Any]], sent: Sequence[Seen]) -> Account:
     """Compares a server's whole log with its clients' requests to /generate."""
     requests: dict[str, list[int]] = defaultdict(list)
     ends: dict[str, list[str]] = defaultdict(list)
@@ -73,8 +84,7 @@ def account(lines: Iterable[dict[str, Any]], sent: Sequence[Sent]) -> Account:
         differences += _compare(each, requests.get(each.request_id, []), ends.get(each.request_id, []))
     verdicts = Counter(verdict(statuses[0], ends.get(name, [])) for name, statuses in requests.items())
     received = sum(map(len, requests.values()))
-    return Account(received, {name: verdicts[name] for name in (REFUSED, INVALID, COMPLETED, CANCELLED, FAILED)},
-                   tuple(differences))  # fmt: skip
+    return Account(received, {name: verdicts[name] for name in VERDICTS}, tuple(differences))
 
 
 def verdict(status: int, outcomes: Sequence[str]) -> str:
@@ -85,12 +95,10 @@ def verdict(status: int, outcomes: Sequence[str]) -> str:
         return CANCELLED
     if outcomes:
         return COMPLETED
-    if status in (429, 503):
-        return REFUSED
-    return INVALID if 400 <= status < 500 else FAILED
+    return FAILED if status == 200 else _by_status(status)
 
 
-def _compare(each: Sent, statuses: Sequence[int], outcomes: Sequence[str]) -> list[str]:
+def _compare(each: Seen, statuses: Sequence[int], outcomes: Sequence[str]) -> list[str]:
     if not statuses and each.has_left:  # gone before the server had read it
         return []
     if len(statuses) != 1:
@@ -98,13 +106,14 @@ def _compare(each: Sent, statuses: Sequence[int], outcomes: Sequence[str]) -> li
     theirs = verdict(statuses[0], outcomes)
     if theirs == COMPLETED and len(outcomes) != each.images:
         return [f"{each.request_id} asked for {each.images} images and {len(outcomes)} were made"]
-    mine = CANCELLED if each.has_left else _verdict_of_client(each.status)
+    mine = CANCELLED if each.has_left else _by_status(each.status)
     if mine == theirs or (each.has_left and theirs in (COMPLETED, REFUSED)):  # it may have ended as the client left
         return []
     return [f"{each.request_id}: the client saw {each.status} ({mine}), the server says {theirs}"]
 
 
-def _verdict_of_client(status: int) -> str:
+def _by_status(status: int) -> str:
+    """What a client makes of its answer."""
     if status == 200:
         return COMPLETED
     if status in (429, 503):

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +24,7 @@ import torch
 from benchmarks.peers import load as load_diffusers
 from benchmarks.random_models import Sizes, write_folder
 from benchmarks.report import Goal, goals_table, machine, table
+from benchmarks.timing import seconds
 from dit_serve import Pipeline, load_pipeline
 from dit_serve.models.registry import DEMOS, demo_path
 
@@ -40,7 +40,7 @@ METHOD = """\
 
 {now}. {machine}, {threads} thread(s).
 
-Whole images, autoencoder included, guidance {guidance_scale:g} (two sequences an image), the same weights, requests and
+Whole images, autoencoder included, guidance 4 (two sequences an image), the same weights, requests and
 number format in one run; the fastest of {runs} alternating runs. The XL/2 shape has all 28 blocks, random weights and a
 small autoencoder. "Free shapes" is ours with DIT_BATCH_INVARIANT=false. The largest difference is that of 8-bit pixels
 between ours and diffusers'; in bfloat16 diffusers draws its noise in 16 bits, so that its pictures are others.
@@ -64,7 +64,7 @@ class Case:
 class Outcome:
     """What was found: the least seconds for the whole batch, and how far the pixels are apart."""
 
-    case: Case  # what was asked
+    case: Case
     ours: float  # as the service runs it
     free: float  # without batch invariance
     diffusers: float  # DiTPipeline's
@@ -72,16 +72,14 @@ class Outcome:
 
     @property
     def ratio(self) -> float:
-        """How many times as fast as diffusers."""
         return self.diffusers / self.ours
 
     @property
     def row(self) -> tuple[object, ...]:
-        """Its line of the table."""
+        """What COLUMNS names."""
         case = self.case
         speeds = (f"{case.batch / seconds:.3g}" for seconds in (self.ours, self.free, self.diffusers))
-        cost = f"{self.ours / self.free - 1:+.0%}"
-        difference = "" if self.difference is None else self.difference
+        cost, difference = f"{self.ours / self.free - 1:+.0%}", "" if self.difference is None else self.difference
         return case.name, case.dtype, case.batch, case.steps, *speeds, f"{self.ratio:.2f}", cost, difference
 
 
@@ -100,21 +98,12 @@ def measure(case: Case, runs: int) -> Outcome:
         images = theirs(classes, GUIDANCE_SCALE, generators, case.steps, output_type="np").images
         return np.asarray((images * 255).round().astype(np.uint8))
 
-    works = {"ours": lambda: generate(ours), "free": lambda: generate(free), "diffusers": generate_theirs}
-    made = {name: work().astype(int) for name, work in works.items()}
-    difference = int(np.abs(made["ours"] - made["diffusers"]).max()) if case.dtype == "float32" else None
-    return Outcome(case, **fastest(runs, works), difference=difference)
-
-
-def fastest(runs: int, works: Mapping[str, Callable[[], object]]) -> dict[str, float]:
-    """Return the least seconds that each of the works took over `runs` alternating runs."""
-    best = dict.fromkeys(works, float("inf"))
-    for _ in range(runs):
-        for name, work in works.items():
-            began = time.perf_counter()
-            work()
-            best[name] = min(best[name], time.perf_counter() - began)
-    return best
+    works: list[Callable[[], np.ndarray]] = [lambda: generate(ours), lambda: generate(free), generate_theirs]
+    made = [work().astype(int) for work in works]
+    difference = int(np.abs(made[0] - made[2]).max()) if case.dtype == "float32" else None
+    rounds = [[seconds(work, torch.device("cpu")) for work in works] for _ in range(runs)]
+    least = [min(column) for column in zip(*rounds, strict=True)]
+    return Outcome(case, least[0], least[1], least[2], difference)
 
 
 def goals(outcomes: Sequence[Outcome]) -> list[Goal]:
@@ -134,12 +123,10 @@ def goals(outcomes: Sequence[Outcome]) -> list[Goal]:
 
 def report(outcomes: Sequence[Outcome], runs: int) -> str:
     """Return the whole result as markdown."""
-    now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    rows = [outcome.row for outcome in outcomes]
     return METHOD.format(
-        now=now, machine=machine(), threads=torch.get_num_threads(), guidance_scale=GUIDANCE_SCALE, runs=runs,
-        goals=goals_table(goals(outcomes)), table=table(COLUMNS, rows),
-    )  # fmt: skip
+        now=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", machine=machine(), threads=torch.get_num_threads(), runs=runs,
+        goals=goals_table(goals(outcomes)), table=table(COLUMNS, [outcome.row for outcome in outcomes]),
+    )
 
 
 def main() -> None:
@@ -156,7 +143,7 @@ def main() -> None:
     cases = [
         Case(folder.name, folder, dtype, batch, options.steps)
         for folder in folders for dtype in options.dtype or ("float32", "bfloat16") for batch in options.batch or (1, 8)
-    ]  # fmt: skip
+    ]
     with tempfile.TemporaryDirectory() as scratch:
         if options.xl_steps and not options.checkpoint:
             xl = Path(scratch) / "xl"

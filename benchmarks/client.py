@@ -13,8 +13,9 @@ import contextlib
 import json
 import socket
 import struct
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 HEAD_LIMIT_BYTES = 256 << 10
 LOOPBACK = "127.0.0.1"
@@ -28,13 +29,16 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes
 
-
-@dataclass(frozen=True, slots=True)
-class ServerEvent:
-    """One server-sent event; `data` is its JSON."""
-
-    name: str
-    data: dict[str, object]
+    def events(self) -> dict[str, Any]:
+        """The JSON of the last server-sent event of each name; none where it is no stream of events."""
+        if not self.headers.get("content-type", "").startswith("text/event-stream"):
+            return {}
+        events = {}
+        for block in self.body.decode().replace("\r\n", "\n").split("\n\n"):
+            event = dict(line.split(": ", 1) for line in block.split("\n") if line and line[0] != ":")
+            if "data" in event:
+                events[event["event"]] = json.loads(event["data"])
+        return events
 
 
 class NoAnswer(Exception):
@@ -50,33 +54,29 @@ def request_bytes(method: str, path: str, body: bytes = b"", headers: Mapping[st
 
 
 async def send(port: int, message: bytes) -> Answer:
-    """The answer to one request, read to its end; raises NoAnswer, as all that follow."""
-    async with _connected(port) as (reader, writer):
+    """The answer to one request, read to its end.
+
+    Raises:
+        NoAnswer: see there.
+    """
+    try:
+        reader, writer = await asyncio.open_connection(LOOPBACK, port, limit=HEAD_LIMIT_BYTES)
+    except OSError as error:
+        raise NoAnswer(f"no connection: {error}") from error
+    try:
         writer.write(message)
-        status, headers = await _read_head(reader)
-        pieces = [piece async for piece in _read_body(reader, headers)]
-        return Answer(status, headers, b"".join(pieces))
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        first, *lines = head.rstrip("\r\n").split("\r\n")
+        headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        return Answer(int(first.split(" ", 2)[1]), headers, await _read_body(reader, headers))
+    except (OSError, EOFError) as error:
+        raise NoAnswer(f"the connection ended early: {error!r}") from error
+    finally:
+        writer.close()
 
 
 async def get(port: int, path: str) -> Answer:
     return await send(port, request_bytes("GET", path))
-
-
-async def follow(port: int, message: bytes) -> AsyncIterator[ServerEvent | Answer]:
-    """The events that answer one request, as they come, or the one answer that is no stream of events."""
-    async with _connected(port) as (reader, writer):
-        writer.write(message)
-        status, headers = await _read_head(reader)
-        pieces = _read_body(reader, headers)
-        if not headers.get("content-type", "").startswith("text/event-stream"):
-            yield Answer(status, headers, b"".join([piece async for piece in pieces]))
-            return
-        text = ""
-        async for piece in pieces:
-            *blocks, text = (text + piece.decode().replace("\r\n", "\n")).split("\n\n")
-            for event in map(_parse_event, blocks):
-                if event is not None:
-                    yield event
 
 
 async def leave(port: int, message: bytes, after_seconds: float, *, is_abrupt: bool) -> bytes:
@@ -95,41 +95,12 @@ async def leave(port: int, message: bytes, after_seconds: float, *, is_abrupt: b
     return came
 
 
-@contextlib.asynccontextmanager
-async def _connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    try:
-        reader, writer = await asyncio.open_connection(LOOPBACK, port, limit=HEAD_LIMIT_BYTES)
-    except OSError as error:
-        raise NoAnswer(f"no connection: {error}") from error
-    try:
-        yield reader, writer
-    except (OSError, EOFError) as error:
-        raise NoAnswer(f"the connection ended early: {error!r}") from error
-    finally:
-        writer.close()
-
-
-async def _read_head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-    first, *lines = head.rstrip("\r\n").split("\r\n")
-    headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    return int(first.split(" ", 2)[1]), headers
-
-
-async def _read_body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> AsyncIterator[bytes]:
-    if headers.get("transfer-encoding", "").lower() == "chunked":
-        while size := int((await reader.readline()).split(b";")[0] or b"0", 16):
-            yield (await reader.readexactly(size + 2))[:size]
-        await reader.readline()
-    elif "content-length" in headers:
-        yield await reader.readexactly(int(headers["content-length"]))
-    else:
-        yield await reader.read()
-
-
-def _parse_event(block: str) -> ServerEvent | None:
-    """An event, None for a comment (a keep-alive)."""
-    fields = [line.partition(":") for line in block.split("\n") if line and not line.startswith(":")]
-    data = "\n".join(value.removeprefix(" ") for name, _, value in fields if name == "data")
-    names = [value.strip() for name, _, value in fields if name == "event"]
-    return ServerEvent(names[-1] if names else "message", json.loads(data)) if data else None
+async def _read_body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> bytes:
+    if headers.get("transfer-encoding", "").lower() != "chunked":
+        size = headers.get("content-length")
+        return await (reader.read() if size is None else reader.readexactly(int(size)))
+    pieces = []
+    while size_of := int((await reader.readline()).split(b";")[0] or b"0", 16):
+        pieces.append((await reader.readexactly(size_of + 2))[:size_of])
+    await reader.readline()
+    return b"".join(pieces)

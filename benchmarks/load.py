@@ -13,7 +13,7 @@ import contextlib
 import json
 import random
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate, product
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ from benchmarks.client import Answer, NoAnswer, request_bytes, send
 STEPS = (10, 20, 50)
 CFGS = (1.0, 1.5, 4.0)
 BLOCK = len(STEPS) * len(CFGS)
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -61,8 +62,7 @@ def balanced_asks(count: int, source: random.Random, classes: int = 10) -> list[
     """Requests of which every block of nine holds each (steps, cfg) once."""
     asks: list[Ask] = []
     while len(asks) < count:
-        block = list(product(STEPS, CFGS))
-        source.shuffle(block)
+        block = source.sample(list(product(STEPS, CFGS)), BLOCK)
         asks += [Ask(source.randrange(classes), cfg, steps, source.randrange(2**31)) for steps, cfg in block]
     return asks[:count]
 
@@ -104,3 +104,15 @@ async def at_times(times: Sequence[float], begin: Callable[[int, float], Corouti
             await asyncio.sleep(early)
         tasks.append(asyncio.create_task(begin(i, origin + seconds)))
     return list(await asyncio.gather(*tasks))
+
+
+async def in_turn(count: int, work: Iterable[S], one: Callable[[S], Coroutine[Any, Any, T]]) -> list[T]:
+    """What so many clients find that share the work, each taking the next as soon as it is done with the last."""
+    waiting, found = iter(work), list[T]()
+
+    async def client() -> None:
+        for each in waiting:
+            found.append(await one(each))
+
+    await asyncio.gather(*(client() for _ in range(count)))
+    return found

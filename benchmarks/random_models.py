@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,14 +42,9 @@ class Sizes:
 
 
 def write_folder(folder: Path, sizes: Sizes, latent_side: int, seed: int, device: torch.device) -> None:
-    """Write a checkpoint that both DiTPipeline and ours load, for latents of that side.
+    """Write a checkpoint that both DiTPipeline and ours load, for latents of that side: 32 is 256 pixels.
 
-    Args:
-        folder: made here.
-        sizes: of its networks.
-        latent_side: 32 is 256 pixels.
-        seed: of all weights.
-        device: where the numbers are drawn; another device draws others.
+    The seed is that of all weights; another device draws other numbers.
     """
     from diffusers import DDIMScheduler
 
@@ -68,14 +64,11 @@ def write_folder(folder: Path, sizes: Sizes, latent_side: int, seed: int, device
 
 def at_latent_side(source: Path, folder: Path, latent_side: int) -> None:
     """Write the same model for latents of another side: the files are the same but for one number."""
-    for path in sorted(source.rglob("*")):
-        target = folder / path.relative_to(source)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_file() and path != source / "transformer" / "config.json":
-            os.link(path, target)
-    config = json.loads((source / "transformer" / "config.json").read_text(encoding="utf-8"))
-    text = json.dumps({**config, "sample_size": latent_side})
-    (folder / "transformer" / "config.json").write_text(text, encoding="utf-8")
+    shutil.copytree(source, folder, copy_function=os.link)
+    config = folder / "transformer" / "config.json"
+    text = json.dumps({**json.loads(config.read_text(encoding="utf-8")), "sample_size": latent_side})
+    config.unlink()  # the other model's file, too
+    config.write_text(text, encoding="utf-8")
 
 
 def random_vae(sizes: Sizes, latent_side: int, seed: int) -> AutoencoderKL:
@@ -86,12 +79,9 @@ def random_vae(sizes: Sizes, latent_side: int, seed: int) -> AutoencoderKL:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         vae = AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * levels,
-            up_block_types=("UpDecoderBlock2D",) * levels,
-            block_out_channels=sizes.vae_channels,
-            layers_per_block=sizes.vae_layers,
-            norm_num_groups=sizes.vae_groups,
-            sample_size=latent_side * 2 ** (levels - 1),
+            down_block_types=("DownEncoderBlock2D",) * levels, up_block_types=("UpDecoderBlock2D",) * levels,
+            block_out_channels=sizes.vae_channels, layers_per_block=sizes.vae_layers,
+            norm_num_groups=sizes.vae_groups, sample_size=latent_side * 2 ** (levels - 1),
         ).eval()
         with torch.no_grad():
             spread = vae.decode(torch.randn(1, 4, 16, 16)).sample.std()
@@ -104,13 +94,8 @@ def _empty_transformer(sizes: Sizes, latent_side: int) -> DiTTransformer2DModel:
 
     with torch.device("meta"):
         return DiTTransformer2DModel(
-            num_attention_heads=sizes.heads,
-            attention_head_dim=sizes.head_size,
-            num_layers=sizes.layers,
-            sample_size=latent_side,
-            in_channels=4,
-            out_channels=8,
-            num_embeds_ada_norm=1000,
+            num_attention_heads=sizes.heads, attention_head_dim=sizes.head_size, num_layers=sizes.layers,
+            sample_size=latent_side, in_channels=4, out_channels=8, num_embeds_ada_norm=1000,
         )
 
 

@@ -14,7 +14,8 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from benchmarks.faults.clients import Clients, Seen, logged_at
+from benchmarks.accounting import Seen
+from benchmarks.faults.clients import Clients, logged_at
 from benchmarks.faults.options import Options
 from benchmarks.load import quantile
 from benchmarks.report import Finding, Goal
@@ -32,8 +33,8 @@ BACK_SECONDS = 5.0
 class Load:
     """Clients that ask again at once, for images whose bytes are known."""
 
-    options: Options  # which model
-    clients: Clients  # their books
+    options: Options
+    clients: Clients
     known: dict[int, str]  # digest of each number's image, from before
     is_over: bool = False
     under_way: dict[int, asyncio.Event] = field(default_factory=dict)
@@ -46,10 +47,6 @@ class Load:
             self.seen.append((number, await self.clients.ask(self.options.body(number, STEPS))))
             self.under_way[place].set()
             number = (number + CLIENTS) % POOL
-
-    async def present_ones_done(self) -> None:
-        """Returns when every request that is under way now has been answered."""
-        await asyncio.gather(*(event.wait() for event in list(self.under_way.values())))
 
 
 async def crash(options: Options) -> Finding:
@@ -86,7 +83,7 @@ async def _one_crash(server: Running, load: Load, kind: signal.Signals, source: 
     since, hit_at = len(server.seen), time.time()
     os.kill(pid, kind)
     ready = await asyncio.to_thread(server.wait_for_event, "ready", since)
-    await load.present_ones_done()
+    await asyncio.gather(*(event.wait() for event in list(load.under_way.values())))
     return logged_at(ready) - hit_at
 
 

@@ -62,7 +62,7 @@ async def _one_round(options: Options, ends: Ends, source: random.Random, number
         clients = Clients(server)
         bodies = [options.body(PLAIN * number + each, STEPS) for each in range(PLAIN + STREAMS)]
         plain = [asyncio.create_task(clients.ask(body)) for body in bodies[:PLAIN]]
-        streams = [asyncio.create_task(clients.watch(body)) for body in bodies[PLAIN:]]
+        streams = [asyncio.create_task(clients.ask(body, "text/event-stream")) for body in bodies[PLAIN:]]
         await asyncio.to_thread(_wait_until_all_begin, server)
         await asyncio.sleep(source.uniform(0, 0.2))
         server.process.send_signal(signal.SIGTERM)
@@ -71,7 +71,7 @@ async def _one_round(options: Options, ends: Ends, source: random.Random, number
         for counter, tasks in ((ends.plain, plain), (ends.streams, streams)):
             counter.update([seen.status for seen in await asyncio.gather(*tasks)])
         ends.statuses[server.finish()] += 1
-        books = account(server.seen, [each.sent for each in clients.seen])
+        books = account(server.seen, clients.seen)
         ends.received += books.received
         ends.differences += books.differences
 

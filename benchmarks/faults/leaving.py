@@ -7,9 +7,10 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
-from benchmarks.faults.clients import Clients, Seen, logged_at, step_seconds
+from benchmarks.accounting import Seen
+from benchmarks.faults.clients import Clients, logged_at, step_seconds
 from benchmarks.faults.options import Options
-from benchmarks.load import quantile
+from benchmarks.load import in_turn, quantile
 from benchmarks.report import Finding, Goal
 from tests.service.running import Line, Running, running
 
@@ -36,7 +37,7 @@ async def leaving(options: Options) -> Finding:
             await _places_goal(options, clients),
             await clients.check(),
         )
-    gone = sum(each.sent.has_left for each in clients.seen)
+    gone = sum(each.has_left for each in clients.seen)
     setting = (
         f"{options.model}; {options.leaving} clients, {TOGETHER} at a time, go away after a random time, half with a "
         f"reset and half with an orderly close ({gone} before their answer began), while {NEIGHBOURS} stay and ask "
@@ -48,16 +49,14 @@ async def leaving(options: Options) -> Finding:
 async def _leave_all(options: Options, clients: Clients, left_at: dict[str, float], seconds: float) -> None:
     """All the clients that leave, each within about the time that its image would take among the others."""
     source = random.Random(2)
-    waiting = iter(range(options.leaving))
 
-    async def one() -> None:
-        for number in waiting:
-            stay = source.uniform(0, 3 * seconds)
-            seen = await clients.ask_and_leave(options.body(1000 + number, STEPS, 1.0), stay, is_abrupt=number % 2 == 0)
-            if seen.sent.has_left:
-                left_at[seen.sent.request_id] = seen.ended_at
+    async def one(number: int) -> None:
+        stay, body = source.uniform(0, 3 * seconds), options.body(1000 + number, STEPS, 1.0)
+        seen = await clients.ask_and_leave(body, stay, is_abrupt=number % 2 == 0)
+        if seen.has_left:
+            left_at[seen.request_id] = seen.ended_at
 
-    await asyncio.gather(*(one() for _ in range(TOGETHER)))
+    await in_turn(TOGETHER, range(options.leaving), one)
 
 
 async def _stay(options: Options, clients: Clients, number: int, done: asyncio.Event) -> list[Seen]:

@@ -12,8 +12,7 @@ import queue
 import random
 import threading
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.faults.options import Options
@@ -56,26 +55,6 @@ class PoisonDoor(FakeDoor):
         return [sample.job.id for sample in samples]
 
 
-@dataclass(slots=True)
-class Audience:
-    """Hears the engine's events; may be called from any thread."""
-
-    jobs: int
-    ends: dict[int, list[JobEnd]] = field(default_factory=dict)
-    steps: int = 0
-    all_ended: threading.Event = field(default_factory=threading.Event)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def __call__(self, event: Event) -> None:
-        with self.lock:
-            if isinstance(event, Stepped):
-                self.steps += 1
-            elif isinstance(event, JobEnd):
-                self.ends.setdefault(event.job_id, []).append(event)
-                if len(self.ends) == self.jobs:
-                    self.all_ended.set()
-
-
 def poisoned_jobs(batches: int, kinds: Sequence[int], source: random.Random) -> list[Job]:
     """Jobs for so many batches, of which a tenth hold one job of these kinds."""
     jobs: list[Job] = []
@@ -89,28 +68,40 @@ def poisoned_jobs(batches: int, kinds: Sequence[int], source: random.Random) -> 
     return jobs
 
 
-def run_engine(jobs: Sequence[Job]) -> Audience:
-    """Does all jobs in one engine.
+def run_engine(jobs: Sequence[Job]) -> tuple[dict[int, list[JobEnd]], int]:
+    """The ends of all jobs, done in one engine, and how many steps were made.
 
     Raises:
         TimeoutError: they did not all end.
     """
-    audience = Audience(len(jobs))
+    ends: dict[int, list[JobEnd]] = {}
+    steps: list[Stepped] = []
+    all_ended, lock = threading.Event(), threading.Lock()
+
+    def hear(event: Event) -> None:  # called from any thread
+        with lock:
+            if isinstance(event, Stepped):
+                steps.append(event)
+            elif isinstance(event, JobEnd):
+                ends.setdefault(event.job_id, []).append(event)
+                if len(ends) == len(jobs):
+                    all_ended.set()
+
     inbox: Inbox = queue.SimpleQueue()
     engine = Engine(
-        {64: PoisonDoor()}, inbox=inbox, encode=lambda job, pixels: str(pixels).encode(), post=audience,
+        {64: PoisonDoor()}, inbox=inbox, encode=lambda job, pixels: str(pixels).encode(), post=hear,
         options=EngineOptions(max_batch_sequences=BATCH), pulse=Pulse(PATIENCE_SECONDS),
     )
     for job in jobs:
         inbox.put(job)
     loop = threading.Thread(target=engine.run, name="engine")
     loop.start()
-    has_ended = audience.all_ended.wait(PATIENCE_SECONDS)
+    has_ended = all_ended.wait(PATIENCE_SECONDS)
     inbox.put(Stop())
     loop.join(PATIENCE_SECONDS)
     if not has_ended:
-        raise TimeoutError(f"{len(jobs) - len(audience.ends)} jobs did not end")
-    return audience
+        raise TimeoutError(f"{len(jobs) - len(ends)} jobs did not end")
+    return ends, len(steps)
 
 
 async def poison(options: Options) -> Finding:
@@ -119,16 +110,17 @@ async def poison(options: Options) -> Finding:
     jobs, starved = poisoned_jobs(batches, GUILTY, source), poisoned_jobs(max(20, batches // 10), (MEMORY,), source)
     logging.disable(logging.ERROR)  # the engine logs every poisoned job with its traceback
     try:
-        heard, heard_starved = [await asyncio.to_thread(run_engine, each) for each in (jobs, starved)]
+        ends, steps = await asyncio.to_thread(run_engine, jobs)
+        ends_of_starved, _ = await asyncio.to_thread(run_engine, starved)
     finally:
         logging.disable(logging.NOTSET)
     guilty = {job.id for job in jobs if job.class_id in GUILTY}
-    failed = _ended(heard, Outcome.FAILED)
-    wrong = sum(heard.ends[number][0].png != str(number).encode() for number in _ended(heard, Outcome.COMPLETED))
-    twice = sum(len(found) != 1 for found in heard.ends.values())
-    reasons = Counter(heard.ends[number][0].reason.partition(":")[0] for number in guilty & failed)
+    failed = _ended(ends, Outcome.FAILED)
+    wrong = sum(ends[number][0].png != str(number).encode() for number in _ended(ends, Outcome.COMPLETED))
+    twice = sum(len(found) != 1 for found in ends.values())
+    reasons = Counter(ends[number][0].reason.partition(":")[0] for number in guilty & failed)
     kinds = ", ".join(f"{count} {name}" for name, count in sorted(reasons.items()))
-    lost = len(starved) - len(_ended(heard_starved, Outcome.COMPLETED))
+    lost = len(starved) - len(_ended(ends_of_starved, Outcome.COMPLETED))
     goals = (
         Goal("no innocent job fails", f"{len(failed - guilty)} of {len(jobs) - len(guilty)}", failed <= guilty),
         Goal("every poisoned job fails", f"{len(guilty & failed)} of {len(guilty)} ({kinds})", guilty <= failed),
@@ -137,11 +129,11 @@ async def poison(options: Options) -> Finding:
     )
     setting = (
         f"{batches} batches of {BATCH} jobs of 1 to 3 steps in one engine, a tenth of them with a job that raises when "
-        f"it begins, in its step, or when it is decoded; {heard.steps} steps were made. Then {len(starved) // BATCH} "
+        f"it begins, in its step, or when it is decoded; {steps} steps were made. Then {len(starved) // BATCH} "
         f"batches, a tenth of them with a job that runs out of memory in company of more than {BATCH // 2 - 1}."
     )
     return Finding("R5 poison", setting, goals)
 
 
-def _ended(heard: Audience, outcome: Outcome) -> set[int]:
-    return {number for number, found in heard.ends.items() if found[0].outcome is outcome}
+def _ended(ends: Mapping[int, Sequence[JobEnd]], outcome: Outcome) -> set[int]:
+    return {number for number, found in ends.items() if found[0].outcome is outcome}

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import random
 import time
 from dataclasses import dataclass, field
 
-from benchmarks.accounting import Sent
+from benchmarks.accounting import Seen
 from benchmarks.client import LOOPBACK, NoAnswer, get, request_bytes
-from benchmarks.faults.clients import Clients, Seen
+from benchmarks.faults.clients import Clients
 from benchmarks.faults.options import Options
-from benchmarks.load import at_times, quantile
+from benchmarks.load import at_times, in_turn, quantile
 from benchmarks.report import Finding, Goal
 from tests.service.running import Running, running
 
@@ -81,7 +82,7 @@ async def _one_slow(clients: Clients, books: Books, kind: str, patience: float) 
         dripping.cancel()
         writer.close()
     if kind == "body":  # received, as far as it goes; a byte on its way as the server closes resets the 408 away
-        clients.seen.append(Seen(Sent(identity, int(came.split(b" ", 2)[1]) if came else 408), patience))
+        clients.note(Seen(identity, int(came.split(b" ", 2)[1]) if came else 408))
 
 
 def _opening(kind: str, identity: str) -> bytes:
@@ -113,16 +114,12 @@ async def _probe(port: int, books: Books, attack: asyncio.Task[None]) -> None:
 
 async def _throughput(options: Options, clients: Clients, seconds: float) -> float:
     """Images a second of a few clients that ask again at once."""
-    source, deadline, made = random.Random(8), time.monotonic() + seconds, 0
-    began = time.monotonic()
-
-    async def one() -> None:
-        nonlocal made
-        while time.monotonic() < deadline:
-            made += (await clients.ask(options.body(source.randrange(1000), 10))).status == 200
-
-    await asyncio.gather(*(one() for _ in range(CLIENTS)))
-    return made / (time.monotonic() - began)
+    source, began = random.Random(8), time.monotonic()
+    numbers = itertools.takewhile(
+        lambda _: time.monotonic() < began + seconds, (source.randrange(1000) for _ in itertools.count())
+    )
+    seen = await in_turn(CLIENTS, numbers, lambda number: clients.ask(options.body(number, 10)))
+    return sum(each.status == 200 for each in seen) / (time.monotonic() - began)
 
 
 def _goals(limit: float, books: Books, before: float, during: float, kept: int) -> list[Goal]:

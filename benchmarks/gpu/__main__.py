@@ -19,12 +19,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu import report
+from benchmarks import report
 from benchmarks.gpu.sections import SECTIONS, Outcome, Row, Section
+from benchmarks.gpu.verdict import verdicts
 
 ROOT = Path(__file__).parents[2]
 NEEDED = ("ceilings", "folders")  # by other sections
@@ -111,6 +113,45 @@ def wanted(only: str) -> Sequence[Section]:
     return [section for section in SECTIONS if not names or section.name in names | set(NEEDED)]
 
 
+def write_report(folder: Path, name: str, machine: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> None:
+    """Write NAME.json and NAME.md with all that is known so far of the sections; "device" decides whether it counts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    goals = verdicts(outcomes, machine["device"])
+    sections = {key: asdict(outcome) for key, outcome in outcomes.items()}
+    text = json.dumps({"machine": machine, "goals": goals, "sections": sections}, indent=1) + "\n"
+    (folder / f"{name}.json").write_text(text, encoding="utf-8")
+    (folder / f"{name}.md").write_text(markdown(machine, outcomes, goals), encoding="utf-8")
+
+
+def markdown(machine: Mapping[str, Any], outcomes: Mapping[str, Outcome], goals: list[Row]) -> str:
+    is_dry = machine["device"] != "cuda"
+    heading = "A dry run on a processor: no figure here says anything" if is_dry else f"Measured on {machine['card']}"
+    lines = [f"# {heading}", "", ", ".join(f"{key} {value}" for key, value in machine.items()), ""]
+    lines += ["## Goals", "", "Set for an H200, as ratios within one run.", "", table(goals)]
+    for outcome in outcomes.values():
+        lines += [f"## {outcome.title}", "", f"{outcome.status}, {outcome.seconds:.0f} s", ""]
+        lines += [table(outcome.rows)] if outcome.rows else []
+    return "\n".join(lines)
+
+
+def table(rows: list[Row]) -> str:
+    """Return rows as a markdown table, a column for each name in order of appearance."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    heads = [name.replace("_", " ") for name in names]
+    return report.table(heads, [[shown(name, row.get(name)) for name in names] for row in rows])
+
+
+def shown(name: str, value: object) -> str:
+    """Return a value for people: shares in percent, numbers with four digits, nothing as a dash."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.0%}" if name.endswith("share") else f"{value:.4g}"
+    return str(value)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
@@ -129,7 +170,7 @@ def main() -> None:
             due += section.seconds * (1 if options.device == "cuda" else DRY_PATIENCE)
             outcomes[section.name], said_of = run(section, options.device, Path(work), due - time.monotonic())
             about |= said_of
-            report.write(options.out, name, about, outcomes)
+            write_report(options.out, name, about, outcomes)
             print(f"{section.title}: {outcomes[section.name].status}", flush=True)
     print(f"\n{(options.out / f'{name}.md').read_text(encoding='utf-8')}\n{options.out / name}.md, .json")
 

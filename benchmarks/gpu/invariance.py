@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from benchmarks.bare import make_all
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.sections import Row
 from dit_serve import Pipeline, SampleSpec
 from dit_serve.models.sampling.decoding import Pixels
-from dit_serve.models.sampling.sample import Sample
 from dit_serve.models.sampling.sampler import SAMPLERS
 
 MIXES = 3
@@ -45,26 +45,10 @@ def mixed_specs(draw: random.Random, num_classes: int, images: int) -> list[Samp
 
 def images_alone(pipeline: Pipeline, specs: list[SampleSpec]) -> dict[SampleSpec, Pixels]:
     """Return each image made with nothing beside it."""
-    images = {}
-    for spec in specs:
-        sample = pipeline.begin(spec)
-        while not sample.is_done:
-            pipeline.step([sample])
-        images[spec] = pipeline.decode([sample])[0]
-    return images
+    return dict(make_all(pipeline, specs, lambda rows, spec: not rows))
 
 
 def images_mixed(pipeline: Pipeline, specs: list[SampleSpec], draw: random.Random) -> dict[SampleSpec, Pixels]:
-    """Return the images made together as a server makes them, up to four joining at each step."""
-    waiting, active = specs.copy(), list[Sample]()
-    images: dict[SampleSpec, Pixels] = {}
-    draw.shuffle(waiting)
-    while waiting or active:
-        joining = draw.randint(0 if active else 1, 4)
-        for _ in range(min(joining, len(waiting), AT_ONCE - len(active))):
-            active.append(pipeline.begin(waiting.pop()))
-        pipeline.step(active)
-        done = [sample for sample in active if sample.is_done]
-        active = [sample for sample in active if not sample.is_done]
-        images |= {sample.spec: image for sample, image in zip(done, pipeline.decode(done), strict=True)}
-    return images
+    """Return the images made together as a server makes them: about two join at each step."""
+    mixed = draw.sample(specs, len(specs))
+    return dict(make_all(pipeline, mixed, lambda rows, spec: not rows or (len(rows) < AT_ONCE and draw.random() < 0.6)))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.accounting import Sent, account
+from benchmarks.accounting import Seen, account
 
 
 def request(identity: str, status: int) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def test_each_end_is_counted_once() -> None:
         started(3, "f"), ended(3, "f", "failed"), request("f", 200),
     ]  # fmt: skip
     statuses = {"a": 200, "b": 429, "c": 503, "d": 422, "f": 500}
-    sent = [Sent(name, status) for name, status in statuses.items()] + [Sent("e", 0, has_left=True)]
+    sent = [Seen(name, status) for name, status in statuses.items()] + [Seen("e", 0, has_left=True)]
     books = account(lines, sent)
     assert books.is_exact, books.differences
     assert books.received == 6
@@ -38,23 +38,23 @@ def test_each_end_is_counted_once() -> None:
 
 
 def test_a_client_that_left_before_it_was_heard_is_no_difference() -> None:
-    assert account([], [Sent("a", 0, has_left=True)]).is_exact
+    assert account([], [Seen("a", 0, has_left=True)]).is_exact
 
 
 @pytest.mark.parametrize(
     ("lines", "sent", "difference"),
     [
-        ([], [Sent("a", 200)], "received 0 times"),
-        ([request("a", 200), request("a", 200)], [Sent("a", 200)], "received 2 times"),
+        ([], [Seen("a", 200)], "received 0 times"),
+        ([request("a", 200), request("a", 200)], [Seen("a", 200)], "received 2 times"),
         ([request("a", 422)], [], "was not sent"),
-        ([ended(1, "a"), request("a", 200)], [Sent("a", 0)], "the client saw 0"),
-        ([ended(1, "a"), request("a", 200)], [Sent("a", 200, images=2)], "1 were made"),
-        ([request("a", 429)], [Sent("a", 200)], "the server says refused"),
-        ([started(1, "a"), request("a", 499)], [Sent("a", 0, has_left=True)], "ended 0 times"),
-        ([ended(1, "a"), ended(1, "a"), request("a", 200)], [Sent("a", 200)], "ended 2 times"),
+        ([ended(1, "a"), request("a", 200)], [Seen("a", 0)], "the client saw 0"),
+        ([ended(1, "a"), request("a", 200)], [Seen("a", 200, images=2)], "1 were made"),
+        ([request("a", 429)], [Seen("a", 200)], "the server says refused"),
+        ([started(1, "a"), request("a", 499)], [Seen("a", 0, has_left=True)], "ended 0 times"),
+        ([ended(1, "a"), ended(1, "a"), request("a", 200)], [Seen("a", 200)], "ended 2 times"),
     ],
 )
-def test_a_difference_is_told(lines: list[dict[str, Any]], sent: list[Sent], difference: str) -> None:
+def test_a_difference_is_told(lines: list[dict[str, Any]], sent: list[Seen], difference: str) -> None:
     books = account(lines, sent)
     assert not books.is_exact
     assert any(difference in text for text in books.differences)

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.gpu import report
-from benchmarks.gpu.__main__ import ROOT, read, run, wanted
+from benchmarks.gpu.__main__ import ROOT, read, run, wanted, write_report
 from benchmarks.gpu.sections import SECTIONS, Outcome, Section
 from benchmarks.gpu.verdict import GOALS
 
@@ -85,7 +84,7 @@ def test_only_some_sections_are_run_with_what_they_need() -> None:
 def test_the_report_shows_every_row_and_what_became_of_each_section(tmp_path: Path) -> None:
     rows = [{"name": "a", "ceiling_share": 0.714, "ok": True}, {"name": "b", "ms": 0.123456}]
     outcomes = {"first": Outcome("First", "done", 3.0, rows), "second": Outcome("Second", "cut: too long", 9.0, [])}
-    report.write(tmp_path / "new", "r", {"device": "cuda", "card": "A card"}, outcomes)
+    write_report(tmp_path / "new", "r", {"device": "cuda", "card": "A card"}, outcomes)
     text = (tmp_path / "new" / "r.md").read_text(encoding="utf-8")
     assert "# Measured on A card" in text
     assert "| name | ceiling share | ok | ms |" in text
