@@ -16,7 +16,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from statistics import median
-from subprocess import DEVNULL, PIPE, Popen, run
+from subprocess import PIPE, Popen, run
+from typing import Any
 
 import httpx
 
@@ -62,35 +63,33 @@ def step_seconds(processes: int) -> float:
         assert process.stdout is not None
         process.stdout.readline()
     for process in started:
-        assert process.stdin is not None
         print(file=process.stdin, flush=True)
     return max(float(process.communicate()[0]) for process in started)
 
 
-def generate_and_serve() -> list[list[float]]:
+def generate_and_serve(folder: str) -> list[list[float]]:
     """Seconds alone and in company: of `dit generate`, and of an answer of the server."""
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as thread, httpx.Client(timeout=None) as client:
 
-        def generate() -> float:
-            command = (*GENERATE, folder)
-            return repeated(lambda: run(command, cwd=ROOT, env=ENVIRONMENT, stdout=DEVNULL, check=True), lambda: True)
+    def generate() -> float:
+        return repeated(lambda: run((*GENERATE, folder), cwd=ROOT, env=ENVIRONMENT, check=True), lambda: True)
 
-        def ask() -> None:
-            body = {"class_id": 7, "n": IMAGES}
-            client.post(server.url + "/generate", json=body, headers={"Accept": "application/json"}).raise_for_status()
+    def ask() -> None:
+        options: dict[str, Any] = {"headers": {"Accept": "application/json"}, "timeout": None, "trust_env": False}
+        httpx.post(f"{server.url}/generate", json={"class_id": 7, "n": IMAGES}, **options).raise_for_status()
 
-        made = [generate()]
-        server = Running(SERVE, ENVIRONMENT)
-        try:
-            server.wait_until_listening()
-            server.wait_until_ready()
-            until = time.monotonic() + SECONDS
-            answered = [repeated(ask, lambda: time.monotonic() > until)]
+    made = [generate()]
+    server = Running(SERVE, ENVIRONMENT)
+    try:
+        server.wait_until_listening()
+        server.wait_until_ready()
+        until = time.monotonic() + SECONDS
+        answered = [repeated(ask, lambda: time.monotonic() > until)]
+        with ThreadPoolExecutor(1) as thread:
             other = thread.submit(generate)
             answered.append(repeated(ask, other.done))
-            return [[*made, other.result()], answered]
-        finally:
-            server.close()
+        return [[*made, other.result()], answered]
+    finally:
+        server.close()
 
 
 def main() -> int:
@@ -98,7 +97,8 @@ def main() -> int:
         step_here()
         return 0
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
-    found = [[step_seconds(1), step_seconds(2)], *generate_and_serve()]
+    with tempfile.TemporaryDirectory() as folder:
+        found = [[step_seconds(1), step_seconds(2)], *generate_and_serve(folder)]
     names = ("a step, two processes", "dit generate beside dit serve", "an answer of dit serve beside dit generate")
     rows = [(name, *pair, pair[1] / pair[0]) for name, pair in zip(names, found, strict=True)]
     print(f"{machine()}\n\n{table(('what', 'alone, s', 'in company, s', 'ratio'), rows)}")

@@ -122,7 +122,6 @@ def goals(outcomes: Sequence[Outcome]) -> list[Goal]:
 
 
 def report(outcomes: Sequence[Outcome], runs: int) -> str:
-    """Return the whole result as markdown."""
     return METHOD.format(
         now=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", machine=machine(), threads=torch.get_num_threads(), runs=runs,
         goals=goals_table(goals(outcomes)), table=table(COLUMNS, [outcome.row for outcome in outcomes]),

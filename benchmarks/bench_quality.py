@@ -15,12 +15,11 @@ import argparse
 import contextlib
 import importlib
 import platform
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
 
 import numpy as np
@@ -43,21 +42,20 @@ SHALLOW = Sizes(layers=2, vae_channels=(32, 64, 128, 128), vae_layers=1)  # DiT-
 AT_ONCE = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Walk:
-    """Where images of one arithmetic ended: latents (N, C, h, w) float32 and pixels (N, H, W, 3) uint8."""
+class Walk(NamedTuple):
+    """Where images of one arithmetic ended."""
 
-    latents: NDArray[np.float32]
-    pixels: NDArray[np.uint8]
+    latents: NDArray[np.float32]  # (N, C, h, w)
+    pixels: NDArray[np.uint8]  # (N, H, W, 3)
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
     """One row: how far images of an arithmetic are from float32's."""
 
-    model: str  # its name
+    model: str
     arithmetic: str  # whose, in what number format
-    images: int  # how many were compared
+    images: int
     error: float  # of the latents, |a - b| / |b|
     psnr: float | None  # of the pictures, in dB over all their pixels; None if they are equal
     largest: int  # difference of two pixels' values, of 255
@@ -76,11 +74,10 @@ def walk(checkpoint: str | Path, device: str, dtype: torch.dtype, images: int, s
     """Return images of seeds 0, 1, … and classes in turn, guided, as a number format makes them."""
     pipeline = load_pipeline(checkpoint, device=device, dtype=dtype)
     pipeline.warm_up()
-    latents: list[NDArray[np.float32]] = []
-    pixels: list[NDArray[np.uint8]] = []
+    latents, pixels = list[NDArray[np.float32]](), list[NDArray[np.uint8]]()
+    specs = [SampleSpec(seed % pipeline.num_classes, seed, steps) for seed in range(images)]
     for first in range(0, images, AT_ONCE):
-        seeds = range(first, min(first + AT_ONCE, images))
-        samples = [pipeline.begin(SampleSpec(seed % pipeline.num_classes, seed, steps)) for seed in seeds]
+        samples = [pipeline.begin(spec) for spec in specs[first : first + AT_ONCE]]
         for _ in range(steps):
             pipeline.step(samples)
         latents += [sample.latents[0].float().cpu().numpy() for sample in samples]
@@ -109,13 +106,13 @@ def torch_operators() -> Iterator[None]:
 
 
 def table(rows: Sequence[Difference]) -> str:
-    """Return the rows as markdown."""
     heads = ("model", "arithmetic", "images", "error of latents", "PSNR, dB", "largest difference")
-    return report.table(heads, [
-        (row.model, row.arithmetic, row.images, f"{row.error:.2e}",
-         "equal" if row.psnr is None else f"{row.psnr:.1f}", f"{row.largest} of 255")
-        for row in rows
-    ])
+
+    def cells(row: Difference) -> tuple[object, ...]:
+        psnr = "equal" if row.psnr is None else f"{row.psnr:.1f}"
+        return row.model, row.arithmetic, row.images, f"{row.error:.2e}", psnr, f"{row.largest} of 255"
+
+    return report.table(heads, list(map(cells, rows)))
 
 
 def rows(bench: Bench, argument: str) -> Iterator[dict[str, Any]]:
@@ -135,16 +132,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="also write the table to this file")
     options = parser.parse_args()
     heading = f"{platform.machine()}, {options.device}, torch {torch.__version__}, {options.steps} steps, ddim, cfg 4"
-    found: list[Difference] = []
     with tempfile.TemporaryDirectory() as folder:
-        wide = Path(folder) / "wide"
-        write_folder(wide, SHALLOW, 32, seed=0, device=torch.device("cpu"))
+        wide = str(Path(folder) / "wide")
+        write_folder(Path(wide), SHALLOW, 32, seed=0, device=torch.device("cpu"))
         asked = [(name, name, options.images) for name in DEMOS]
-        asked += [("2 blocks of DiT-XL/2's width, random", str(wide), max(options.images // 4, 1))]
-        for name, checkpoint, images in asked:
-            for row in differences(name, checkpoint, options.device, images, options.steps):
-                print(table([row]).splitlines()[-1], file=sys.stderr, flush=True)
-                found.append(row)
+        asked += [("2 blocks of DiT-XL/2's width, random", wide, max(options.images // 4, 1))]
+        found = [row for name, checkpoint, images in asked
+                 for row in differences(name, checkpoint, options.device, images, options.steps)]
     text = f"{heading}\n\n{table(found)}"
     print(text)
     if options.out:

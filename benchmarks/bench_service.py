@@ -16,7 +16,7 @@ import asyncio
 import io
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import harmonic_mean
 
@@ -170,7 +170,7 @@ async def _limits(contenders: Sequence[Contender], plan: argparse.Namespace) -> 
         for processes, rates in bares.items():
             rates.append(await bare(plan.model, plan.count, processes, seed))
     turns = zip(*servers, strict=True)
-    limits = [replace(first, load=joined([first.load, *(each.load for each in others)])) for first, *others in turns]
+    limits = [first._replace(load=joined([first.load, *(each.load for each in others)])) for first, *others in turns]
     return limits, max(harmonic_mean(rates) for rates in bares.values())
 
 

@@ -55,7 +55,7 @@ def peers(folder: Path) -> list[Contender]:
     """Both peers in each number format: one process with all cores, as most are run, and a process a core."""
     cores = len(os.sched_getaffinity(0))
     runs = [(dtype, *shape) for dtype in DTYPES for shape in sorted({(1, cores), (cores, 1)})]
-    fastapi = ("uvicorn", "--factory", "benchmarks.peers.fastapi_lock:create_app", "--port", "{port}", "--workers")
+    fastapi = ("uvicorn", "--factory", "benchmarks.peers:create_app", "--port", "{port}", "--workers")
     litserve = ("benchmarks.peers.litserve_batch", "{port}")
     found = []
     for dtype, processes, threads in runs:

@@ -12,13 +12,16 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from statistics import fmean
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.contenders import Contender, running
-from benchmarks.load import BLOCK, Ask, Trace, ask_one, balanced_asks, open_loop, poisson_times, quantile
+from benchmarks.load import BLOCK, Ask, Trace, ask_one, at_times, balanced_asks, poisson_times, quantile
 from tests.service.running import ROOT, Running, without_settings
 
 OFFERED = 200.0  # requests a second that saturate: more than any of them answers, and no denial of service
@@ -38,13 +41,12 @@ class Load:
 
     @property
     def images_per_second(self) -> float:
-        """Completed images over the whole time."""
-        return sum(trace.status == 200 for trace in self.traces) / self.seconds
+        return (len(self.traces) - self.failures) / self.seconds
 
     @property
     def failures(self) -> int:
         """Requests that got no image."""
-        return sum(trace.status != 200 for trace in self.traces)
+        return sum(not trace.is_served for trace in self.traces)
 
     def wait(self, share: float) -> float:
         """Seconds that this share of the requests waited at most."""
@@ -52,18 +54,14 @@ class Load:
 
     def stage_milliseconds(self) -> list[float]:
         """Mean milliseconds of each of our stages, by Server-Timing, and what is left of the mean wait."""
-        sums = dict.fromkeys(STAGES, 0.0)
-        served = [(trace, trace.answer) for trace in self.traces if trace.answer and trace.status == 200]
-        for _, answer in served:
-            for part in answer.headers["server-timing"].split(", "):
-                stage, _, milliseconds = part.partition(";dur=")
-                sums[stage] += float(milliseconds)
-        means = [sums[stage] / len(served) for stage in STAGES]
-        return [*means, 1e3 * sum(trace.wait_seconds for trace, _ in served) / len(served) - sum(means)]
+        served = [(trace.wait_seconds, trace.answer) for trace in self.traces if trace.answer and trace.is_served]
+        timings = [answer.headers["server-timing"].split(", ") for _, answer in served]
+        told = [dict(part.split(";dur=") for part in timing) for timing in timings]
+        means = [fmean(float(stages[stage]) for stages in told) for stage in STAGES]
+        return [*means, 1e3 * fmean(wait for wait, _ in served) - sum(means)]
 
 
-@dataclass(frozen=True, slots=True)
-class Saturated:
+class Saturated(NamedTuple):
     """A contender at its limit, and its image of one fixed request."""
 
     contender: Contender
@@ -106,9 +104,8 @@ def shares(before: NDArray[np.float64], after: NDArray[np.float64]) -> NDArray[n
 
 async def drive(server: Running, asks: Sequence[Ask], rate: float, source: random.Random) -> Load:
     """Sends these requests at a rate and measures from the first to the last answer."""
-    times = poisson_times(rate, len(asks), source)
-    before = usage(server.process.pid)
-    traces = await open_loop(server.port, asks, times)
+    times, before = poisson_times(rate, len(asks), source), usage(server.process.pid)
+    traces = await at_times(times, lambda i, due: ask_one(server.port, asks[i], due))
     after = usage(server.process.pid)
     return Load(traces, float(after[0] - before[0]), shares(before, after))
 
@@ -117,7 +114,7 @@ async def saturate(contender: Contender, count: int, seed: int = 1) -> Saturated
     """So many requests at once, the same for every contender with the same seed, after a block of others and a rest."""
     async with running(contender) as server:
         await _warm_up(server)
-        probe = await ask_one(server.port, PROBE, "probe")
+        probe = await ask_one(server.port, PROBE, 0.0)
         source = random.Random(seed)
         load = await drive(server, balanced_asks(count, source), OFFERED, source)
     say(f"{contender.name}, {contender.setting}: {load.images_per_second:.2f} images/s")
@@ -140,13 +137,9 @@ async def at_rates(contender: Contender, rates: Sequence[float], seconds: float,
 async def bare(model: str, count: int, processes: int, seed: int) -> float:
     """Images a second of the bare pipeline at such requests, in processes that share the cores and the requests."""
     command = (sys.executable, "-m", "benchmarks.bare", model, str(count // processes), str(seed))
-    threads = {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // processes))}
-    started = [
-        await asyncio.create_subprocess_exec(
-            *command, cwd=ROOT, stdout=asyncio.subprocess.PIPE, env=without_settings() | threads
-        )
-        for _ in range(processes)
-    ]
+    env = without_settings() | {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // processes))}
+    start = partial(asyncio.create_subprocess_exec, *command, cwd=ROOT, stdout=asyncio.subprocess.PIPE, env=env)
+    started = [await start() for _ in range(processes)]
     told = [(await process.communicate())[0] for process in started]
     rate = sum(map(float, told))
     say(f"bare pipeline, {processes} process(es): {rate:.2f} images/s")

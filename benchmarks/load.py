@@ -44,18 +44,14 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What became of one request; times are of `time.monotonic`, status 0 is no answer."""
+    """What became of one request."""
 
-    ask: Ask
-    due: float
-    ended: float
-    status: int
-    answer: Answer | None = None
+    wait_seconds: float  # from the moment when it was due to the end of the answer
+    answer: Answer | None  # None if none came
 
     @property
-    def wait_seconds(self) -> float:
-        """From the moment when it was due to the end of the answer."""
-        return self.ended - self.due
+    def is_served(self) -> bool:
+        return self.answer is not None and self.answer.status == 200
 
 
 def balanced_asks(count: int, source: random.Random, classes: int = 10) -> list[Ask]:
@@ -80,23 +76,17 @@ def quantile(values: Sequence[float], share: float) -> float:
     return ordered[max(0, -(-len(ordered) * round(share * 1e6) // 1_000_000) - 1)]
 
 
-async def ask_one(port: int, ask: Ask, request_id: str, due: float | None = None) -> Trace:
-    """One request now, followed to its end; the connection's failure is status 0."""
-    sent = time.monotonic()
-    headers = {"Accept": "image/png", "X-Request-Id": request_id}
+async def ask_one(port: int, ask: Ask, due: float) -> Trace:
+    """One request now, followed to its end."""
+    message = request_bytes("POST", "/generate", json.dumps(asdict(ask)).encode(), {"Accept": "image/png"})
     answer = None
     with contextlib.suppress(NoAnswer):
-        answer = await send(port, request_bytes("POST", "/generate", json.dumps(asdict(ask)).encode(), headers))
-    return Trace(ask, sent if due is None else due, time.monotonic(), answer.status if answer else 0, answer)
-
-
-async def open_loop(port: int, asks: Sequence[Ask], times: Sequence[float]) -> list[Trace]:
-    """Every request at its time, whatever became of those before; all of them are answered."""
-    return await at_times(times, lambda i, due: ask_one(port, asks[i], f"load-{i}", due))
+        answer = await send(port, message)
+    return Trace(time.monotonic() - due, answer)
 
 
 async def at_times(times: Sequence[float], begin: Callable[[int, float], Coroutine[Any, Any, T]]) -> list[T]:
-    """What the tasks give that are begun at each of these times, in seconds from now."""
+    """What the tasks give that are begun at each of these times, in seconds from now, whatever became of others."""
     origin = time.monotonic()
     tasks = []
     for i, seconds in enumerate(times):

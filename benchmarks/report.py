@@ -43,13 +43,11 @@ def machine() -> str:
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A markdown table."""
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines) + "\n"
 
 
 def findings_text(findings: Sequence[Finding]) -> str:
-    """A section with a table for each."""
     return "\n".join(f"## {each.name}\n\n{each.setting}\n\n{goals_table(each.goals)}" for each in findings)
 
 

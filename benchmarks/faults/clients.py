@@ -26,6 +26,7 @@ class Clients:
 
     server: Running
     seen: list[Seen] = field(default_factory=list)
+    is_over: bool = False  # whether those that ask again and again are to stop
 
     async def ask(self, body: Body, accept: str = "image/png") -> Seen:
         """One client that stays to the end, of a stream of events too; the status is 0 if none came."""

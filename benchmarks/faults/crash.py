@@ -7,12 +7,13 @@ is running in two crashes is taken for their cause, and these are nobody's fault
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
 import signal
 import time
 from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 from benchmarks.accounting import Seen
 from benchmarks.faults.clients import Clients, logged_at
@@ -29,41 +30,28 @@ STEPS = 20
 BACK_SECONDS = 5.0
 
 
-@dataclass(slots=True)
-class Load:
-    """Clients that ask again at once, for images whose bytes are known."""
-
-    options: Options
-    clients: Clients
-    known: dict[int, str]  # digest of each number's image, from before
-    is_over: bool = False
-    under_way: dict[int, asyncio.Event] = field(default_factory=dict)
-    seen: list[tuple[int, Seen]] = field(default_factory=list)
-
-    async def client(self, place: int) -> None:
-        number = place
-        while not self.is_over:
-            self.under_way[place] = asyncio.Event()
-            self.seen.append((number, await self.clients.ask(self.options.body(number, STEPS))))
-            self.under_way[place].set()
-            number = (number + CLIENTS) % POOL
-
-
 async def crash(options: Options) -> Finding:
-    """R4."""
     with running(options.command()) as server:
-        clients = Clients(server)
-        known = {number: (await clients.ask(options.body(number, STEPS))).digest for number in range(POOL)}
-        load = Load(options, clients, known)
-        tasks = [asyncio.create_task(load.client(place)) for place in range(CLIENTS)]
-        source = random.Random(6)
+        clients, source = Clients(server), random.Random(6)
+        known = [(await clients.ask(options.body(number, STEPS))).digest for number in range(POOL)]
+        seen: list[tuple[int, Seen]] = []
+        under_way: dict[int, asyncio.Event] = {}
+
+        async def client(place: int) -> None:
+            for number in itertools.takewhile(lambda _: not clients.is_over, itertools.count(place, CLIENTS)):
+                under_way[place] = asyncio.Event()
+                seen.append((number % POOL, await clients.ask(options.body(number % POOL, STEPS))))
+                under_way[place].set()
+
+        tasks = [asyncio.create_task(client(place)) for place in range(CLIENTS)]
         back: dict[str, list[float]] = defaultdict(list)
-        for number in range(options.crashes):
-            kind = SIGNALS[number % len(SIGNALS)]
-            back[kind.name].append(await _one_crash(server, load, kind, source))
-        load.is_over = True
+        for kind in itertools.islice(itertools.cycle(SIGNALS), options.crashes):
+            back[kind.name].append(await _one_crash(server, kind, source))
+            await asyncio.gather(*(event.wait() for event in list(under_way.values())))  # what it hit is answered
+        clients.is_over = True
         await asyncio.gather(*tasks)
-        goals = _goals(load, back, len(server.find("worker_ended")))
+        admitted = [(each, known[number]) for number, each in seen if each.status != 429]
+        goals = _goals(admitted, back, len(server.find("worker_ended")))
         if options.is_fake:
             goals.append(await _quarantine(clients))
         goals.append(await clients.check())
@@ -75,28 +63,24 @@ async def crash(options: Options) -> Finding:
     return Finding("R4 worker killed", setting, tuple(goals))
 
 
-async def _one_crash(server: Running, load: Load, kind: signal.Signals, source: random.Random) -> float:
-    """Seconds from the signal until the service was ready again; returns when what it hit has been answered."""
+async def _one_crash(server: Running, kind: signal.Signals, source: random.Random) -> float:
+    """Seconds from the signal, at a random moment while images are made, until the service was ready again."""
     await asyncio.to_thread(server.wait_for_event, "job_started", len(server.seen))
     await asyncio.sleep(source.uniform(0, 0.3))
-    pid = server.find("ready")[-1]["worker_pid"]
-    since, hit_at = len(server.seen), time.time()
+    pid, since, hit_at = server.find("ready")[-1]["worker_pid"], len(server.seen), time.time()
     os.kill(pid, kind)
-    ready = await asyncio.to_thread(server.wait_for_event, "ready", since)
-    await asyncio.gather(*(event.wait() for event in list(load.under_way.values())))
-    return logged_at(ready) - hit_at
+    return logged_at(await asyncio.to_thread(server.wait_for_event, "ready", since)) - hit_at
 
 
-def _goals(load: Load, back: dict[str, list[float]], ended: int) -> list[Goal]:
-    seen = [(number, each) for number, each in load.seen if each.status != 429]
-    lost = [each for _, each in seen if each.status != 200]
-    different = sum(each.digest != load.known[number] for number, each in seen if each.status == 200)
+def _goals(admitted: Sequence[tuple[Seen, str]], back: dict[str, list[float]], ended: int) -> list[Goal]:
+    lost = [each for each, _ in admitted if each.status != 200]
+    different = sum(each.digest != known for each, known in admitted if each.status == 200)
     crashes = sum(map(len, back.values()))
     first = f", the first with status {lost[0].status}" if lost else ""
     same = "every image has the bytes of an undisturbed run"
     goals = [
-        Goal("no admitted job is lost", f"{len(lost)} of {len(seen)}{first}", not lost),
-        Goal(same, f"{different} of {len(seen) - len(lost)} differ", not different),
+        Goal("no admitted job is lost", f"{len(lost)} of {len(admitted)}{first}", not lost),
+        Goal(same, f"{different} of {len(admitted) - len(lost)} differ", not different),
         Goal("each signal ends one worker", f"{ended} ended by {crashes} signals", ended == crashes),
     ]
     for name, seconds in back.items():

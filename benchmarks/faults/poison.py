@@ -62,20 +62,14 @@ def poisoned_jobs(batches: int, kinds: Sequence[int], source: random.Random) -> 
         classes = [source.randrange(100) for _ in range(BATCH)]
         if source.random() < 0.1:
             classes[source.randrange(BATCH)] = source.choice(kinds)
-        for class_id in classes:
-            number = len(jobs) + 1
+        for number, class_id in enumerate(classes, len(jobs) + 1):
             jobs.append(Job(number, f"batch-{batch}", 64, class_id, number, source.randint(1, 3), 1.0, "ddim"))
     return jobs
 
 
 def run_engine(jobs: Sequence[Job]) -> tuple[dict[int, list[JobEnd]], int]:
-    """The ends of all jobs, done in one engine, and how many steps were made.
-
-    Raises:
-        TimeoutError: they did not all end.
-    """
-    ends: dict[int, list[JobEnd]] = {}
-    steps: list[Stepped] = []
+    """The ends of all jobs, done in one engine, and how many steps were made; or a TimeoutError."""
+    ends, steps = dict[int, list[JobEnd]](), list[Stepped]()
     all_ended, lock = threading.Event(), threading.Lock()
 
     def hear(event: Event) -> None:  # called from any thread

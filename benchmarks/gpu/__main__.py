@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
+import importlib
 import importlib.metadata
 import json
 import os
@@ -22,13 +23,17 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks import report
 from benchmarks.gpu.sections import SECTIONS, Outcome, Row, Section
 from benchmarks.gpu.verdict import verdicts
 
+if TYPE_CHECKING:
+    import torch
+
 ROOT = Path(__file__).parents[2]
+HERE = "section-here"  # says that this process is one section's
 NEEDED = ("ceilings", "folders")  # by other sections
 DRY_PATIENCE = 5  # times as long a limit on a processor, which may be busy with other work and promises no time
 VERSIONS = ("torch", "triton", "diffusers", "safetensors", "numpy")
@@ -64,7 +69,7 @@ def run(section: Section, device: str, work: Path, limit: float) -> tuple[Outcom
         return Outcome(section.title, "not on this device", 0.0, []), {}
     rows, log = work / f"{section.name}.rows", work / f"{section.name}.log"
     began = time.monotonic()
-    child = [sys.executable, "-m", "benchmarks.gpu.child", section.name, device, str(work), str(rows), str(time.time())]
+    child = [sys.executable, "-m", "benchmarks.gpu", HERE, section.name, device, str(work), str(rows), str(time.time())]
     where = environment(device, work)
     with log.open("w", encoding="utf-8") as out:
         process = subprocess.Popen(child, cwd=ROOT, env=where, stdout=out, stderr=out, start_new_session=True)
@@ -80,6 +85,38 @@ def run(section: Section, device: str, work: Path, limit: float) -> tuple[Outcom
     found = read(rows)
     about = found.pop(0)["machine"] if found else {}
     return Outcome(section.title, status, time.monotonic() - began, found), about
+
+
+def card(device: torch.device) -> dict[str, Any]:
+    """Return what torch knows of the device."""
+    import torch
+
+    known: dict[str, Any] = {"cuda": torch.version.cuda, "threads": torch.get_num_threads()}
+    if device.type == "cuda":
+        found = torch.cuda.get_device_properties(device)
+        known |= {
+            "card": found.name,
+            "multiprocessors": found.multi_processor_count,
+            "memory_gib": round(found.total_memory / 2**30, 1),
+            "capability": f"{found.major}.{found.minor}",
+        }
+    return known
+
+
+def section_here(name: str, device: str, folder: str, rows: str, began: str) -> None:
+    """Run one section in this process: its rows go, a line of JSON each, to a file that survives whatever happens."""
+    import torch
+
+    from benchmarks.gpu.bench import Bench
+
+    section = next(section for section in SECTIONS if section.name == name)
+    bench = Bench(torch.device(device), Path(folder), float(began))
+    torch.set_grad_enabled(False)
+    with Path(rows).open("w", encoding="utf-8", buffering=1) as out:
+        out.write(json.dumps({"machine": card(bench.device)}) + "\n")
+        module, _, function = section.work.rpartition(".")
+        for row in getattr(importlib.import_module(f"benchmarks.{module}"), function)(bench, section.argument):
+            out.write(json.dumps(row) + "\n")
 
 
 def environment(device: str, work: Path) -> dict[str, str]:
@@ -176,4 +213,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    section_here(*sys.argv[2:]) if sys.argv[1:2] == [HERE] else main()

@@ -50,7 +50,6 @@ class Bench:
 
     @property
     def scale(self) -> Scale:
-        """Return what fits the device."""
         return FULL if self.device.type == "cuda" else TINY
 
     @property
@@ -64,7 +63,6 @@ class Bench:
         return torch.bfloat16 if self.device.type == "cuda" else torch.float32
 
     def folder(self, resolution: int) -> Path:
-        """Return where the random checkpoint of a resolution is."""
         return self.work / f"random-{resolution}"
 
     def load(self, resolution: int, *, batch_invariant: bool = True) -> Pipeline:

@@ -38,7 +38,6 @@ class Goal:
 
 
 def verdicts(outcomes: Outcomes, device: str) -> list[Row]:
-    """Return a row for every goal."""
     return [goal.verdict(outcomes, device) for goal in GOALS]
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2DModel
+from fastapi import FastAPI, Response
 
 from benchmarks.load import Ask
 
@@ -54,3 +56,22 @@ def make_pngs(pipeline: DiTPipeline, asks: Sequence[Ask]) -> list[bytes]:
     for image, buffer in zip(images, buffers, strict=True):
         image.save(buffer, format="PNG")
     return [buffer.getvalue() for buffer in buffers]
+
+
+def create_app() -> FastAPI:
+    """Return what most users write: FastAPI and a lock around the pipeline, loaded in this process.
+
+    `benchmarks.contenders` starts it: uvicorn --factory benchmarks.peers:create_app --port PORT --workers PROCESSES
+    """
+    pipeline, lock, app = load_in_worker(), threading.Lock(), FastAPI()
+
+    @app.post("/generate")
+    def generate(ask: Ask) -> Response:
+        with lock:
+            return Response(make_pngs(pipeline, [ask])[0], media_type="image/png")
+
+    @app.get("/health")
+    def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    return app

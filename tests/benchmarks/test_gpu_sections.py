@@ -129,7 +129,7 @@ def test_nothing_of_the_service_is_needed() -> None:
     code = (
         "import sys\n"
         "sys.modules |= dict.fromkeys(('pydantic', 'fastapi', 'starlette', 'uvicorn', 'prometheus_client'))\n"
-        "import benchmarks.gpu.__main__, benchmarks.gpu.child\n"
+        "import benchmarks.gpu.__main__\n"
         "from benchmarks import bench_quality\n"
         "from benchmarks.gpu import bench, end_to_end, invariance, ops, steps\n"
         "from diffusers import DiTPipeline\n"
