@@ -24,8 +24,22 @@ import numpy as np
 import uvloop
 from PIL import Image
 
-from benchmarks.contenders import AS_IT_COMES, BEFORE, OURS, Contender, before, ours, peers
-from benchmarks.driving import STAGES, Load, Saturated, at_rates, bare, joined, saturate
+from benchmarks.driving import (
+    AS_IT_COMES,
+    BEFORE,
+    OURS,
+    STAGES,
+    Contender,
+    Load,
+    Saturated,
+    at_rates,
+    bare,
+    before,
+    joined,
+    ours,
+    peers,
+    saturate,
+)
 from benchmarks.report import Goal, goals_table, table, write_result
 from tests.service.running import ROOT
 
@@ -170,18 +184,15 @@ async def _limits(contenders: Sequence[Contender], plan: argparse.Namespace) -> 
         for processes, rates in bares.items():
             rates.append(await bare(plan.model, plan.count, processes, seed))
     turns = zip(*servers, strict=True)
-    limits = [first._replace(load=joined([first.load, *(each.load for each in others)])) for first, *others in turns]
+    limits = [each[0]._replace(load=joined([turn.load for turn in each])) for each in turns]
     return limits, max(harmonic_mean(rates) for rates in bares.values())
 
 
-async def _loads(
-    contenders: Sequence[Contender], rates: Sequence[float], plan: argparse.Namespace
-) -> dict[str, list[Load]]:
-    loads: dict[str, list[list[Load]]] = {each.name: [] for each in contenders}
-    for seed in range(plan.rounds):
-        for each in contenders:
-            loads[each.name].append(await at_rates(each, rates, plan.seconds, seed + 1))
-    return {name: [joined(turns) for turns in zip(*rounds, strict=True)] for name, rounds in loads.items()}
+async def _loads(all_of: Sequence[Contender], rates: list[float], plan: argparse.Namespace) -> dict[str, list[Load]]:
+    seeds = range(1, plan.rounds + 1)
+    rounds = [[await at_rates(each, rates, plan.seconds, seed) for each in all_of] for seed in seeds]
+    turns = zip(all_of, zip(*rounds, strict=True), strict=True)
+    return {each.name: [joined(loads) for loads in zip(*turn, strict=True)] for each, turn in turns}
 
 
 def best_settings(tried: Sequence[Saturated]) -> list[Contender]:

@@ -23,7 +23,6 @@ from safetensors.torch import save_file
 if TYPE_CHECKING:  # seconds of import, which sections that only need the sizes do without
     from diffusers import AutoencoderKL, DiTTransformer2DModel
 
-WEIGHTS = "diffusion_pytorch_model.safetensors"
 MODULATION_GAIN = 0.5  # shifts, scales and gates of about 0.3
 READ_GAIN = 1.5  # makes up for the layer norm in between, whose input is x and the branches
 _EMBEDDER = re.compile(r"transformer_blocks\.\d+\.norm1\.emb\.")
@@ -48,14 +47,13 @@ def write_folder(folder: Path, sizes: Sizes, latent_side: int, seed: int, device
     """
     from diffusers import DDIMScheduler
 
-    transformer, vae, scheduler = folder / "transformer", folder / "vae", folder / "scheduler"
-    transformer.mkdir(parents=True)
+    (folder / "transformer").mkdir(parents=True)
     model = _empty_transformer(sizes, latent_side)
-    model.save_config(transformer)
-    generator = torch.Generator(device).manual_seed(seed)
-    save_file(_random_weights(model, generator), transformer / WEIGHTS, {"format": "pt"})
-    random_vae(sizes, latent_side, seed).save_pretrained(vae)
-    DDIMScheduler(num_train_timesteps=1000, clip_sample=False).save_pretrained(scheduler)
+    model.save_config(folder / "transformer")
+    weights = _random_weights(model, torch.Generator(device).manual_seed(seed))
+    save_file(weights, folder / "transformer" / "diffusion_pytorch_model.safetensors", {"format": "pt"})
+    random_vae(sizes, latent_side, seed).save_pretrained(folder / "vae")
+    DDIMScheduler(num_train_timesteps=1000, clip_sample=False).save_pretrained(folder / "scheduler")
     parts = {"transformer": "DiTTransformer2DModel", "vae": "AutoencoderKL", "scheduler": "DDIMScheduler"}
     index = {part: ["diffusers", kind] for part, kind in parts.items()}
     text = json.dumps({"_class_name": "DiTPipeline", "_diffusers_version": "0.38.0", **index})

@@ -22,10 +22,7 @@ class Spread(NamedTuple):
 
 
 def measure(work: Work, device: torch.device, *, runs: int, is_cold: bool = False) -> Spread:
-    """Return how long the work takes, after two runs that are not counted; on a card it may enqueue and not wait.
-
-    `is_cold` empties a card's L2 before each run.
-    """
+    """Return how long the work takes, after two runs that are not counted; a card's L2 is emptied first if cold."""
     for _ in range(2):
         work()
     is_card = device.type == "cuda"
@@ -68,8 +65,7 @@ def rate(amount: float, unit: str, ms: float) -> float:
 def ceilings(dtype: torch.dtype, device: torch.device, side: int, size: int, runs: int) -> dict[str, Spread]:
     """Return the milliseconds of the two works that bound all others, by unit of their rates.
 
-    A product of matrices of that side, of random numbers because a card multiplies zeros faster, and a copy of that
-    many bytes from one place to another on the device.
+    A product of matrices of that side, random because a card multiplies zeros faster, and a copy of that many bytes.
     """
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     source = torch.randint(0, 256, (size,), device=device, dtype=torch.uint8)

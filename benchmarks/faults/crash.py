@@ -15,8 +15,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 
-from benchmarks.accounting import Seen
-from benchmarks.faults.clients import Clients, logged_at
+from benchmarks.faults.clients import Clients, Seen, logged_at
 from benchmarks.faults.options import Options
 from benchmarks.load import quantile
 from benchmarks.report import Finding, Goal

@@ -8,10 +8,9 @@ import signal
 from collections import Counter, defaultdict
 from dataclasses import replace
 
-from benchmarks.accounting import account
-from benchmarks.client import NoAnswer, get
-from benchmarks.faults.clients import Clients
+from benchmarks.faults.clients import Clients, account
 from benchmarks.faults.options import Options
+from benchmarks.load import NoAnswer, get
 from benchmarks.report import Finding, Goal
 from tests.service.running import running
 

@@ -6,8 +6,7 @@ import asyncio
 import random
 from collections import Counter
 
-from benchmarks.accounting import Seen
-from benchmarks.faults.clients import Clients, logged_at, step_seconds
+from benchmarks.faults.clients import Clients, Seen, logged_at, step_seconds
 from benchmarks.faults.options import Options
 from benchmarks.load import in_turn, quantile
 from benchmarks.report import Finding, Goal

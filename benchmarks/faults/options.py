@@ -13,8 +13,7 @@ from tests.service.running import FREE_PORTS, fake_command
 class Options:
     """Sizes of all measurements."""
 
-    # "digits-64", or "fake" for the tests' model of which every process is real and no image is
-    model: str = "digits-64"
+    model: str = "digits-64"  # or "fake": the tests' model, of which every process is real and no image is
     drain_model: str = "fake"  # the same for R3, which starts a server for every signal
     overload_seconds: float = 60.0  # length of one of R1's floods
     overload_rounds: int = 3  # how many there are, each followed by as many images without refusals

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accounting import Seen
-from benchmarks.faults.clients import Clients, step_seconds
+from benchmarks.faults.clients import Clients, Seen, step_seconds
 from benchmarks.faults.options import Options
 from benchmarks.load import Ask, at_times, balanced_asks, in_turn, poisson_times, quantile
 from benchmarks.report import Finding, Goal
@@ -52,10 +51,11 @@ async def overload(options: Options) -> Finding:
             body = options.body(ask.class_id, ask.steps, ask.cfg)
             return ask, await clients.ask(body | {"seed": ask.seed})
 
-        await in_turn(5, _asks(5, 1), one)  # the first ones are slower
-        peak = await _rush(in_turn(together, _asks(round(PEAK_IMAGES_A_PLACE * options.queue_sequences), 2), one))
+        await in_turn(5, balanced_asks(5, random.Random(1)), one)  # the first ones are slower
+        asks = balanced_asks(PEAK_IMAGES_A_PLACE * options.queue_sequences, random.Random(2))
+        peak = await _rush(in_turn(together, asks, one))
         rate = 10 * peak.per_second(lambda _: 1)
-        asks = _asks(round(rate * options.overload_seconds), 3)
+        asks = balanced_asks(round(rate * options.overload_seconds), random.Random(3))
         times = poisson_times(rate, len(asks), random.Random(3))
         memory, since, floods, calms = _memory(server), len(server.seen), [], []
         for _ in range(options.overload_rounds):
@@ -113,16 +113,11 @@ def _goals(bound: int, flood: Rush, calm: Rush, grown: float) -> list[Goal]:
 def _bound_goal(refused: Sequence[Seen], bound: int) -> Goal:
     """No request is refused that had room, and never more is taken than the bound."""
     found = [BOUND.search(each.answer.body.decode()) for each in refused if each.answer]
-    figures = [(int(match[1]), int(match[2]), int(match[3])) for match in found if match]
+    figures = [tuple(map(int, match.groups())) for match in found if match]
     wrong = sum(not (taken <= most == bound < taken + needed) for taken, most, needed in figures)
-    most_taken = max((taken for taken, _, _ in figures), default=0)
-    unreadable = len(refused) - len(figures)
+    most_taken, unreadable = max((taken for taken, _, _ in figures), default=0), len(refused) - len(figures)
     text = f"{wrong} of {len(figures)} refusals wrong, {unreadable} unreadable; {most_taken} taken at most"
     return Goal(f"the bound of {bound} sequences is exact", text, not wrong and not unreadable)
-
-
-def _asks(count: int, seed: int) -> list[Ask]:
-    return balanced_asks(count, random.Random(seed))
 
 
 def _memory(server: Running) -> float:

@@ -11,11 +11,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.accounting import Seen
-from benchmarks.client import LOOPBACK, NoAnswer, get, request_bytes
-from benchmarks.faults.clients import Clients
+from benchmarks.faults.clients import Clients, Seen
 from benchmarks.faults.options import Options
-from benchmarks.load import at_times, in_turn, quantile
+from benchmarks.load import LOOPBACK, NoAnswer, at_times, get, in_turn, quantile, request_bytes
 from benchmarks.report import Finding, Goal
 from tests.service.running import running
 

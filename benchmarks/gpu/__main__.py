@@ -41,11 +41,10 @@ VERSIONS = ("torch", "triton", "diffusers", "safetensors", "numpy")
 
 def said(*command: str) -> str | None:
     """Return what a command prints; None if it is not there or fails."""
-    try:
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None
+        return done.stdout.strip() or None
+    return None
 
 
 def machine(device: str) -> dict[str, Any]:
@@ -75,7 +74,8 @@ def run(section: Section, device: str, work: Path, limit: float) -> tuple[Outcom
         process = subprocess.Popen(child, cwd=ROOT, env=where, stdout=out, stderr=out, start_new_session=True)
         try:
             code = process.wait(timeout=max(limit, 0))
-            status = "done" if code == 0 else f"failed: {last_line(log) or f'exit status {code}'}"
+            last = log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2][:200]  # its error
+            status = "done" if code == 0 else f"failed: {last or f'exit status {code}'}"
         except subprocess.TimeoutExpired:
             status = f"cut: its time was over after {limit:.0f} s"
         finally:
@@ -94,12 +94,8 @@ def card(device: torch.device) -> dict[str, Any]:
     known: dict[str, Any] = {"cuda": torch.version.cuda, "threads": torch.get_num_threads()}
     if device.type == "cuda":
         found = torch.cuda.get_device_properties(device)
-        known |= {
-            "card": found.name,
-            "multiprocessors": found.multi_processor_count,
-            "memory_gib": round(found.total_memory / 2**30, 1),
-            "capability": f"{found.major}.{found.minor}",
-        }
+        known |= {"card": found.name, "multiprocessors": found.multi_processor_count}
+        known |= {"memory_gib": round(found.total_memory / 2**30, 1), "capability": f"{found.major}.{found.minor}"}
     return known
 
 
@@ -121,25 +117,15 @@ def section_here(name: str, device: str, folder: str, rows: str, began: str) -> 
 
 def environment(device: str, work: Path) -> dict[str, str]:
     """Return a section's environment: no network, compiled code kept from one section to the next, Triton's mode."""
-    return {
-        **os.environ,
-        "HF_HUB_OFFLINE": "1",
-        "TORCHINDUCTOR_CACHE_DIR": str(work / "inductor"),
-        "TRITON_CACHE_DIR": str(work / "triton"),
-        **({"TRITON_INTERPRET": "1"} if device == "cpu" else {}),
-    }
+    caches = {"TORCHINDUCTOR_CACHE_DIR": str(work / "inductor"), "TRITON_CACHE_DIR": str(work / "triton")}
+    interpreted = {"TRITON_INTERPRET": "1"} if device == "cpu" else {}
+    return {**os.environ, "HF_HUB_OFFLINE": "1", **caches, **interpreted}
 
 
 def read(path: Path) -> list[Row]:
     """Return the rows that were written whole."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
-
-
-def last_line(log: Path) -> str:
-    """Return the last thing that a section said: its error's."""
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1][:200] if lines else ""
 
 
 def wanted(only: str) -> Sequence[Section]:

@@ -19,8 +19,6 @@ from benchmarks.random_models import Sizes, at_latent_side, write_folder
 if TYPE_CHECKING:
     from dit_serve import Pipeline
 
-LATENT_TO_PIXELS = 8
-
 
 @dataclass(frozen=True, slots=True)
 class Scale:
@@ -55,7 +53,7 @@ class Bench:
     @property
     def resolutions(self) -> dict[int, int]:
         """Return the latents' side of each resolution in pixels, the smaller first."""
-        return {side * LATENT_TO_PIXELS: side for side in self.scale.latent_sides}
+        return {8 * side: side for side in self.scale.latent_sides}
 
     @property
     def dtype(self) -> torch.dtype:

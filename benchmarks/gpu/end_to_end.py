@@ -81,9 +81,7 @@ def open_contender(bench: Bench, contender: Contender, resolution: int) -> Gener
     if contender.batch_invariant is None:
         return open_diffusers(bench, contender, resolution)
     pipeline = bench.load(resolution, batch_invariant=contender.batch_invariant)
-    return lambda images, steps: pipeline.generate(
-        list(range(images)), list(range(images)), steps=steps, guidance_scale=GUIDANCE
-    )
+    return lambda images, steps: pipeline.generate(range(images), range(images), steps=steps, guidance_scale=GUIDANCE)
 
 
 def open_diffusers(bench: Bench, contender: Contender, resolution: int) -> Generate:

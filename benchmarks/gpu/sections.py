@@ -28,7 +28,7 @@ SECTIONS = (
     Section("ceilings", "Ceilings of the day", "gpu.bench.ceilings", 20),
     Section("folders", "Random weights of DiT-XL/2's form, written", "gpu.bench.folders", 30),
     Section("ops", "Every op against float64", "gpu.ops.rows", 35),
-    Section("invariance", "Images alone and in mixed batches", "gpu.invariance.rows", 35),
+    Section("invariance", "Images alone and in mixed batches", "gpu.steps.invariance", 35),
     Section("steps", "One denoising step of DiT-XL/2", "gpu.steps.rows", 60),
     Section("ours", "End to end: ours", END, 35, "ours"),
     Section("eager", "End to end: diffusers, eager", END, 40, "diffusers, eager"),

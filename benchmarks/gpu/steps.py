@@ -1,4 +1,5 @@
-"""One step of the random DiT-XL/2 through the pipeline's door, for each number of sequences; and each kernel's rate.
+"""One step of the random DiT-XL/2 through the pipeline's door, for each number of sequences; each kernel's rate;
+and the promise of same bytes on this card: every image alone, then all of them in mixed batches that others join.
 
 A step's rate counts the network's operations alone (237.2 GFLOP a sequence at 256 pixels, 1049.1 at 512); its time is
 all of the step, the update and what the processor does included.
@@ -6,16 +7,24 @@ all of the step, the update and what the processor does included.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from dataclasses import asdict
 
+import numpy as np
+
+from benchmarks.bare import make_all
 from benchmarks.bench_kernels import ceiling_rates, results
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.sections import Row
 from benchmarks.timing import measure, rate
 from dit_serve import Pipeline, SampleSpec
 from dit_serve.models.registry import multiply_adds
+from dit_serve.models.sampling.decoding import Pixels
+from dit_serve.models.sampling.sampler import SAMPLERS
 
+MIXES = 3
+AT_ONCE = 32
 WARM = 2  # runs that timing.measure does not count
 
 
@@ -54,3 +63,39 @@ def kernels(bench: Bench, argument: str) -> Iterator[Row]:
     """Yield a row for each kernel and shape: its rate beside torch's operators and what torch.compile makes of them."""
     for result in results(bench.dtype, bench.device, bench.largest or ceiling_rates(bench.dtype, bench.device)):
         yield asdict(result)
+
+
+def invariance(bench: Bench, argument: str) -> Iterator[Row]:
+    """Yield a row for each resolution and sampler: how many images were compared and how many differed."""
+    for resolution in bench.resolutions:
+        pipeline = bench.load(resolution)
+        specs = mixed_specs(random.Random(resolution), pipeline.num_classes, bench.scale.images)
+        alone = images_alone(pipeline, specs)
+        compared, differing = dict.fromkeys(SAMPLERS, 0), dict.fromkeys(SAMPLERS, 0)
+        for mix in range(MIXES):
+            for spec, image in images_mixed(pipeline, specs, random.Random(mix)).items():
+                compared[spec.sampler] += 1
+                differing[spec.sampler] += not np.array_equal(alone[spec], image)
+        for sampler in SAMPLERS:
+            counts = {"compared": compared[sampler], "differing": differing[sampler]}
+            yield {"resolution": resolution, "sampler": sampler, **counts}
+
+
+def mixed_specs(draw: random.Random, num_classes: int, images: int) -> list[SampleSpec]:
+    """Return so many images of every sampler, which differ in all that images may differ in."""
+    return [
+        SampleSpec(draw.randrange(num_classes), seed, draw.randint(4, 10), draw.choice((1.0, 1.5, 4.0)), sampler)
+        for sampler in SAMPLERS
+        for seed in range(images)
+    ]
+
+
+def images_alone(pipeline: Pipeline, specs: list[SampleSpec]) -> dict[SampleSpec, Pixels]:
+    """Return each image made with nothing beside it."""
+    return dict(make_all(pipeline, specs, lambda rows, spec: not rows))
+
+
+def images_mixed(pipeline: Pipeline, specs: list[SampleSpec], draw: random.Random) -> dict[SampleSpec, Pixels]:
+    """Return the images made together as a server makes them: about two join at each step."""
+    mixed = draw.sample(specs, len(specs))
+    return dict(make_all(pipeline, mixed, lambda rows, spec: not rows or (len(rows) < AT_ONCE and draw.random() < 0.6)))

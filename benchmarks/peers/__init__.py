@@ -35,7 +35,7 @@ def load(folder: Path, dtype: str) -> DiTPipeline:
 
 
 def load_in_worker() -> DiTPipeline:
-    """Return the pipeline of a server's process, by what `benchmarks.contenders` put into its environment."""
+    """Return the pipeline of a server's process, by what `benchmarks.driving` put into its environment."""
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     return load(Path(os.environ["PEER_FOLDER"]), os.environ["PEER_DTYPE"])
 
@@ -61,7 +61,7 @@ def make_pngs(pipeline: DiTPipeline, asks: Sequence[Ask]) -> list[bytes]:
 def create_app() -> FastAPI:
     """Return what most users write: FastAPI and a lock around the pipeline, loaded in this process.
 
-    `benchmarks.contenders` starts it: uvicorn --factory benchmarks.peers:create_app --port PORT --workers PROCESSES
+    `benchmarks.driving` starts it: uvicorn --factory benchmarks.peers:create_app --port PORT --workers PROCESSES
     """
     pipeline, lock, app = load_in_worker(), threading.Lock(), FastAPI()
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.peers.litserve_batch PORT PROCESSES BATCH
 
-`benchmarks.contenders` starts it so, the model named in the environment. DiTPipeline takes one number of steps and one
+`benchmarks.driving` starts it so, the model named in the environment. DiTPipeline takes one number of steps and one
 guidance scale a call, so `predict` makes a call for each pair that the batch holds, as a user of LitServe would.
 LitServe reads the annotations of `decode_request` as objects: no `from __future__ import annotations` here.
 """

@@ -12,7 +12,7 @@ import torch
 
 from benchmarks import bench_quality
 from benchmarks.bench_kernels import result
-from benchmarks.gpu import end_to_end, invariance, ops, steps
+from benchmarks.gpu import end_to_end, ops, steps
 from benchmarks.gpu.bench import Bench, ceilings
 from benchmarks.gpu.sections import SECTIONS
 from benchmarks.kernel_cases import Case
@@ -46,28 +46,28 @@ def test_a_steps_operations_are_the_published_ones() -> None:
 
 
 def test_images_of_every_sampler_are_compared_and_none_differs(bench: Bench) -> None:
-    rows = list(invariance.rows(bench, ""))
+    rows = list(steps.invariance(bench, ""))
     expected = {(resolution, sampler) for resolution in bench.resolutions for sampler in SAMPLERS}
     assert {(row["resolution"], row["sampler"]) for row in rows} == expected
-    assert all(row["compared"] == invariance.MIXES * bench.scale.images for row in rows)
+    assert all(row["compared"] == steps.MIXES * bench.scale.images for row in rows)
     assert all(row["differing"] == 0 for row in rows)
 
 
 def test_an_image_that_differs_is_counted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    mixed = invariance.images_mixed
+    mixed = steps.images_mixed
 
     def spoilt(*arguments: object) -> object:
         images = mixed(*arguments)  # type: ignore[arg-type]
         return {spec: image + 1 if spec.sampler == "ddpm" else image for spec, image in images.items()}
 
-    monkeypatch.setattr(invariance, "images_mixed", spoilt)
-    found = {(row["resolution"], row["sampler"]): row["differing"] for row in invariance.rows(bench, "")}
-    assert found[64, "ddpm"] == invariance.MIXES * bench.scale.images
+    monkeypatch.setattr(steps, "images_mixed", spoilt)
+    found = {(row["resolution"], row["sampler"]): row["differing"] for row in steps.invariance(bench, "")}
+    assert found[64, "ddpm"] == steps.MIXES * bench.scale.images
     assert found[64, "ddim"] == 0
 
 
 def test_the_images_compared_differ_in_steps_and_guidance() -> None:
-    specs = invariance.mixed_specs(random.Random(0), 10, 16)
+    specs = steps.mixed_specs(random.Random(0), 10, 16)
     assert len({spec.steps for spec in specs}) > 3
     assert {spec.guidance_scale for spec in specs} == {1.0, 1.5, 4.0}
 
@@ -79,7 +79,7 @@ def test_a_contender_gives_every_figure(bench: Bench, contender: str) -> None:
     assert sorted(of_small) == sorted(
         ["start-up", "first answer, 1 of 5 steps", "one image, 5 steps", "2 at once, 5 steps", "2 at once, 2 steps",
          "peak memory"]
-    )  # fmt: skip
+    )
     assert {row["contender"] for row in rows} == {contender}
     assert all(row["value"] > 0 for row in rows if row["what"] != "peak memory")
     assert all(row["value"] is None for row in rows if row["what"] == "peak memory")  # nobody counts on a processor
@@ -106,7 +106,7 @@ def test_an_ops_row_says_whether_its_error_is_rounding() -> None:
 
     assert row(2.0) == {
         "kernel": "op", "dtype": "float32", "error": 0.0, "torch_error": 0.0, "bound": 1e-5, "is_within": True
-    }  # fmt: skip
+    }
     assert row(2.001)["is_within"] is False
     assert row(float("nan"))["is_within"] is False
 
@@ -131,7 +131,7 @@ def test_nothing_of_the_service_is_needed() -> None:
         "sys.modules |= dict.fromkeys(('pydantic', 'fastapi', 'starlette', 'uvicorn', 'prometheus_client'))\n"
         "import benchmarks.gpu.__main__\n"
         "from benchmarks import bench_quality\n"
-        "from benchmarks.gpu import bench, end_to_end, invariance, ops, steps\n"
+        "from benchmarks.gpu import bench, end_to_end, ops, steps\n"
         "from diffusers import DiTPipeline\n"
         "assert not any(name.split('.')[0] == 'service' for name in sys.modules)\n"
     )

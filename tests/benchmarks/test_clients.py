@@ -1,4 +1,4 @@
-"""The account of requests finds every kind of difference."""
+"""R9: the account of requests finds every kind of difference."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.accounting import Seen, account
+from benchmarks.faults.clients import Seen, account
 
 
 def request(identity: str, status: int) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def test_each_end_is_counted_once() -> None:
         request("b", 429), request("c", 503), request("d", 422),
         started(2, "e"), ended(2, "e", "cancelled"), request("e", 499),
         started(3, "f"), ended(3, "f", "failed"), request("f", 200),
-    ]  # fmt: skip
+    ]
     statuses = {"a": 200, "b": 429, "c": 503, "d": 422, "f": 500}
     sent = [Seen(name, status) for name, status in statuses.items()] + [Seen("e", 0, has_left=True)]
     books = account(lines, sent)
