@@ -20,14 +20,13 @@ from statistics import median
 from subprocess import PIPE, run
 from typing import Any
 
-import httpx
-
 from benchmarks.report import machine, table
 from dit_serve import SampleSpec, load_pipeline
 from tests.service.running import FREE_PORTS, ROOT, Running, without_settings
 
 MODEL, IMAGES, MOST, SECONDS = "digits-64", 8, 3.0, 5.0  # guided: two sequences an image; the largest ratio
 DIT = (sys.executable, "-m", "dit_serve")
+STEP = (sys.executable, "-m", "benchmarks.bench_company", "step-here")
 SERVE = (*DIT, "serve", *FREE_PORTS, "--models", MODEL, "--devices", "cpu")
 GENERATE = (*DIT, "generate", "--model", MODEL, "--device", "cpu", "--class-id", "7", "-n", "8", "--steps", "250")
 ENVIRONMENT = {k: v for k, v in without_settings().items() if not k.startswith(("OMP_", "GOMP_", "KMP_", "MKL_"))}
@@ -56,33 +55,30 @@ def step_here() -> float:
     return [repeated(step, SECONDS) for _ in range(3)][1]
 
 
-def step_seconds(processes: int) -> float:
-    with ThreadPoolExecutor(processes) as threads:
-        done = threads.map(start, [(sys.executable, "-m", "benchmarks.bench_company", "step")] * processes)
-        return max(float(each.stdout) for each in done)
-
-
 def generate_and_serve(folder: str) -> list[tuple[float, float]]:
     """Seconds alone and in company: of `dit generate`, and of an answer of the server."""
     generate = partial(repeated, lambda: start((*GENERATE, "--out", folder)))
-    options: dict[str, Any] = {"headers": {"Accept": "application/json"}, "timeout": None, "trust_env": False}
     made, server = generate(), Running(SERVE, ENVIRONMENT)
     try:
         server.wait_until_listening()
         server.wait_until_ready()
-        ask = partial(httpx.post, f"{server.url}/generate", json={"class_id": 7, "n": IMAGES}, **options)
-        answered = repeated(lambda: ask().raise_for_status(), SECONDS)
+        client = server.client(headers={"Accept": "application/json"})
+        client.timeout = None
+        post = partial(client.post, "/generate", json={"class_id": 7, "n": IMAGES})
+        ask = partial(repeated, lambda: post().raise_for_status())
+        answered = ask(SECONDS)
         with ThreadPoolExecutor(1) as thread:
             other = thread.submit(generate)
-            return [(answered, repeated(lambda: ask().raise_for_status(), other=other)), (made, other.result())]
+            return [(answered, ask(other=other)), (made, other.result())]
     finally:
         server.close()
 
 
 def main() -> int:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
-    with tempfile.TemporaryDirectory() as folder:
-        found = [(step_seconds(1), step_seconds(2)), *generate_and_serve(folder)]
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as threads:
+        alone, both = (max(float(done.stdout) for done in threads.map(start, [STEP] * n)) for n in (1, 2))
+        found = [(alone, both), *generate_and_serve(folder)]
     names = ("a step, two processes", "an answer of dit serve beside dit generate", "dit generate beside dit serve")
     rows = [(name, *pair, pair[1] / pair[0]) for name, pair in zip(names, found, strict=True)]
     print(f"{machine()}\n\n{table(('what', 'alone, s', 'in company, s', 'ratio'), rows)}")
