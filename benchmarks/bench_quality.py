@@ -34,9 +34,7 @@ from dit_serve.models.registry import DEMOS
 if TYPE_CHECKING:
     from benchmarks.gpu.bench import Bench
 
-KERNELS = (
-    "attention", "gate_residual", "gate_residual_layernorm_modulate", "layernorm_modulate", "linear", "sampler_step"
-)
+KERNELS = ("attention", "gate_residual_layernorm_modulate", "layernorm_modulate", "linear", "sampler_step")
 OPS = [importlib.import_module(f"dit_serve.kernels.{name}") for name in KERNELS]
 SHALLOW = Sizes(layers=2, vae_channels=(32, 64, 128, 128), vae_layers=1)  # DiT-XL/2's width, in a processor's reach
 AT_ONCE = 8
@@ -75,7 +73,7 @@ def walk(checkpoint: str | Path, device: str, dtype: torch.dtype, images: int, s
     pipeline = load_pipeline(checkpoint, device=device, dtype=dtype)
     pipeline.warm_up()
     latents, pixels = list[NDArray[np.float32]](), list[NDArray[np.uint8]]()
-    specs = [SampleSpec(seed % pipeline.num_classes, seed, steps) for seed in range(images)]
+    specs = [SampleSpec(seed % pipeline.info.num_classes, seed, steps) for seed in range(images)]
     for first in range(0, images, AT_ONCE):
         samples = [pipeline.begin(spec) for spec in specs[first : first + AT_ONCE]]
         for _ in range(steps):

@@ -17,6 +17,7 @@ from typing import Any
 
 from benchmarks.faults.options import Options
 from benchmarks.report import Finding, Goal
+from dit_serve.models.options import SampleSpec
 from dit_serve.service.engine.engine import Engine, EngineOptions, Inbox, Stop
 from dit_serve.service.engine.hangs import Pulse
 from dit_serve.service.wire.job import Event, Job, JobEnd, Outcome, Stepped
@@ -33,15 +34,15 @@ class OutOfMemoryError(RuntimeError):
 
 
 class PoisonDoor(FakeDoor):
-    """The tests' door, which fails for the jobs of some classes and makes the jobs' numbers, for pixels."""
+    """The tests' door, which fails for some classes, and makes for pixels the seeds: the jobs' numbers."""
 
-    def begin(self, spec: Job, /) -> FakeSample:
+    def begin(self, spec: SampleSpec, /) -> FakeSample:
         if spec.class_id == BEGIN:
             raise ValueError("poison: begin")
         return FakeSample(spec)
 
     def step(self, samples: list[FakeSample], /) -> None:
-        classes = [sample.job.class_id for sample in samples]
+        classes = [sample.spec.class_id for sample in samples]
         if STEP in classes:
             raise RuntimeError("poison: step")
         if MEMORY in classes and len(samples) > BATCH // 2:
@@ -50,9 +51,9 @@ class PoisonDoor(FakeDoor):
             sample.i += 1
 
     def decode(self, samples: list[FakeSample], /) -> list[Any]:
-        if any(sample.job.class_id == DECODE for sample in samples):
+        if any(sample.spec.class_id == DECODE for sample in samples):
             raise FloatingPointError("poison: latents are not finite")
-        return [sample.job.id for sample in samples]
+        return [sample.spec.seed for sample in samples]
 
 
 def poisoned_jobs(batches: int, kinds: Sequence[int], source: random.Random) -> list[Job]:
@@ -63,7 +64,8 @@ def poisoned_jobs(batches: int, kinds: Sequence[int], source: random.Random) -> 
         if source.random() < 0.1:
             classes[source.randrange(BATCH)] = source.choice(kinds)
         for number, class_id in enumerate(classes, len(jobs) + 1):
-            jobs.append(Job(number, f"batch-{batch}", 64, class_id, number, source.randint(1, 3), 1.0, "ddim"))
+            spec = SampleSpec(class_id, number, source.randint(1, 3), 1.0)
+            jobs.append(Job(number, f"batch-{batch}", "fake-64", spec))
     return jobs
 
 
@@ -83,7 +85,7 @@ def run_engine(jobs: Sequence[Job]) -> tuple[dict[int, list[JobEnd]], int]:
 
     inbox: Inbox = queue.SimpleQueue()
     engine = Engine(
-        {64: PoisonDoor()}, inbox=inbox, encode=lambda job, pixels: str(pixels).encode(), post=hear,
+        {"fake-64": PoisonDoor()}, inbox=inbox, encode=lambda job, pixels: str(pixels).encode(), post=hear,
         options=EngineOptions(max_batch_sequences=BATCH), pulse=Pulse(PATIENCE_SECONDS),
     )
     for job in jobs:
@@ -108,7 +110,7 @@ async def poison(options: Options) -> Finding:
         ends_of_starved, _ = await asyncio.to_thread(run_engine, starved)
     finally:
         logging.disable(logging.NOTSET)
-    guilty = {job.id for job in jobs if job.class_id in GUILTY}
+    guilty = {job.id for job in jobs if job.spec.class_id in GUILTY}
     failed = _ended(ends, Outcome.FAILED)
     wrong = sum(ends[number][0].png != str(number).encode() for number in _ended(ends, Outcome.COMPLETED))
     twice = sum(len(found) != 1 for found in ends.values())

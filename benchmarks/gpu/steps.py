@@ -69,7 +69,7 @@ def invariance(bench: Bench, argument: str) -> Iterator[Row]:
     """Yield a row for each resolution and sampler: how many images were compared and how many differed."""
     for resolution in bench.resolutions:
         pipeline = bench.load(resolution)
-        specs = mixed_specs(random.Random(resolution), pipeline.num_classes, bench.scale.images)
+        specs = mixed_specs(random.Random(resolution), pipeline.info.num_classes, bench.scale.images)
         alone = images_alone(pipeline, specs)
         compared, differing = dict.fromkeys(SAMPLERS, 0), dict.fromkeys(SAMPLERS, 0)
         for mix in range(MIXES):

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ class Running:
         found: list[Line | None] = [None] * len(events)
         while None in found:
             missing = [event for event, line in zip(events, found, strict=True) if line is None]
-            line = self.wait_for(lambda line, missing=tuple(missing): line.get("event") in missing)
+            line = self.wait_for(partial(_is_one_of, missing))
             found[next(i for i, event in enumerate(events) if found[i] is None and event == line["event"])] = line
         return [line for line in found if line is not None]
 
@@ -117,6 +118,10 @@ class Running:
         self.finish()
         assert self.process.stderr is not None
         self.process.stderr.close()
+
+
+def _is_one_of(events: Sequence[str], line: Line) -> bool:
+    return line.get("event") in events
 
 
 def fake_command(*flags: str, models: str = "fake-64,fake-128") -> list[str]:
