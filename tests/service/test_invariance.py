@@ -20,7 +20,7 @@ import httpx
 import pytest
 
 from tests.service.running import PATIENCE_SECONDS, Running, running
-from tests.service.workers.test_door import serve_command
+from tests.service.test_whole_path import serve_command
 
 Body = dict[str, Any]
 MIXED, DEMO, CRASHED, SPREAD = 360, 60, 50, 50  # images compared; together more than the 500 that were promised
