@@ -20,6 +20,7 @@ PREFIX = "DIT_"
 READ_ELSEWHERE = frozenset({"DIT_CACHE"})  # models/checkpoints/cache.py: where converted checkpoints are kept
 SECRET = frozenset({"api_keys"})  # no flag, because everybody can read a command line, and never shown
 MAX_IMAGES_PER_REQUEST = 16
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _API_KEY = re.compile(r"[!-+\--~]{8,256}")  # visible ASCII without the comma
 
 
@@ -115,16 +116,20 @@ class Settings(BaseModel):
     )
     api_keys: tuple[SecretStr, ...] = Field(
         default=(),
-        description="Keys, comma-separated; every request but the probes must bring one. Without keys all is open.",
+        description="Keys, comma-separated; all requests but for probes and /docs need one. Without keys all is open.",
     )
     api_keys_file: str | None = Field(
         default=None, description="File with more such keys, one per line; lines that start with # are none."
+    )
+    cors_origins: tuple[str, ...] = Field(
+        default=(),
+        description="Origins whose web pages may ask from a browser, comma-separated: https://example.org; * is all.",
     )
     log_level: str = Field(
         default="info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error."
     )
 
-    @field_validator("models", "devices", "api_keys", mode="before")
+    @field_validator("models", "devices", "api_keys", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -135,6 +140,13 @@ class Settings(BaseModel):
         if not all(is_api_key(key.get_secret_value()) for key in keys):
             raise ValueError("a key is 8 to 256 visible ASCII characters")
         return keys
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(_ORIGIN.fullmatch(origin) for origin in origins):
+            raise ValueError("an origin is scheme://host or scheme://host:port in lower case, without a path; or *")
+        return origins
 
     @model_validator(mode="after")
     def _relations(self) -> Self:

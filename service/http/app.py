@@ -4,6 +4,7 @@
     GET  /v1/models       what is loaded
     GET  /v1/classes      what can be asked for
     GET  /livez, /readyz  for orchestrators
+    GET  /docs            the API in a browser
     GET  /                where to find all this
 
 Knows the front (`service.front.front`) and no worker, queue or model.
@@ -14,10 +15,12 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -26,9 +29,11 @@ from dit_serve.service.errors import FieldError, InternalError, InvalidRequest, 
 from dit_serve.service.front.front import Front
 from dit_serve.service.http.auth import KeyGuard, read_digests
 from dit_serve.service.http.catalog import catalog_router
+from dit_serve.service.http.deadline import HEADER as DEADLINE_HEADER
 from dit_serve.service.http.generate import generate_router
-from dit_serve.service.http.middleware import RequestMiddleware, problem_response, request_id
+from dit_serve.service.http.middleware import PROBES, REQUEST_ID, RequestMiddleware, problem_response, request_id
 from dit_serve.service.http.openapi import VERSION, completed
+from dit_serve.service.http.pages import OPEN_PAGES, page_routes
 from dit_serve.service.http.probes import probe_router
 from dit_serve.service.settings import Settings
 from dit_serve.service.telemetry.tally import Tally
@@ -63,16 +68,20 @@ def create_app(front: Front, settings: Settings, tally: Tally | None = None) -> 
         version=version(),
         summary="Class-conditional images from Diffusion Transformers.",
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
         telemetry=request_telemetry(),
         redirect_slashes=False,  # it would redirect to wherever the Host header points
     )
+    app.router.routes += page_routes()
     routers = (generate_router(front, settings.max_body_bytes), catalog_router(front), probe_router(front))
     for router in routers:
         app.include_router(router)
-    app.add_middleware(KeyGuard, digests=digests)
-    paths = _paths(app, *routers)
-    app.add_middleware(RequestMiddleware, tally=tally, routes=paths)  # the last one added stands before all others
+    # The last one added stands before all others.
+    app.add_middleware(KeyGuard, digests=digests, open_paths=OPEN_PAGES.union(PROBES))
+    if settings.cors_origins:
+        app.add_middleware(CORSMiddleware, **_cors(settings.cors_origins))  # before the guard: a preflight has no key
+    app.add_middleware(RequestMiddleware, tally=tally, routes=_paths(app, *routers))
     app.state.tally = tally
     app.openapi_version = VERSION
     app.openapi = completed(app.openapi, has_keys=bool(digests))  # type: ignore[method-assign]
@@ -80,6 +89,15 @@ def create_app(front: Front, settings: Settings, tally: Tally | None = None) -> 
     app.add_exception_handler(HTTPException, _answer_http_exception)
     app.add_exception_handler(RequestValidationError, _answer_wrong_query)
     return app
+
+
+def _cors(origins: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "allow_origins": origins,
+        "allow_methods": ["GET", "HEAD", "POST"],
+        "allow_headers": ["Authorization", "X-API-Key", DEADLINE_HEADER, REQUEST_ID],
+        "expose_headers": ["X-Seed", REQUEST_ID, "Server-Timing", "Retry-After", "Retry-After-Ms"],
+    }
 
 
 def _paths(*routers: FastAPI | APIRouter) -> frozenset[str]:

@@ -1,7 +1,7 @@
 """API keys: who has none is stopped before anything else is looked at.
 
 The guard stands before the application, so that every path is closed, whether there is a route or
-not and whenever it came to be; the probes alone are open, by their exact path. A key comes as
+not and whenever it came to be; the probes and the documentation alone are open, by their exact path. A key comes as
 `Authorization: Bearer KEY` (RFC 6750) or `X-API-Key: KEY`. What is kept are digests, compared in
 constant time as bytes; a key is never written anywhere.
 """
@@ -16,27 +16,29 @@ from pathlib import Path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dit_serve.service.errors import SettingsError, Unauthorized
-from dit_serve.service.http.middleware import PROBES, problem_response
+from dit_serve.service.http.middleware import problem_response
 from dit_serve.service.settings import Settings, is_api_key
 
 _SCHEME = b"bearer "
 
 
 class KeyGuard:
-    """Lets requests with a valid key through, and the probes.
+    """Lets requests with a valid key through, and those for open paths.
 
     Args:
         app: what is guarded.
         digests: SHA-256 of each valid key; without any the guard is open.
+        open_paths: for which no key is needed.
     """
 
-    def __init__(self, app: ASGIApp, digests: frozenset[bytes]) -> None:
+    def __init__(self, app: ASGIApp, digests: frozenset[bytes], open_paths: frozenset[str]) -> None:
         self._app = app
         self._digests = digests
+        self._open_paths = open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one request."""
-        if scope["type"] == "http" and self._digests and scope["path"] not in PROBES:
+        if scope["type"] == "http" and self._digests and scope["path"] not in self._open_paths:
             keys = _sent_keys(scope["headers"])
             if len(keys) != 1 or not all(map(self._is_valid, keys)):
                 await _refuse(scope, receive, send, is_wrong=bool(keys))

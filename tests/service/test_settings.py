@@ -33,6 +33,12 @@ def test_devices_are_split_at_commas_and_may_repeat() -> None:
     assert read_settings({}, {}).devices == ()
 
 
+def test_origins_are_split_at_commas() -> None:
+    settings = read_settings({"DIT_CORS_ORIGINS": "https://a.org, http://localhost:3000,http://[::1]:80"}, {})
+    assert settings.cors_origins == ("https://a.org", "http://localhost:3000", "http://[::1]:80")
+    assert read_settings({"DIT_CORS_ORIGINS": "*"}, {}).cors_origins == ("*",)
+
+
 def test_an_empty_variable_counts_as_absent() -> None:
     assert read_settings({"DIT_PORT": "", "DIT_VAE": ""}, {}) == read_settings({}, {})
 
@@ -61,6 +67,8 @@ def test_switches_are_words_or_digits(text: str, value: bool) -> None:
             "max_queue_sequences (64) must be at least max_batch_sequences (65)",
         ),
         ({"DIT_LOG_LEVEL": "loud"}, {}, "DIT_LOG_LEVEL is 'loud'"),
+        ({"DIT_CORS_ORIGINS": "https://a.org/"}, {}, "DIT_CORS_ORIGINS is 'https://a.org/': an origin is scheme://host"),
+        ({"DIT_CORS_ORIGINS": "https://a.org,a.org"}, {}, "an origin is scheme://host"),
     ],
 )
 def test_a_wrong_setting_is_told_in_a_sentence(

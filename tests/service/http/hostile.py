@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
-from dit_serve.service.wire.messages import Configure, ModelInfo
+from dit_serve.models.options import ModelOptions
 from tests.service import fake
 from tests.service.asgi import Header
 
@@ -19,12 +19,14 @@ VALUES = (
     b"9" * 400, b"9" * 5000, b"1" + b"0" * 4299, b"0." + b"3" * 5000, b"[]", b"{}", b"[1]", b'{"a": 1}',
     b"[" * 500 + b"]" * 500, b"[" * 5000, b'{"a":' * 300 + b"1" + b"}" * 300, b'"\\ud800"', b'"\\udfff\\ud800"',
     b'"\\u0000"', b'"\xff"', b'"\xc0\xaf"', b'"\xed\xa0\x80"', b'"ddim"', b'"ddpm"', b'"dpm++"', b'"DDIM"',
+    b'"class 7"', b'"CLASS"', b'"fake-128"',
     b'"' + b"d" * 9000 + b'"', b"'ddim'", b"undefined", "\u0663".encode(), "\uff11".encode(), b"1,2", b"1}",
     b"{", b"]", b"", b"/**/1", b"1//", b'"\n"', b'"\\x41"',
 )  # fmt: skip
 FIELDS = (
     b"class_id", b"cfg", b"steps", b"seed", b"resolution", b"sampler", b"n", b"preview_every",
-    b"guidance_scale", b"__class__", b"", b"class_id ", b"CLASS_ID", b"\\u0063lass_id", b"\\ud800", b"a" * 2000,
+    b"guidance_scale", b"num_inference_steps", b"class", b"class", b"model", b"deadline_ms",
+    b"__class__", b"", b"class_id ", b"CLASS_ID", b"\\u0063lass_id", b"\\ud800", b"a" * 2000,
     b"__proto__", b"$ref", b"\xff",
 )  # fmt: skip
 ACCEPTS = (
@@ -58,10 +60,11 @@ class Hostile:
     body: bytes
 
 
-def load(model: str, configure: Configure) -> tuple[ModelInfo, fake.FakeDoor]:
+def load(model: str, options: ModelOptions) -> fake.FakeDoor:
     """The fake model without its classes that misbehave, and with few steps."""
-    info, door = fake.load(model, configure)
-    return replace(info, num_classes=50, max_steps=20), door
+    door = fake.load(model, options)
+    door.info = replace(door.info, num_classes=50, labels=door.info.labels[:50], max_steps=20)
+    return door
 
 
 def hostile_request(source: random.Random) -> Hostile:

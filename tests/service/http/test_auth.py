@@ -23,7 +23,10 @@ from tests.service.running import fake_command, running
 
 KEY = "correct-horse-battery"
 OTHER = "staple.0123456789/+=~"
-PROBES = {"/livez", "/readyz"}
+PROBES = {"/livez", "/readyz", "/health"}
+PAGES = {"/docs", "/openapi.json", "/favicon.ico"}
+PAGES |= {f"/docs/{name}" for name in ("swagger-ui-bundle.js", "swagger-ui.css", "start.js")}
+OPEN = PROBES | PAGES
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "get", "X")
 
 
@@ -35,8 +38,8 @@ def with_app(test: Callable[[FastAPI], Coroutine[Any, Any, None]], chosen: Setti
     """Runs a test on the application of a service whose worker was never started."""
 
     async def run() -> None:
-        configure = Configure(models=("fake-64",), max_batch_sequences=4)
-        await test(create_app(Front(["false"], configure, max_queue_sequences=32), chosen or settings()))
+        front = Front(["false"], Configure(models=("fake-64",)), max_queue_sequences=32)
+        await test(create_app(front, chosen or settings()))
 
     asyncio.run(run())
 
@@ -53,15 +56,15 @@ def assert_refused(answer: Answer, what: object) -> None:
 
 def every_path(app: FastAPI) -> set[str]:
     """The paths of all routes, with nothing left out that a router holds."""
-    paths = set(app.openapi()["paths"]) | {app.docs_url or "/", app.openapi_url or "/"}
+    paths = set(app.openapi()["paths"])
     paths |= {str(path) for route in app.routes if (path := getattr(route, "path", None))}
-    assert {"/", "/generate", "/docs", "/openapi.json", "/v1/models", "/v1/classes", "/livez"} <= paths
+    assert {"/", "/generate", "/docs", "/openapi.json", "/v1/models", "/v1/classes", *OPEN} <= paths
     return paths
 
 
-def test_every_route_and_method_but_the_probes_needs_a_key() -> None:
+def test_every_route_and_method_but_the_open_ones_needs_a_key() -> None:
     async def test(app: FastAPI) -> None:
-        for path in every_path(app) - PROBES:
+        for path in every_path(app) - OPEN:
             for method in METHODS:
                 assert_refused(await ask(app, method, path), (method, path))
 
@@ -90,7 +93,7 @@ def test_no_way_of_writing_a_path_comes_by_without_a_key() -> None:
     )  # fmt: skip
 
     async def test(app: FastAPI) -> None:
-        for path in every_path(app) - PROBES:
+        for path in every_path(app) - OPEN:
             for form in forms:
                 for hosts in ([(b"host", b"x/livez?")], [(b"host", b"x"), (b"host", b"y")], []):
                     written = form.format(path.lstrip("/"))
@@ -99,9 +102,10 @@ def test_no_way_of_writing_a_path_comes_by_without_a_key() -> None:
     with_app(test)
 
 
-def test_the_probes_need_none() -> None:
+def test_the_open_ones_need_none() -> None:
     async def test(app: FastAPI) -> None:
-        assert (await ask(app, "GET", "/livez")).status == 200
+        for path in PAGES | {"/livez"}:
+            assert (await ask(app, "GET", path)).status == 200, path
         assert (await ask(app, "GET", "/readyz")).status == 503
 
     with_app(test)
@@ -216,7 +220,7 @@ def test_no_key_is_logged_or_a_flag() -> None:
         client.headers["Authorization"] = f"Bearer {KEY}"
         assert client.post("/generate", json={"class_id": SLOW, "steps": 1}).status_code == 200
         client.headers["Authorization"] = "Bearer wrong-horse-battery"
-        assert client.get("/docs").status_code == 401
+        assert client.get("/v1/models").status_code == 401
         assert server.terminate() == 0
         assert KEY not in str(server.seen)
         assert "wrong-horse" not in str(server.seen)

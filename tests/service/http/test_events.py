@@ -16,7 +16,7 @@ from PIL import Image
 
 from dit_serve.models.options import SampleSpec
 from dit_serve.service.errors import JobFailed
-from dit_serve.service.front.ledger import Accepted, Books
+from dit_serve.service.front.ledger import Accepted, Ledger
 from dit_serve.service.http import events as sse
 from dit_serve.service.http.events import EventStream, Watch
 from dit_serve.service.http.schemas import CompletedEvent, Timing
@@ -40,7 +40,7 @@ def test_a_stream_begins_with_the_place_and_ends_with_the_image(fake_server: Run
     events = events_of(fake_server, BODY)
     assert (names(events)[0], names(events)[-1]) == ("queued", "completed")
     assert events[0][1]["position"] >= 0
-    assert events[0][1]["eta_seconds"] >= 0
+    assert events[0][1]["eta_seconds"] is None or events[0][1]["eta_seconds"] >= 0
     png = base64.b64decode(events[-1][1]["b64_png"])
     assert png == post(client, BODY).content
 
@@ -157,7 +157,7 @@ def job(number: int) -> Job:
 
 
 def completed(index: int, end: JobEnd) -> CompletedEvent:
-    timing = Timing(queue=0, denoise=0, decode=0, encode=0)
+    timing = Timing(0, 0, 0, 0)
     return CompletedEvent(
         index=index, request_id="r", b64_png=base64.b64encode(end.png).decode(), seed=0, class_id=0, class_name="",
         cfg=4, steps=10, sampler="ddim", resolution=64, guidance_channels=3, dtype="", model="", weights_sha256="",
@@ -166,17 +166,19 @@ def completed(index: int, end: JobEnd) -> CompletedEvent:
 
 
 Reader = AsyncIterator[bytes]
-Scene = Callable[[Books, list[Accepted], Watch, Reader], Coroutine[Any, Any, None]]
+Scene = Callable[[Ledger, list[Accepted], Watch, Reader], Coroutine[Any, Any, None]]
 
 
 def with_watch(jobs: int, scene: Scene) -> None:
-    """Plays a scene with the books, jobs on them, and their reader."""
+    """Plays a scene with the ledger, jobs that one worker has, and their reader."""
 
     async def run() -> None:
-        books = Books()
-        accepted = [books.enter(job(number)) for number in range(1, jobs + 1)]
-        watch = Watch(accepted, books.place, completed)
-        await scene(books, accepted, watch, watch.events())
+        ledger = Ledger(1)
+        accepted = [ledger.enter(job(number)) for number in range(1, jobs + 1)]
+        for each in accepted:
+            ledger.send(each, 0)
+        watch = Watch(accepted, ledger.place, completed)
+        await scene(ledger, accepted, watch, watch.events())
 
     asyncio.run(run())
 
@@ -186,23 +188,23 @@ async def following(reader: Reader) -> Event:
     return event
 
 
-def step(books: Books, *ids: int) -> None:
-    books.note(Stepped(ids, "fake-64", 2, 0.01, 0.0))
+def step(ledger: Ledger, *ids: int) -> None:
+    ledger.stepped(Stepped(ids, "fake-64", 2, 0.01, 0.0), 0)
 
 
 def test_a_slow_reader_misses_steps_and_previews_but_no_end() -> None:
-    async def scene(books: Books, accepted: list[Accepted], watch: Watch, reader: Reader) -> None:
+    async def scene(ledger: Ledger, accepted: list[Accepted], watch: Watch, reader: Reader) -> None:
         assert (await following(reader))[0] == "queued"
-        books.note(Started((1,)))
+        ledger.started(Started((1,), 0.0))
         for number in range(1, 8):
-            step(books, 1)
-            books.note_preview(Preview(1, number, b"look"))
+            step(ledger, 1)
+            ledger.previewed(Preview(1, number, b"look"))
         look, progress = await following(reader), await following(reader)
         assert (look[0], look[1]["step"]) == ("preview", 7)
         assert (progress[0], progress[1]["step"]) == ("progress", 7)
         for _ in range(3):
-            step(books, 1)
-        books.end(accepted[0], JobEnd(1, Outcome.COMPLETED, b"png"))
+            step(ledger, 1)
+        ledger.end(accepted[0], JobEnd(1, Outcome.COMPLETED, b"png"))
         assert (await following(reader))[0] == "completed"
         assert watch.status == sse.CLIENT_LEFT  # as long as the last event is not gone out
         with pytest.raises(StopAsyncIteration):
@@ -213,11 +215,11 @@ def test_a_slow_reader_misses_steps_and_previews_but_no_end() -> None:
 
 
 def test_a_failure_is_the_last_event_whatever_else_is_on_its_way() -> None:
-    async def scene(books: Books, accepted: list[Accepted], watch: Watch, reader: Reader) -> None:
+    async def scene(ledger: Ledger, accepted: list[Accepted], watch: Watch, reader: Reader) -> None:
         await following(reader)
-        books.note(Started((1, 2)))
-        books.end(accepted[0], JobEnd(1, Outcome.FAILED), JobFailed("why"))
-        step(books, 2)
+        ledger.started(Started((1, 2), 0.0))
+        ledger.end(accepted[0], JobEnd(1, Outcome.FAILED), JobFailed("why"))
+        step(ledger, 2)
         assert (await following(reader))[0] == "failed"
         with pytest.raises(StopAsyncIteration):
             await anext(reader)
@@ -227,16 +229,17 @@ def test_a_failure_is_the_last_event_whatever_else_is_on_its_way() -> None:
 
 
 def test_after_a_crash_nothing_is_told_twice() -> None:
-    async def scene(books: Books, accepted: list[Accepted], watch: Watch, reader: Reader) -> None:
+    async def scene(ledger: Ledger, accepted: list[Accepted], watch: Watch, reader: Reader) -> None:
         await following(reader)
-        books.note(Started((1,)))
+        ledger.started(Started((1,), 0.0))
         for _ in range(3):
-            step(books, 1)
+            step(ledger, 1)
         assert (await following(reader))[1]["step"] == 3
-        books.note_crash(accepted)
-        books.note(Started((1,)))
+        ledger.lost(0)
+        ledger.send(accepted[0], 0)
+        ledger.started(Started((1,), 0.0))
         for _ in range(4):
-            step(books, 1)
+            step(ledger, 1)
         assert (await following(reader))[1]["step"] == 4
 
     with_watch(1, scene)
@@ -246,10 +249,10 @@ def test_silence_is_filled_with_places_and_then_with_pings(monkeypatch: pytest.M
     monkeypatch.setattr(sse, "QUEUED_SECONDS", 0.0)
     monkeypatch.setattr(sse, "PING_SECONDS", 0.0)
 
-    async def scene(books: Books, accepted: list[Accepted], watch: Watch, reader: Reader) -> None:
+    async def scene(ledger: Ledger, accepted: list[Accepted], watch: Watch, reader: Reader) -> None:
         assert [(await following(reader))[0] for _ in range(3)] == ["queued"] * 3
-        books.note(Started((1,)))
-        step(books, 1)
+        ledger.started(Started((1,), 0.0))
+        step(ledger, 1)
         assert (await following(reader))[0] == "progress"
         assert (await anext(reader)).startswith(b":")
 
@@ -257,11 +260,13 @@ def test_silence_is_filled_with_places_and_then_with_pings(monkeypatch: pytest.M
 
 
 def test_the_place_counts_those_that_wait_before() -> None:
-    async def scene(books: Books, accepted: list[Accepted], watch: Watch, reader: Reader) -> None:
-        books.note(Started((1,)))
-        assert books.place(accepted[3:]).position == 2
-        assert books.place(accepted[3:4]).eta_seconds == pytest.approx(books.estimate.seconds() * 4 / 5)
-        assert books.place(accepted[4:]).eta_seconds == pytest.approx(books.estimate.seconds())
+    async def scene(ledger: Ledger, accepted: list[Accepted], watch: Watch, reader: Reader) -> None:
+        ledger.started(Started((1,), 0.0))
+        assert ledger.place(accepted[3:]).eta_seconds is None  # nothing was measured yet
+        step(ledger, 1)
+        assert ledger.place(accepted[3:]).position == 2
+        assert ledger.place(accepted[3:4]).eta_seconds == pytest.approx(ledger.estimate.seconds() * 4 / 5)
+        assert ledger.place(accepted[4:]).eta_seconds == pytest.approx(ledger.estimate.seconds())
 
     with_watch(5, scene)
 

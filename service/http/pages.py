@@ -1,0 +1,72 @@
+"""What a browser asks for: /docs, where the API can be read and tried, and an icon.
+
+Swagger UI, whose files the package fastapi-offline carries, so that the page needs no other host; a strict
+Content-Security-Policy holds it to that. A browser sends no key with a page, nor with what the page loads: so the page
+and the description that it shows are open. Neither says more than this project's public documentation; what is tried
+there is sent with the key that is entered under "Authorize", which the page keeps in its memory alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from importlib.resources import files
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+
+SCRIPT, STYLE, START = "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/docs/start.js"
+OPEN_PAGES = frozenset({"/docs", SCRIPT, STYLE, START, "/favicon.ico", "/openapi.json"})
+
+# A tried request's image comes as blob:, and the style sheet's own icons as data:.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+_CACHED = {"Cache-Control": "max-age=86400", "X-Content-Type-Options": "nosniff"}
+
+# All links are relative, so that they hold behind a proxy that puts a prefix before our paths.
+_PAGE = f"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>dit-serve</title>
+<link rel="icon" href="favicon.ico">
+<link rel="stylesheet" href="{STYLE[1:]}">
+<div id="api"></div>
+<script src="{SCRIPT[1:]}"></script>
+<script src="{START[1:]}"></script>
+"""
+_START = """SwaggerUIBundle({
+  url: "openapi.json",
+  dom_id: "#api",
+  deepLinking: true,
+  validatorUrl: null,
+});
+"""
+_ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><rect width="8" height="8" rx="2" fill="#36c"/>'
+    '<path d="M2 2h1v1h-1zM4 2h2v4h-2zM2 4h1v2h-1z" fill="#fff"/></svg>'
+)
+
+
+def page_routes() -> list[Route]:
+    """The routes, for GET alone."""
+    script, style = (str(files("fastapi_offline") / "static" / Path(path).name) for path in (SCRIPT, STYLE))
+    answers: dict[str, Callable[[], Response]] = {
+        "/docs": lambda: Response(_PAGE, media_type="text/html", headers=_HEADERS),
+        START: lambda: Response(_START, media_type="text/javascript", headers=_CACHED),
+        SCRIPT: lambda: FileResponse(script, media_type="text/javascript", headers=_CACHED),
+        STYLE: lambda: FileResponse(style, media_type="text/css", headers=_CACHED),
+        "/favicon.ico": lambda: Response(_ICON, media_type="image/svg+xml", headers=_CACHED),
+    }
+    return [Route(path, _endpoint(answer), methods=["GET"]) for path, answer in answers.items()]
+
+
+def _endpoint(answer: Callable[[], Response]) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(_: Request) -> Response:
+        return answer()
+
+    return endpoint
