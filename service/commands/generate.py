@@ -6,47 +6,50 @@ Each PNG carries its receipt; `dit repro FILE` makes it again.
 from __future__ import annotations
 
 import argparse
+import itertools
+import json
 import re
-import secrets
 from pathlib import Path
 
 from rich.progress import Progress
 
 from dit_serve.models.labels import Labels
-from dit_serve.models.options import DEFAULT_SAMPLER, ModelInfo, SampleSpec
-from dit_serve.service.commands.making import add_model_arguments, load_model, make_images
-from dit_serve.service.errors import CommandError
-from dit_serve.service.http.schemas import MAX_SEED
+from dit_serve.models.options import ModelInfo, ModelOptions, SampleSpec
+from dit_serve.service.commands.dataclass_flags import add_flags, read_config
+from dit_serve.service.commands.making import MODEL_HELP, load_model, make_images
+from dit_serve.service.errors import CommandError, InvalidRequest
+from dit_serve.service.http.schemas import GenerateRequest, choose_model, make_jobs, parse_generate
 from dit_serve.service.image.png import encode_png
 from dit_serve.service.image.receipt import make_receipt
 from dit_serve.service.version import version
 
 IMAGES_AT_ONCE = 8
+FIELDS = ("class_id", "cfg", "steps", "seed", "sampler")  # of the request, that are flags as they are
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The request's fields as flags, the model, and where the images go."""
-    parser.add_argument("--model", default="digits-64", help="demo name, folder, file or hub id; default %(default)s")
+    parser.add_argument("--model", default="digits-64", help=f"{MODEL_HELP}; default %(default)s")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--class-id", type=int, help="which class, by number")
     what.add_argument("--class", dest="class_name", help="which class, by one of its names")
-    parser.add_argument("--cfg", type=float, default=4.0, help="guidance scale, 1 to 20; default %(default)s")
-    parser.add_argument("--steps", type=int, default=50, help="denoising steps; default %(default)s")
-    parser.add_argument("--seed", type=int, help="of the first image, the next has one more; drawn if absent")
-    parser.add_argument("--sampler", default=DEFAULT_SAMPLER, help="ddim, ddpm or dpm++; default %(default)s")
+    parser.add_argument("--cfg", type=float, help="guidance scale, 1 to 20; default 4")
+    parser.add_argument("--steps", type=int, help="denoising steps; default 50")
+    parser.add_argument("--seed", type=int, help="of the first image, the next has one more; default drawn for each")
+    parser.add_argument("--sampler", help="ddim, ddpm or dpm++; default ddim")
     parser.add_argument("-n", type=int, default=1, help="number of images; default %(default)s")
     parser.add_argument("--out", type=Path, default=Path("."), help="folder for the PNGs; default the present one")
-    add_model_arguments(parser)
+    add_flags(parser, ModelOptions)
 
 
 def run(options: argparse.Namespace) -> int:
     """Makes the images and prints their paths."""
-    _check(options)
-    pipeline = load_model(options.model, options)
-    model, specs = pipeline.info, _specs(options, pipeline.info)
+    asked = _request(options)
+    model, pipeline = load_model(options.model, read_config(ModelOptions, options))
+    specs = _specs(asked, options, model)
     options.out.mkdir(parents=True, exist_ok=True)
     with Progress(transient=True) as progress:
-        task = progress.add_task("denoising", total=options.n * options.steps)
+        task = progress.add_task("denoising", total=len(specs) * asked.steps)
         for first in range(0, len(specs), IMAGES_AT_ONCE):
             batch = specs[first : first + IMAGES_AT_ONCE]
             images = make_images(pipeline, batch, lambda count: progress.advance(task, count))
@@ -63,35 +66,42 @@ def file_name(spec: SampleSpec, model: ModelInfo) -> str:
     return "-".join(filter(None, ("class", str(spec.class_id), words, "seed", str(spec.seed)))) + ".png"
 
 
-def _check(options: argparse.Namespace) -> None:
-    if not 1 <= options.cfg <= 20:
-        raise CommandError(f"--cfg is {options.cfg}; allowed is 1 to 20")
-    if options.steps < 1:
-        raise CommandError(f"--steps is {options.steps}; it must be at least 1")
-    if options.n < 1:
-        raise CommandError(f"-n is {options.n}; it must be at least 1")
-    if options.seed is not None and not 0 <= options.seed <= MAX_SEED:
-        raise CommandError(f"--seed is {options.seed}; allowed is 0 to {MAX_SEED}")
+def _request(options: argparse.Namespace) -> GenerateRequest:
+    """What a client would ask for with these flags; of many images, for the first few.
 
-
-def _specs(options: argparse.Namespace, model: ModelInfo) -> list[SampleSpec]:
-    class_id = _class_id(options, model)
-    if options.steps > model.max_steps:
-        raise CommandError(f"--steps is {options.steps}; {model.name} takes 1 to {model.max_steps}")
-    if options.sampler not in model.samplers:
-        raise CommandError(f"--sampler is {options.sampler!r}; {model.name} has {', '.join(model.samplers)}")
-    first = secrets.randbelow(MAX_SEED + 1) if options.seed is None else options.seed
-    seeds = [(first + k) % (MAX_SEED + 1) for k in range(options.n)]
-    return [SampleSpec(class_id, seed, options.steps, options.cfg, options.sampler) for seed in seeds]
-
-
-def _class_id(options: argparse.Namespace, model: ModelInfo) -> int:
-    if options.class_name is None:
-        if not 0 <= options.class_id < model.num_classes:
-            last = model.num_classes - 1
-            raise CommandError(f"--class-id is {options.class_id}; {model.name} has classes 0 to {last}")
-        return int(options.class_id)
+    Raises:
+        CommandError: no client could.
+    """
+    given = {name: value for name in FIELDS if (value := getattr(options, name)) is not None}
+    body = {"class_id": 0, **given, "n": min(options.n, IMAGES_AT_ONCE)}  # the name of a class waits for the model
     try:
-        return Labels(model.labels).lookup(options.class_name)
+        return parse_generate(json.dumps(body).encode())
+    except InvalidRequest as error:
+        raise _of_flags(error) from error
+
+
+def _specs(asked: GenerateRequest, options: argparse.Namespace, model: ModelInfo) -> list[SampleSpec]:
+    """One for each image.
+
+    Raises:
+        CommandError: the model cannot make them.
+    """
+    changes = {"n": options.n}
+    try:
+        if options.class_name is not None:
+            changes["class_id"] = Labels(model.labels).lookup(options.class_name)
+        asked = asked.model_copy(update=changes)
+        choose_model(asked, {model.name: model})
+    except InvalidRequest as error:
+        raise _of_flags(error) from error
     except ValueError as error:
         raise CommandError(str(error)) from error
+    return [job.spec for job in make_jobs(asked, model, "", itertools.count().__next__)]
+
+
+def _of_flags(error: InvalidRequest) -> CommandError:
+    """The same in words for the command line."""
+    sentences = [
+        f"-{'-' if len(each.field) > 1 else ''}{each.field.replace('_', '-')} {each.message}" for each in error.errors
+    ]
+    return CommandError("; ".join(sentences))

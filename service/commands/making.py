@@ -1,33 +1,34 @@
-"""What the commands that make images share: their flags for the model, and the loop over the pipeline.
+"""What the commands that make images share: how the model is named and loaded, and the loop over the pipeline.
 
 Knows no HTTP and no process: the model runs in this one.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from dit_serve.models.options import ModelOptions, SampleSpec
+from dit_serve.models.options import ModelInfo, ModelOptions, SampleSpec, split_name
 from dit_serve.models.pipeline import Pipeline, load_pipeline
 from dit_serve.models.sampling.decoding import Pixels
 from dit_serve.service.errors import CommandError
 
-
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags that choose a model and where it runs."""
-    parser.add_argument("--vae", help="folder or hub id of the autoencoder, for checkpoints that bring none")
-    parser.add_argument("--device", help="cuda, cuda:N, mps or cpu; default the best one present")
-    parser.add_argument("--dtype", help="float32, bfloat16 or float16; default by device")
+MODEL_HELP = "demo name, folder, file or hub id, or NAME=CHECKPOINT to call it otherwise"
 
 
-def load_model(model: str, options: argparse.Namespace) -> Pipeline:
-    """Loads a model with the flags of `add_model_arguments`.
+def load_model(model: str, options: ModelOptions) -> tuple[ModelInfo, Pipeline]:
+    """A model, and what it says of itself under the name that it was given.
+
+    Args:
+        model: as `--model` takes it.
+        options: how it is loaded and run.
 
     Raises:
         ModelError: it cannot be loaded; the message says why and what to do.
     """
-    return load_pipeline(model, ModelOptions(vae=options.vae, device=options.device, dtype=options.dtype))
+    given, path = split_name(model)
+    pipeline = load_pipeline(path, options)
+    return replace(pipeline.info, name=given or pipeline.info.name), pipeline
 
 
 def make_images(pipeline: Pipeline, specs: Sequence[SampleSpec], on_step: Callable[[int], None]) -> Sequence[Pixels]:

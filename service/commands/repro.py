@@ -6,13 +6,15 @@ Exit status 0: equal. 1: different, and by how much is printed. 2: it could not 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from rich.progress import Progress
 
-from dit_serve.models.options import ModelInfo, SampleSpec
-from dit_serve.service.commands.making import add_model_arguments, load_model, make_images
+from dit_serve.models.options import ModelInfo, ModelOptions, SampleSpec
+from dit_serve.service.commands.dataclass_flags import add_flags, read_config
+from dit_serve.service.commands.making import MODEL_HELP, load_model, make_images
 from dit_serve.service.errors import CommandError
 from dit_serve.service.image.png import read_png
 from dit_serve.service.image.receipt import Receipt
@@ -22,8 +24,8 @@ from dit_serve.service.version import version
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The image, and the model if its receipt does not say enough."""
     parser.add_argument("image", type=Path, help="a PNG that this service made")
-    parser.add_argument("--model", help="demo name, folder, file or hub id; default what the receipt names")
-    add_model_arguments(parser)
+    parser.add_argument("--model", help=f"{MODEL_HELP}; default what the receipt names")
+    add_flags(parser, ModelOptions)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -33,10 +35,10 @@ def run(options: argparse.Namespace) -> int:
     except OSError as error:
         raise CommandError(f"{options.image}: {error.strerror}") from None
     image, receipt = read_png(data)
-    options.dtype = options.dtype or receipt.dtype
-    options.vae = options.vae or receipt.vae or None
-    pipeline = load_model(options.model or receipt.model, options)
-    _check_same_model(receipt, pipeline.info)
+    chosen = read_config(ModelOptions, options)
+    chosen = replace(chosen, dtype=chosen.dtype or receipt.dtype, vae=chosen.vae or receipt.vae or None)
+    model, pipeline = load_model(options.model or receipt.model, chosen)
+    _check_same_model(receipt, model)
     with Progress(transient=True) as progress:
         task = progress.add_task("denoising", total=receipt.steps)
         (again,) = make_images(pipeline, [_spec(receipt)], lambda count: progress.advance(task, count))

@@ -13,14 +13,28 @@ from dit_serve.service.image.png import encode_png, read_png
 from dit_serve.service.image.receipt import Receipt
 
 
-def generate(folder: Path, out: Path, *arguments: str) -> list[Path]:
-    assert main(["generate", "--model", str(folder), "--out", str(out), "--steps", "4", *arguments]) == 0
+def generate(model: Path | str, out: Path, *arguments: str) -> list[Path]:
+    assert main(["generate", "--model", str(model), "--out", str(out), "--steps", "4", *arguments]) == 0
     return sorted(out.iterdir())
 
 
 def test_images_are_named_by_class_and_seed(random_folder: Path, tmp_path: Path) -> None:
     files = generate(random_folder, tmp_path / "out", "--class-id", "7", "--seed", "5", "-n", "10")
     assert sorted(file.name for file in files) == sorted(f"class-7-thing-7-seed-{seed}.png" for seed in range(5, 15))
+
+
+def test_a_model_may_be_given_another_name(random_folder: Path, tmp_path: Path) -> None:
+    (file,) = generate(f"mine={random_folder}", tmp_path, "--class-id", "7")
+    assert read_png(file.read_bytes())[1].model == "mine"
+    assert main(["repro", str(file), "--model", f"other={random_folder}"]) == 0
+
+
+def test_seeds_follow_each_other_as_they_do_over_http(random_folder: Path, tmp_path: Path) -> None:
+    files = generate(random_folder, tmp_path / "given", "--class-id", "7", "--seed", str(2**63 - 1), "-n", "2")
+    assert {read_png(file.read_bytes())[1].seed for file in files} == {2**63 - 1, 0}
+    files = generate(random_folder, tmp_path / "drawn", "--class-id", "7", "-n", "2")
+    first, second = (read_png(file.read_bytes())[1].seed for file in files)
+    assert abs(first - second) > 1  # each is drawn: neighbours with a chance of 2^-61
 
 
 def test_an_image_is_the_pipelines_own(random_folder: Path, tmp_path: Path) -> None:
@@ -46,13 +60,15 @@ def test_the_paths_are_printed(random_folder: Path, tmp_path: Path, capsys: pyte
     [
         (["--class-id", "10"], "--class-id is 10; random-64 has classes 0 to 9"),
         (["--class", "dragon"], "no class is called 'dragon'"),
-        (["--class-id", "1", "--cfg", "0.5"], "--cfg is 0.5; allowed is 1 to 20"),
-        (["--class-id", "1", "--cfg", "nan"], "--cfg is nan"),
-        (["--class-id", "1", "--steps", "0"], "--steps is 0"),
+        (["--class-id", "1", "--cfg", "0.5"], "--cfg is 0.5; must be greater than or equal to 1"),
+        (["--class-id", "1", "--cfg", "nan"], "--cfg is nan; must be a finite number"),
+        (["--class-id", "1", "--steps", "0"], "--steps is 0; must be greater than or equal to 1"),
         (["--class-id", "1", "--steps", "1001"], "--steps is 1001; random-64 takes 1 to 1000"),
-        (["--class-id", "1", "--sampler", "euler"], "--sampler is 'euler'; random-64 has ddim"),
-        (["--class-id", "1", "--seed", "-1"], "--seed is -1"),
-        (["--class-id", "1", "-n", "0"], "-n is 0"),
+        (["--class-id", "1", "--sampler", "euler"], "--sampler must be one of ddim, "),
+        (["--class-id", "1", "--seed", "-1"], "--seed is -1; must be greater"),
+        (["--class-id", "-1", "--cfg", "21"], "or equal to 0; --cfg is 21.0; must be less than or equal to 20"),
+        (["--class-id", "1", "--modulation-cache-bytes", "-1"], "modulation_cache_bytes must be 0 to 1099511627776"),
+        (["--class-id", "1", "-n", "0"], "-n is 0; must be greater"),
     ],
 )
 def test_what_cannot_be_made_is_told(
