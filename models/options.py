@@ -7,7 +7,7 @@ in the same words as the pipeline.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 DEFAULT_SAMPLER = "ddim"
 MAX_BATCH_SEQUENCES = 64  # of one forward pass; more gain nothing, on any device
@@ -17,6 +17,8 @@ _NAMED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63})=(.+)")
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
     """How a checkpoint is loaded and run; each field is a flag, a DIT_* variable and an argument of `load_pipeline`.
+
+    A field's metadata is what it means ("help") and, for a number, its bounds ("ge" and "le", as pydantic spells them).
 
     Raises:
         ValueError: a value is not allowed.
@@ -30,9 +32,7 @@ class ModelOptions:
     )
     dtype: str | None = field(
         default=None,
-        metadata={
-            "help": "float32, bfloat16 or float16; default the fastest that the device computes in by itself."
-        },
+        metadata={"help": "float32, bfloat16 or float16; default the fastest that the device computes in by itself."},
     )
     batch_invariant: bool = field(
         default=True,
@@ -44,13 +44,17 @@ class ModelOptions:
         default=1 << 30,
         metadata={
             "help": "Bytes of a model's device memory, 0 to 2^40, for what conditions the images under way; what does "
-            "not fit is computed in each step. A card sets them aside at the start."
+            "not fit is computed in each step. A card sets them aside at the start.",
+            "ge": 0,
+            "le": 1 << 40,
         },
     )
 
     def __post_init__(self) -> None:
-        if not 0 <= self.modulation_cache_bytes <= 1 << 40:
-            raise ValueError(f"modulation_cache_bytes must be 0 to 2^40, got {self.modulation_cache_bytes}")
+        for each in fields(self):
+            low, high, value = each.metadata.get("ge"), each.metadata.get("le"), getattr(self, each.name)
+            if low is not None and high is not None and not low <= value <= high:
+                raise ValueError(f"{each.name} must be {low} to {high}, got {value}")
 
 
 @dataclass(frozen=True, slots=True)

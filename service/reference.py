@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from dit_serve.service.settings import PREFIX, SECRET, Settings
+from dit_serve.service.settings import PREFIX, SECRET, setting_fields
 
 BEGIN, END = "<!-- settings: made by `make docs` -->\n", "<!-- end of settings -->\n"
 UNITS = {"_seconds": "seconds", "_bytes": "bytes", "_sequences": "rows", "port": "TCP port"}
@@ -43,7 +43,7 @@ def with_table(text: str) -> str:
 
 def settings_table() -> str:
     """One row per setting: variable, unit, default, bounds and meaning."""
-    rows = [_row(name, field) for name, field in Settings.model_fields.items()]
+    rows = [_row(name, field) for name, field in setting_fields().items()]
     return "\n".join(["| variable | unit | default | bounds | meaning |", "|---|---|---|---|---|", *rows]) + "\n"
 
 

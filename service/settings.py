@@ -1,5 +1,8 @@
 """The settings of `dit serve`: flags, then DIT_* variables, then defaults; read once, frozen, checked.
 
+What several lines of code need together is a group, a dataclass (`HttpLimits`, `ModelOptions`): each of its fields is
+a setting like any other, and whoever needs them takes the group as one value.
+
 An unknown DIT_* name, a wrong value or a broken relation raises SettingsError with a sentence.
 Knows no command line beyond the list of flags that it makes from its own fields.
 """
@@ -7,27 +10,55 @@ Knows no command line beyond the list of flags that it makes from its own fields
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import difflib
 import re
-from collections.abc import Mapping
-from typing import Any, Self
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Self, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
+from dit_serve.models.options import MAX_BATCH_SEQUENCES, ModelOptions, split_name
 from dit_serve.service.errors import SettingsError
 
 PREFIX = "DIT_"
 READ_ELSEWHERE = frozenset({"DIT_CACHE"})  # models/checkpoints/cache.py: where converted checkpoints are kept
 SECRET = frozenset({"api_keys"})  # no flag, because everybody can read a command line, and never shown
+NO_SETTING = frozenset({"device"})  # of a group: each worker has its own, of `devices`
 MAX_IMAGES_PER_REQUEST = 16
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+_Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _API_KEY = re.compile(r"[!-+\--~]{8,256}")  # visible ASCII without the comma
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """How long a client may take, and how much it may send."""
+
+    header_seconds: Annotated[
+        _Seconds, Field(le=600, description="Seconds, up to 600, that a client may take to send a request's headers.")
+    ] = 5.0
+    body_seconds: Annotated[
+        _Seconds, Field(le=600, description="Seconds, up to 600, that a client may take to send a request's body.")
+    ] = 10.0
+    write_seconds: Annotated[
+        _Seconds, Field(le=3600, description="Seconds, up to 3600, that a client may leave an answer unread.")
+    ] = 30.0
+    max_header_bytes: Annotated[
+        int, Field(ge=1 << 10, le=1 << 20, description="Most bytes of a request's headers, 1024 to 1048576.")
+    ] = 32 << 10
+    max_body_bytes: Annotated[
+        int, Field(ge=1 << 10, le=1 << 20, description="Most bytes of a request's body, 1024 to 1048576.")
+    ] = 16 << 10
 
 
 class Settings(BaseModel):
     """Everything that an operator may choose.
 
-    Each field is a flag (--max-batch-sequences) and a variable (DIT_MAX_BATCH_SEQUENCES); secrets are variables alone.
+    Each field, and each field of a group, is a flag (--max-batch-sequences) and a variable (DIT_MAX_BATCH_SEQUENCES);
+    secrets are variables alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,19 +66,14 @@ class Settings(BaseModel):
     models: tuple[str, ...] = Field(
         default=("digits-64", "digits-128"),
         min_length=1,
-        description="Checkpoints to serve, comma-separated: demo names, folders, files or hub ids; one per resolution.",
+        description="Checkpoints to serve, comma-separated: demo names, folders, files or hub ids, each as it is or as "
+        "NAME=CHECKPOINT, with the name that requests call it by; the first is the default one.",
     )
-    vae: str | None = Field(
-        default=None, description="Folder or hub id of the autoencoder, for checkpoints that bring none."
-    )
+    options: ModelOptions = ModelOptions()
     devices: tuple[str, ...] = Field(
         default=(),
         description="Devices, comma-separated, one worker process each: cuda:0,cuda:1 or cpu; "
         "default the best card present, else one worker a core for small models, else the processor as a whole.",
-    )
-    dtype: str | None = Field(
-        default=None,
-        description="float32, bfloat16 or float16; default the fastest that the device computes in by itself.",
     )
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port to listen on, 0 to 65535; 0 is any free one.")
@@ -59,8 +85,9 @@ class Settings(BaseModel):
         default=9464, ge=0, le=65535, description="TCP port for Prometheus, 0 to 65535; 0 is any free one."
     )
     max_batch_sequences: int = Field(
-        default=16, ge=2, le=4096,
-        description="Most rows of one forward pass, 2 to 4096; a guided image takes two, an unguided one.",
+        default=16, ge=2, le=MAX_BATCH_SEQUENCES,
+        description=f"Most rows of one forward pass, 2 to {MAX_BATCH_SEQUENCES}; a guided image takes two, an unguided "
+        "one. A card with memory for fewer takes fewer.",
     )
     max_queue_sequences: int = Field(
         default=512, ge=2 * MAX_IMAGES_PER_REQUEST, le=1_000_000,
@@ -68,15 +95,6 @@ class Settings(BaseModel):
     )
     fill_across_guidance: bool = Field(
         default=True, description="Fill a batch's free places with images of other guidance scales."
-    )
-    batch_invariant: bool = Field(
-        default=True,
-        description="Compute in fixed shapes, so that an image's bytes do not depend on what else is in its batch.",
-    )
-    modulation_cache_bytes: int = Field(
-        default=1 << 30, ge=0, le=1 << 40,
-        description="Bytes of a model's device memory, 0 to 2^40, for what conditions the images under way; "
-        "what does not fit is computed in each step. A card sets them aside at the start.",
     )
     step_timeout_seconds: float = Field(
         default=20.0, ge=0.1, le=3600, allow_inf_nan=False,
@@ -96,24 +114,7 @@ class Settings(BaseModel):
         default=60.0, ge=0, le=3600, allow_inf_nan=False,
         description="Seconds, 0 to 3600, that admitted work may take after SIGTERM.",
     )
-    header_seconds: float = Field(
-        default=5.0, gt=0, le=600, allow_inf_nan=False,
-        description="Seconds, up to 600, that a client may take to send a request's headers.",
-    )
-    body_seconds: float = Field(
-        default=10.0, gt=0, le=600, allow_inf_nan=False,
-        description="Seconds, up to 600, that a client may take to send a request's body.",
-    )
-    write_seconds: float = Field(
-        default=30.0, gt=0, le=3600, allow_inf_nan=False,
-        description="Seconds, up to 3600, that a client may leave an answer unread.",
-    )
-    max_header_bytes: int = Field(
-        default=32 << 10, ge=1 << 10, le=1 << 20, description="Most bytes of a request's headers, 1024 to 1048576."
-    )
-    max_body_bytes: int = Field(
-        default=16 << 10, ge=1 << 10, le=1 << 20, description="Most bytes of a request's body, 1024 to 1048576."
-    )
+    limits: HttpLimits = HttpLimits()
     api_keys: tuple[SecretStr, ...] = Field(
         default=(),
         description="Keys, comma-separated; all requests but for probes and /docs need one. Without keys all is open.",
@@ -157,11 +158,12 @@ class Settings(BaseModel):
             )
         if self.metrics and self.port == self.metrics_port != 0:
             raise ValueError(f"port and metrics_port are both {self.port}; metrics have a port of their own")
-        if len(set(self.models)) < len(self.models):
-            raise ValueError(f"models names one twice: {', '.join(self.models)}")
+        names = [given or path for given, path in map(split_name, self.models)]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"models has two that are called {twice}: give one another name, NAME=CHECKPOINT")
         if len({device.partition(":")[0] for device in self.devices}) > 1:
-            raise ValueError(f"devices must be of one kind, or the same request would give other bytes on another: "
-                             f"{', '.join(self.devices)}")  # fmt: skip
+            listed = ", ".join(self.devices)
+            raise ValueError(f"devices must be of one kind, or the same request would give other bytes: {listed}")
         return self
 
 
@@ -170,28 +172,41 @@ def is_api_key(text: str) -> bool:
     return _API_KEY.fullmatch(text) is not None
 
 
+def setting_fields() -> dict[str, FieldInfo]:
+    """Every setting by its name, with its type, default, bounds and description."""
+    return {name: field for _, fields in _groups() for name, field in fields.items()}
+
+
 def read_settings(environment: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
     """The settings from flags over variables over defaults; an empty variable counts as absent.
 
     Args:
         environment: all variables of the process.
-        flags: texts by field name, those given on the command line.
+        flags: by field name, those given on the command line: texts, and `checkpoints`, which stands for `models`.
 
     Raises:
         SettingsError: with one sentence per fault.
     """
     _refuse_unknown(environment)
-    variables = {name: environment.get(PREFIX + name.upper(), "") for name in Settings.model_fields}
-    given = {name: text for name, text in variables.items() if text} | dict(flags)
+    flags = dict(flags)
+    if checkpoints := flags.pop("checkpoints", ()):
+        if "models" in flags:
+            raise SettingsError("models are given both as arguments and by --models: choose one way")
+        flags["models"] = tuple(checkpoints)
+    variables = {name: environment.get(PREFIX + name.upper(), "") for name in setting_fields()}
+    given = {name: text for name, text in variables.items() if text} | flags
     try:
-        return Settings.model_validate(given)
+        return Settings.model_validate(_grouped(given))
     except ValidationError as error:
         raise SettingsError("; ".join(_sentence(fault, flags) for fault in error.errors(include_url=False))) from None
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds one flag per setting; a flag that is not given leaves no trace in the namespace."""
-    for name, field in Settings.model_fields.items():
+    """Adds the checkpoints and one flag per setting; what is not given leaves no trace in the namespace."""
+    parser.add_argument(
+        "checkpoints", nargs="*", metavar="CHECKPOINT", default=argparse.SUPPRESS, help="in the place of --models"
+    )
+    for name, field in setting_fields().items():
         if name in SECRET:
             continue
         default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
@@ -204,8 +219,36 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         )
 
 
+def _groups() -> Iterator[tuple[str, dict[str, FieldInfo]]]:
+    """Every field of Settings in its order: ("", the field alone), or its own name and the settings of a group."""
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.annotation, type) and dataclasses.is_dataclass(field.annotation):
+            yield name, dict(_group_fields(field.annotation))
+        else:
+            yield "", {name: field}
+
+
+def _group_fields(group: type[Any]) -> Iterator[tuple[str, FieldInfo]]:
+    hints = get_type_hints(group, include_extras=True)
+    for each in dataclasses.fields(group):
+        if each.name not in NO_SETTING:
+            field = FieldInfo.from_annotated_attribute(hints[each.name], each)
+            field.description = field.description or each.metadata["help"]
+            yield each.name, field
+
+
+def _grouped(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values as Settings takes them: those of a group together, under its name."""
+    values: dict[str, Any] = {}
+    rest = dict(given)
+    for group, fields in _groups():
+        if group:
+            values[group] = {name: rest.pop(name) for name in fields if name in rest}
+    return values | rest
+
+
 def _refuse_unknown(environment: Mapping[str, str]) -> None:
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | READ_ELSEWHERE
+    known = {PREFIX + name.upper() for name in setting_fields()} | READ_ELSEWHERE
     for name in sorted(environment):
         if name.startswith(PREFIX) and name not in known:
             near = difflib.get_close_matches(name, known, n=1)
@@ -216,9 +259,9 @@ def _refuse_unknown(environment: Mapping[str, str]) -> None:
 def _sentence(fault: Any, flags: Mapping[str, Any]) -> str:
     """One fault in words, with the flag or variable that it came by."""
     message = str(fault["msg"]).removeprefix("Value error, ")
-    if not fault["loc"]:
+    name = next((str(part) for part in fault["loc"] if part in setting_fields()), "")
+    if not name:
         return message
-    name = str(fault["loc"][0])
     source = f"--{name.replace('_', '-')}" if name in flags else PREFIX + name.upper()
     sent = "***" if name in SECRET else repr(fault["input"])
     return f"{source} is {sent}: {message[0].lower()}{message[1:]}"

@@ -74,7 +74,7 @@ def create_app(front: Front, settings: Settings, tally: Tally | None = None) -> 
         redirect_slashes=False,  # it would redirect to wherever the Host header points
     )
     app.router.routes += page_routes()
-    routers = (generate_router(front, settings.max_body_bytes), catalog_router(front), probe_router(front))
+    routers = (generate_router(front, settings.limits), catalog_router(front), probe_router(front))
     for router in routers:
         app.include_router(router)
     # The last one added stands before all others.

@@ -37,11 +37,12 @@ from dit_serve.service.http.schemas import (
     Timing,
 )
 from dit_serve.service.image.receipt import make_receipt
+from dit_serve.service.settings import HttpLimits
 from dit_serve.service.version import version
 from dit_serve.service.wire.job import Job, JobEnd, Timings
 
 
-def generate_router(front: Front, max_body_bytes: int) -> APIRouter:
+def generate_router(front: Front, limits: HttpLimits) -> APIRouter:
     """The router of the one endpoint that makes images."""
     router = APIRouter(tags=["images"])
 
@@ -58,7 +59,7 @@ def generate_router(front: Front, max_body_bytes: int) -> APIRouter:
         Every PNG carries its receipt in text chunks named `dit:…`; `dit repro image.png` makes it again.
         """
         arrived = asyncio.get_running_loop().time()
-        body = await read_json_body(request, max_body_bytes)
+        body = await read_json_body(request, limits.max_body_bytes)
         form = read_form(body, request.headers.getlist(DEADLINE_HEADER))
         if not form.faults:
             front.check_open()

@@ -22,7 +22,7 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from dit_serve.service.http.fairness import MAX_PARSED_AHEAD, Ahead, Turns
-from dit_serve.service.settings import Settings
+from dit_serve.service.settings import HttpLimits
 from dit_serve.service.telemetry.tally import Tally
 
 _RESET = struct.pack("ii", 1, 0)  # linger for no time: what is unsent is dropped
@@ -31,10 +31,7 @@ _RESET = struct.pack("ii", 1, 0)  # linger for no time: what is unsent is droppe
 class GuardedProtocol(HttpToolsProtocol):
     """One connection; see the module's text. The limits are set by `guarded_protocol`."""
 
-    header_seconds = 5.0
-    body_seconds = 10.0
-    write_seconds = 30.0
-    max_header_bytes = 32 << 10
+    limits: HttpLimits
     tally: Tally
     turns: Turns
 
@@ -51,7 +48,7 @@ class GuardedProtocol(HttpToolsProtocol):
         """A client has connected."""
         super().connection_made(transport)
         self.flow = Ahead(transport)
-        self._set_deadline(self.header_seconds)
+        self._set_deadline(self.limits.header_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
@@ -62,7 +59,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Bytes came; those before a request line (blank lines) start the clock too."""
         if self._deadline is None and (self.cycle is None or self.cycle.response_complete):
-            self._set_deadline(self.header_seconds)
+            self._set_deadline(self.limits.header_seconds)
         self.flow.hold(data)
         self._parse()
 
@@ -73,7 +70,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._unparsed_bytes += len(piece)
             super().data_received(piece)
             # The parser keeps an unfinished header to itself, so the bytes that led to no callback count as well.
-            if self._is_reading_headers and self._unparsed_bytes > self.max_header_bytes:
+            if self._is_reading_headers and self._unparsed_bytes > self.limits.max_header_bytes:
                 self._refuse(http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         if self.flow.is_holding:
             self.flow.pause_reading()
@@ -87,7 +84,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.transport.get_write_buffer_size() == 0:  # the answer before was read
             self._clear_unread()
         if self._deadline is None:
-            self._set_deadline(self.header_seconds)
+            self._set_deadline(self.limits.header_seconds)
 
     def on_url(self, url: bytes) -> None:
         """A piece of the request's target."""
@@ -102,7 +99,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """All headers are there; the body's time begins."""
         self._is_reading_headers = False
-        self._set_deadline(self.body_seconds)
+        self._set_deadline(self.limits.body_seconds)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -144,9 +141,9 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self._is_reading_headers:
-            self._set_deadline(self.header_seconds)
+            self._set_deadline(self.limits.header_seconds)
         elif self.cycle.more_body:
-            self._set_deadline(self.body_seconds)
+            self._set_deadline(self.limits.body_seconds)
         self._parse()
         if not self.pipeline:
             self.flow.resume_reading()
@@ -158,7 +155,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _count(self, size: int) -> None:
         self._header_bytes += size
-        if self._header_bytes > self.max_header_bytes:
+        if self._header_bytes > self.limits.max_header_bytes:
             self._is_too_large = True
             raise ValueError("the headers are too large")  # the parser stops, and asks for send_400_response
 
@@ -173,7 +170,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _expect_reading(self) -> None:
         if self._unread is None:
-            self._unread = self.loop.call_later(self.write_seconds, self._give_up_writing)
+            self._unread = self.loop.call_later(self.limits.write_seconds, self._give_up_writing)
 
     def _clear_unread(self) -> None:
         if self._unread is not None:
@@ -218,15 +215,12 @@ class GuardedProtocol(HttpToolsProtocol):
         return not self._is_reading_headers and not self.cycle.response_started
 
 
-def guarded_protocol(settings: Settings, counts: Tally) -> type[GuardedProtocol]:
+def guarded_protocol(http_limits: HttpLimits, counts: Tally) -> type[GuardedProtocol]:
     """The protocol class with these limits, that counts its refusals there."""
 
     class Guarded(GuardedProtocol):
-        header_seconds = settings.header_seconds
-        body_seconds = settings.body_seconds
-        write_seconds = settings.write_seconds
+        limits = http_limits
         tally = counts
         turns = Turns()
-        max_header_bytes = settings.max_header_bytes
 
     return Guarded

@@ -22,7 +22,6 @@ import uvicorn
 from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
 from starlette.types import ASGIApp
 
-from dit_serve.models.options import ModelOptions
 from dit_serve.service.errors import StartError
 from dit_serve.service.front.front import Front
 from dit_serve.service.front.state_metrics import StateCollector
@@ -104,7 +103,7 @@ async def _serve(
     registry, tally = CollectorRegistry(), Tally()
     front = Front(
         worker_command(loader),
-        _configure(settings),
+        configuration(settings),
         place(settings.devices, settings.models, this_machine(), keeps_standby=settings.standby),
         max_queue_sequences=settings.max_queue_sequences,
         metrics=Metrics(registry),
@@ -124,15 +123,11 @@ async def _serve(
     return ending.status
 
 
-def _configure(settings: Settings) -> Configure:
+def configuration(settings: Settings) -> Configure:
+    """What each worker is told of the settings."""
     return Configure(
         models=settings.models,
-        options=ModelOptions(
-            vae=settings.vae,
-            dtype=settings.dtype,
-            batch_invariant=settings.batch_invariant,
-            modulation_cache_bytes=settings.modulation_cache_bytes,
-        ),
+        options=settings.options,
         max_batch_sequences=settings.max_batch_sequences,
         fill_across_guidance=settings.fill_across_guidance,
         step_timeout_seconds=settings.step_timeout_seconds,
@@ -167,7 +162,7 @@ def _uvicorn_config(
 ) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=guarded_protocol(settings, tally),
+        http=guarded_protocol(settings.limits, tally),
         ws="none",
         lifespan=lifespan,
         log_config=None,

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dit_serve.models.options import split_name
+
 SMALL_BYTES = 256 << 20  # of all models together; DiT-S/2 has 132 MB in float32, DiT-B/2 520 MB
 WORKER_BYTES = 1 << 30  # half of it libraries, the rest room for what a small model computes with
 MAX_DEFAULT_WORKERS = 8
@@ -59,7 +61,7 @@ def place(devices: Sequence[str], models: Sequence[str], machine: Machine, *, ke
 
     Args:
         devices: the operator's choice, one worker each; none to leave it open.
-        models: the checkpoints to serve.
+        models: the checkpoints to serve, each as it is or as name=path.
         machine: where.
         keeps_standby: as in `Placement`.
     """
@@ -81,7 +83,7 @@ def this_machine() -> Machine:
 
 def are_small(models: Sequence[str]) -> bool:
     """Whether all these checkpoints lie here and are small together; what has yet to be downloaded is not."""
-    sizes = [_weights_bytes(model) for model in models]
+    sizes = [_weights_bytes(path) for _, path in map(split_name, models)]
     return all(size is not None for size in sizes) and sum(size or 0 for size in sizes) <= SMALL_BYTES
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from dit_serve.service.errors import SettingsError
-from dit_serve.service.settings import SECRET, Settings, add_flags, read_settings
+from dit_serve.service.settings import SECRET, HttpLimits, add_flags, read_settings, setting_fields
 
 
 def test_the_defaults_serve_both_demo_models_on_loopback() -> None:
@@ -26,6 +27,24 @@ def test_a_flag_wins_over_a_variable_and_a_variable_over_the_default() -> None:
 
 def test_models_are_split_at_commas() -> None:
     assert read_settings({"DIT_MODELS": "a, b ,/c/d"}, {}).models == ("a", "b", "/c/d")
+
+
+def test_models_given_as_arguments_are_taken_whole_and_win_over_the_variable() -> None:
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    flags = vars(parser.parse_args(["a,b.pt", "small=/c", "--port", "1"]))
+    settings = read_settings({"DIT_MODELS": "d"}, flags)
+    assert (settings.models, settings.port) == (("a,b.pt", "small=/c"), 1)
+
+
+def test_a_checkpoint_may_be_served_under_two_names() -> None:
+    assert read_settings({"DIT_MODELS": "a=/x,b=/x,/x"}, {}).models == ("a=/x", "b=/x", "/x")
+
+
+def test_the_limits_are_one_value_of_settings_like_any_other() -> None:
+    settings = read_settings({"DIT_WRITE_SECONDS": "7"}, {"max_body_bytes": "2048"})
+    assert settings.limits == HttpLimits(write_seconds=7.0, max_body_bytes=2048)
+    assert {field.name for field in dataclasses.fields(HttpLimits)} < setting_fields().keys()
 
 
 def test_devices_are_split_at_commas_and_may_repeat() -> None:
@@ -57,14 +76,21 @@ def test_switches_are_words_or_digits(text: str, value: bool) -> None:
         ({}, {"port": "high"}, "--port is 'high': input should be a valid integer"),
         ({"DIT_DRAIN_SECONDS": "nan"}, {}, "DIT_DRAIN_SECONDS is 'nan'"),
         ({"DIT_MODELS": ","}, {}, "DIT_MODELS"),
-        ({"DIT_MODELS": "a,a"}, {}, "models names one twice: a, a"),
+        ({"DIT_MODELS": "a,b,a"}, {}, "models has two that are called a: give one another name, NAME=CHECKPOINT"),
+        ({"DIT_MODELS": "a=/x,a=/y"}, {}, "models has two that are called a"),
+        ({}, {"checkpoints": ["a"], "models": "b"}, "models are given both as arguments and by --models"),
+        ({"DIT_MAX_BATCH_SEQUENCES": "65"}, {}, "DIT_MAX_BATCH_SEQUENCES is '65': input should be less"),
+        ({"DIT_BATCH_INVARIANT": "perhaps"}, {}, "DIT_BATCH_INVARIANT is 'perhaps'"),
+        ({}, {"modulation_cache_bytes": "-1"}, "--modulation-cache-bytes is '-1': input should be greater"),
+        ({"DIT_DEVICE": "cpu"}, {}, "DIT_DEVICE is no setting; did you mean DIT_DEVICES?"),
+        ({"DIT_OPTIONS": "x"}, {}, "DIT_OPTIONS is no setting"),
         ({"DIT_DEVICES": "cpu,cuda:0"}, {}, "devices must be of one kind"),
         ({"DIT_STEP_TIMEOUT_SECONDS": "0"}, {}, "DIT_STEP_TIMEOUT_SECONDS is '0'"),
         ({"DIT_MAX_QUEUE_SEQUENCES": "31"}, {}, "DIT_MAX_QUEUE_SEQUENCES is '31'"),
         (
-            {"DIT_MAX_QUEUE_SEQUENCES": "64", "DIT_MAX_BATCH_SEQUENCES": "65"},
+            {"DIT_MAX_QUEUE_SEQUENCES": "63", "DIT_MAX_BATCH_SEQUENCES": "64"},
             {},
-            "max_queue_sequences (64) must be at least max_batch_sequences (65)",
+            "max_queue_sequences (63) must be at least max_batch_sequences (64)",
         ),
         ({"DIT_LOG_LEVEL": "loud"}, {}, "DIT_LOG_LEVEL is 'loud'"),
         ({"DIT_CORS_ORIGINS": "https://a.org/"}, {}, "DIT_CORS_ORIGINS is 'https://a.org/': an origin is scheme://host"),
@@ -97,7 +123,7 @@ def test_every_setting_is_a_flag_with_its_variable_and_default_in_the_help() -> 
     parser = argparse.ArgumentParser()
     add_flags(parser)
     text = " ".join(parser.format_help().split())
-    for name in Settings.model_fields.keys() - SECRET:
+    for name in setting_fields().keys() - SECRET:
         assert f"--{name.replace('_', '-')}" in text
         assert f"DIT_{name.upper()}" in text
     for name in SECRET:  # anybody can read a command line

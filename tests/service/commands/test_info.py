@@ -19,6 +19,6 @@ def test_info_tells_what_is_in_a_checkpoint(random_folder: Path, capsys: pytest.
     assert lines["latents"] == "4 x 8 x 8, patch 2"
     assert lines["network"] == "2 blocks, width 48, 4 heads"
     assert lines["classes"] == "10, 10 of them named"
-    assert lines["sha256"] == load_pipeline(random_folder).sha256
+    assert lines["sha256"] == load_pipeline(random_folder).info.sha256
     counted = sum(tensor.numel() for tensor in model.state_dict().values())
     assert lines["parameters"] == f"{counted:,}"

@@ -27,7 +27,7 @@ class World:
         self.begun: list[str] = []
         config = uvicorn.Config(self._app, interface="asgi3", lifespan="off", log_config=None, access_log=False)
         config.load()
-        limits = read_settings({}, settings)
+        limits = read_settings({}, settings).limits
         kind = guarded_protocol(limits, Tally())
         self.protocol: GuardedProtocol = kind(config=config, server_state=ServerState(), app_state={})
 

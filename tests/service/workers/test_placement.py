@@ -33,6 +33,7 @@ def large(tmp_path: Path) -> str:
 
 def test_a_small_model_on_a_processor_gets_one_worker_of_one_thread_a_core() -> None:
     assert place((), DIGITS, LAPTOP) == Placement(("cpu",) * 4, threads=1)
+    assert place((), ("mine=digits-64",), LAPTOP) == Placement(("cpu",) * 4, threads=1)
 
 
 def test_the_operators_choice_is_taken_as_it_is() -> None:
