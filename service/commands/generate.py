@@ -9,22 +9,24 @@ import argparse
 import itertools
 import json
 import re
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from rich.progress import Progress
 
-from dit_serve.models.labels import Labels
 from dit_serve.models.options import ModelInfo, ModelOptions, SampleSpec
 from dit_serve.service.commands.dataclass_flags import add_flags, read_config
 from dit_serve.service.commands.making import MODEL_HELP, load_model, make_images
-from dit_serve.service.errors import CommandError, InvalidRequest
-from dit_serve.service.http.schemas import GenerateRequest, choose_model, make_jobs, parse_generate
+from dit_serve.service.errors import CommandError, FieldError, InvalidRequest
+from dit_serve.service.http.reading import Form, choose, make_jobs, read_form
 from dit_serve.service.image.png import encode_png
 from dit_serve.service.image.receipt import make_receipt
+from dit_serve.service.settings import MAX_IMAGES_PER_REQUEST
 from dit_serve.service.version import version
 
 IMAGES_AT_ONCE = 8
-FIELDS = ("class_id", "cfg", "steps", "seed", "sampler")  # of the request, that are flags as they are
+FIELDS = ("class_id", "class", "cfg", "steps", "seed", "sampler")  # of the request, that are flags as they are
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="digits-64", help=f"{MODEL_HELP}; default %(default)s")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--class-id", type=int, help="which class, by number")
-    what.add_argument("--class", dest="class_name", help="which class, by one of its names")
+    what.add_argument("--class", help="which class, by one of its names")
     parser.add_argument("--cfg", type=float, help="guidance scale, 1 to 20; default 4")
     parser.add_argument("--steps", type=int, help="denoising steps; default 50")
     parser.add_argument("--seed", type=int, help="of the first image, the next has one more; default drawn for each")
@@ -44,12 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Makes the images and prints their paths."""
-    asked = _request(options)
+    form = _form(options)
     model, pipeline = load_model(options.model, read_config(ModelOptions, options))
-    specs = _specs(asked, options, model)
+    specs = _specs(form, options.n, model)
     options.out.mkdir(parents=True, exist_ok=True)
     with Progress(transient=True) as progress:
-        task = progress.add_task("denoising", total=len(specs) * asked.steps)
+        task = progress.add_task("denoising", total=len(specs) * form.request.steps)
         for first in range(0, len(specs), IMAGES_AT_ONCE):
             batch = specs[first : first + IMAGES_AT_ONCE]
             images = make_images(pipeline, batch, lambda count: progress.advance(task, count))
@@ -66,42 +68,37 @@ def file_name(spec: SampleSpec, model: ModelInfo) -> str:
     return "-".join(filter(None, ("class", str(spec.class_id), words, "seed", str(spec.seed)))) + ".png"
 
 
-def _request(options: argparse.Namespace) -> GenerateRequest:
-    """What a client would ask for with these flags; of many images, for the first few.
+def _form(options: argparse.Namespace) -> Form:
+    """What a client would ask for with these flags; of many images, for as many as a client may.
 
     Raises:
-        CommandError: no client could.
+        CommandError: no client could, of whatever model.
     """
     given = {name: value for name in FIELDS if (value := getattr(options, name)) is not None}
-    body = {"class_id": 0, **given, "n": min(options.n, IMAGES_AT_ONCE)}  # the name of a class waits for the model
-    try:
-        return parse_generate(json.dumps(body).encode())
-    except InvalidRequest as error:
-        raise _of_flags(error) from error
+    body = {**given, "n": min(options.n, MAX_IMAGES_PER_REQUEST)}
+    form = read_form(json.dumps(body).encode())
+    if form.faults:
+        raise _of_flags(form.faults)
+    return form
 
 
-def _specs(asked: GenerateRequest, options: argparse.Namespace, model: ModelInfo) -> list[SampleSpec]:
+def _specs(form: Form, count: int, model: ModelInfo) -> list[SampleSpec]:
     """One for each image.
 
     Raises:
         CommandError: the model cannot make them.
     """
-    changes = {"n": options.n}
     try:
-        if options.class_name is not None:
-            changes["class_id"] = Labels(model.labels).lookup(options.class_name)
-        asked = asked.model_copy(update=changes)
-        choose_model(asked, {model.name: model})
+        wanted = choose(form, {model.name: model})
     except InvalidRequest as error:
-        raise _of_flags(error) from error
-    except ValueError as error:
-        raise CommandError(str(error)) from error
-    return [job.spec for job in make_jobs(asked, model, "", itertools.count().__next__)]
+        raise _of_flags(error.errors) from error
+    wanted = replace(wanted, request=wanted.request.model_copy(update={"n": count}))
+    return [job.spec for job in make_jobs(wanted, "", itertools.count().__next__)]
 
 
-def _of_flags(error: InvalidRequest) -> CommandError:
+def _of_flags(faults: Iterable[FieldError]) -> CommandError:
     """The same in words for the command line."""
     sentences = [
-        f"-{'-' if len(each.field) > 1 else ''}{each.field.replace('_', '-')} {each.message}" for each in error.errors
+        f"-{'-' if len(each.field) > 1 else ''}{each.field.replace('_', '-')} {each.message}" for each in faults
     ]
     return CommandError("; ".join(sentences))
