@@ -25,7 +25,7 @@ VALUES = (
 )  # fmt: skip
 FIELDS = (
     b"class_id", b"cfg", b"steps", b"seed", b"resolution", b"sampler", b"n", b"preview_every",
-    b"guidance_scale", b"num_inference_steps", b"class", b"class", b"model", b"deadline_ms",
+    b"guidance_scale", b"num_inference_steps", b"class", b"class", b"model",
     b"__class__", b"", b"class_id ", b"CLASS_ID", b"\\u0063lass_id", b"\\ud800", b"a" * 2000,
     b"__proto__", b"$ref", b"\xff",
 )  # fmt: skip

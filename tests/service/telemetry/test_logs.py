@@ -102,10 +102,9 @@ def test_every_line_of_every_process_is_json(server: Running) -> None:
     assert {line["logger"] for line in server.seen if "logger" in line} >= {"dit.request", "dit.job", "dit.engine"}
 
 
-def test_a_request_and_its_job_are_one_line_each_under_one_id(server: Running) -> None:
-    [request] = [line for line in lines(server, "request") if line["request_id"] == "good-id"]
-    [job] = [line for line in lines(server, "job_end") if line["request_id"] == "good-id"]
-    assert (request["status"], request["path"], job["outcome"]) == (200, "/generate", "completed")
+def test_an_image_is_one_line(server: Running) -> None:
+    [job] = [line for line in server.seen if line.get("request_id") == "good-id"]
+    assert (job["event"], job["outcome"]) == ("job_end", "completed")
     assert all(isinstance(job[f"{stage}_seconds"], float) for stage in ("queue", "denoise", "decode", "encode"))
 
 
@@ -113,6 +112,13 @@ def test_the_worker_tells_of_a_job_by_its_requests_id(server: Running) -> None:
     [failed] = lines(server, "job_failed")
     assert failed["request_id"] == "bad-id"
     assert failed["pid"] == server.worker_pid != server.process.pid
+
+
+def test_a_request_that_failed_and_its_job_are_one_line_each_under_one_id(server: Running) -> None:
+    [request] = [line for line in lines(server, "request") if line["request_id"] == "bad-id"]
+    [job] = [line for line in lines(server, "job_end") if line["request_id"] == "bad-id"]
+    assert (request["status"], request["level"], request["path"]) == (500, "warning", "/generate")
+    assert job["outcome"] == "failed"
 
 
 def test_what_a_client_sent_is_a_value_and_its_forged_id_is_replaced(server: Running) -> None:
