@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from dit_serve.models.options import ModelInfo
-from dit_serve.service.errors import BodyTooLarge, JobCancelled, Problem, UnsupportedMediaType
+from dit_serve.service.errors import BodyTooLarge, JobCancelled, UnsupportedMediaType
 from dit_serve.service.front.front import Front
 from dit_serve.service.front.ledger import Accepted
 from dit_serve.service.http.deadline import HEADER as DEADLINE_HEADER
@@ -41,23 +41,13 @@ from dit_serve.service.settings import HttpLimits
 from dit_serve.service.version import version
 from dit_serve.service.wire.job import Job, JobEnd, Timings
 
+Endpoint = Callable[[Request], Awaitable[Response]]
 
-def generate_router(front: Front, limits: HttpLimits) -> APIRouter:
-    """The router of the one endpoint that makes images."""
-    router = APIRouter(tags=["images"])
 
-    @router.post(
-        "/generate",
-        response_model=GenerateAnswer,
-        responses={200: _documented_forms(), **problems(400, 401, 406, 413, 415, 422, 429, 500, 503, 504)},
-        openapi_extra={"requestBody": _documented_body(), "parameters": [_documented_deadline()]},
-    )
+def generate_endpoint(front: Front, limits: HttpLimits) -> Endpoint:
+    """What answers POST /generate."""
+
     async def generate(request: Request) -> Response:
-        """Makes images of a class. One image comes as PNG, or as JSON if that is preferred; several come as JSON.
-
-        With `Accept: text/event-stream` their progress is told, and each image as it is ready.
-        Every PNG carries its receipt in text chunks named `dit:…`; `dit repro image.png` makes it again.
-        """
         arrived = asyncio.get_running_loop().time()
         body = await read_json_body(request, limits.max_body_bytes)
         form = read_form(body, request.headers.getlist(DEADLINE_HEADER))
@@ -72,9 +62,30 @@ def generate_router(front: Front, limits: HttpLimits) -> APIRouter:
         has_jobs(request)
         if representation == EVENTS:
             return stream(request, front, accepted, wanted.model, deadline)
-        with expiring(front, accepted, deadline):
-            ends = await unless_client_leaves(request, front.results(accepted))
+        with expiring(front, accepted, deadline), given_up_when_client_leaves(request, front, accepted):
+            ends = await front.results(accepted)
         return answer(representation, jobs, ends, wanted.model)
+
+    return generate
+
+
+def generate_router(endpoint: Endpoint) -> APIRouter:
+    """The documentation of the one endpoint that makes images."""
+    router = APIRouter(tags=["images"])
+
+    @router.post(
+        "/generate",
+        response_model=GenerateAnswer,
+        responses={200: _documented_forms(), **problems(400, 401, 406, 413, 415, 422, 429, 500, 503, 504)},
+        openapi_extra={"requestBody": _documented_body(), "parameters": [_documented_deadline()]},
+    )
+    async def generate(request: Request) -> Response:
+        """Makes images of a class. One image comes as PNG, or as JSON if that is preferred; several come as JSON.
+
+        With `Accept: text/event-stream` their progress is told, and each image as it is ready.
+        Every PNG carries its receipt in text chunks named `dit:…`; `dit repro image.png` makes it again.
+        """
+        return await endpoint(request)
 
     return router
 
@@ -126,24 +137,22 @@ async def read_json_body(request: Request, max_bytes: int) -> bytes:
     return bytes(body)
 
 
-async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, list[JobEnd]]) -> list[JobEnd]:
-    """The result of the work, which is cancelled when the client closes its connection.
+@contextlib.contextmanager
+def given_up_when_client_leaves(
+    request: Request, front: Front, accepted: Sequence[Accepted]
+) -> Generator[None, None, None]:
+    """Gives jobs up when the client closes its connection before the block has ended."""
 
-    Raises:
-        JobCancelled: the client went away.
-    """
-    working = asyncio.create_task(work)
+    def give_up(leaving: asyncio.Task[None]) -> None:
+        if not leaving.cancelled():
+            front.give_up(accepted)
+
     leaving = asyncio.create_task(_client_left(request))
+    leaving.add_done_callback(give_up)
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise JobCancelled("the client went away")
+        yield
     finally:
-        for task in (working, leaving):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Problem):
-                await task
+        leaving.cancel()
 
 
 def answer(representation: str, jobs: Sequence[Job], ends: Sequence[JobEnd], model: ModelInfo) -> Response:

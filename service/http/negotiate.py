@@ -6,6 +6,7 @@ Knows the Accept header and nothing else.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from dit_serve.service.errors import NotAcceptable
 
@@ -24,6 +25,7 @@ class _Range:
     quality: float
 
 
+@lru_cache(maxsize=64)  # clients send few different headers, and each is taken apart in tens of microseconds
 def choose_representation(accept: str | None, images: int) -> str:
     """PNG, JSON or a stream of events, as the client prefers; PNG if it does not care.
 

@@ -22,18 +22,24 @@ class Answer:
 
 
 async def ask(
-    app: ASGIApp, method: str, path: str, headers: Sequence[Header] = (), body: Sequence[bytes] = (b"",)
+    app: ASGIApp,
+    method: str,
+    path: str,
+    headers: Sequence[Header] = (),
+    body: Sequence[bytes] = (b"",),
+    leaves: asyncio.Event | None = None,
 ) -> Answer:
-    """The answer to one request, whose body comes in these pieces; its client stays."""
+    """The answer to one request, whose body comes in these pieces; its client stays, or leaves with the event."""
     pieces = list(body)
+    gone = leaves or asyncio.Event()
     answer = Answer()
 
     async def receive() -> Message:
         if pieces:
             piece = pieces.pop(0)
             return {"type": "http.request", "body": piece, "more_body": bool(pieces)}
-        await asyncio.Event().wait()  # a client that stays says nothing more
-        raise AssertionError("unreachable")
+        await gone.wait()
+        return {"type": "http.disconnect"}
 
     async def send(message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from typing import Any
 
 import httpx
 import pytest
 
+from dit_serve.service.front.front import Front
+from dit_serve.service.http.app import create_app
 from dit_serve.service.image.png import read_receipt
-from tests.service.fake import RAISES
+from dit_serve.service.settings import read_settings
+from dit_serve.service.telemetry.tally import Verdict
+from dit_serve.service.wire.job import Outcome
+from dit_serve.service.wire.messages import Configure
+from tests.service.asgi import ask
+from tests.service.fake import RAISES, FakeDoor
 from tests.service.http.test_app import assert_problem
 
 JSON = {"Accept": "application/json"}
@@ -291,6 +299,27 @@ def test_several_images_come_as_json_to_who_does_not_care(client: httpx.Client, 
 def test_several_images_without_json_are_406(client: httpx.Client, accept: str) -> None:
     problem = assert_problem(post(client, {"class_id": 1, "n": 2}, Accept=accept), 406, "not-acceptable")
     assert "Accept: application/json" in str(problem["detail"])
+
+
+@pytest.mark.parametrize("images", [1, 3])
+def test_a_client_that_leaves_gives_up_its_images(images: int) -> None:
+    async def run() -> None:
+        front = Front(["false"], Configure(models=("fake-64",)), max_queue_sequences=32)  # no worker ever takes a job
+        front.models = {"fake-64": FakeDoor().info}
+        app, leaves = create_app(front, read_settings({}, {})), asyncio.Event()
+        body = [b'{"class_id": 1, "n": %d}' % images]
+        asked = asyncio.create_task(
+            ask(app, "POST", "/generate", [(b"content-type", b"application/json")], body, leaves)
+        )
+        while len(front.ledger) < images:
+            await asyncio.sleep(0)
+        leaves.set()
+        assert (await asked).status == 499
+        assert len(front.ledger) == 0
+        assert front.ledger.counters.ended[Outcome.CANCELLED] == images
+        assert app.state.tally.ended[Verdict.CANCELLED] == 1
+
+    asyncio.run(run())
 
 
 def test_a_job_that_raises_is_500_without_its_text(client: httpx.Client) -> None:

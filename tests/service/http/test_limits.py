@@ -86,11 +86,12 @@ def test_who_never_reads_many_answers_is_cut_off(hasty_server: Running) -> None:
 
 def test_who_reads_after_a_while_gets_everything(fake_server: Running) -> None:
     body = b'{"class_id": 1, "steps": 1, "n": 16}'
-    head = POST + b"Connection: close\r\nAccept: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+    head = POST + b"Connection: close\r\nX-Request-Id: read-late\r\nContent-Length: %d\r\n\r\n" % len(body)
     port = int(fake_server.url.rsplit(":", 1)[1])
     with socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS) as connection:
         connection.sendall(head + body)
-        fake_server.wait_for(lambda line: line.get("event") == "request" and line["path"] == "/generate")
+        for _ in range(16):
+            fake_server.wait_for(lambda line: line.get("event") == "job_end" and line["request_id"] == "read-late")
         received = b""
         while data := connection.recv(1 << 12):
             received += data
