@@ -109,16 +109,13 @@ def measure(case: Case, runs: int) -> Outcome:
 def goals(outcomes: Sequence[Outcome]) -> list[Goal]:
     """Return what was promised of the demo models and of DiT-XL/2's shape, as far as they were measured."""
     demo = "at least 2 x DiTPipeline on the demo models"
-    kinds = {
-        f"{demo}, one image at once": (2.0, [o for o in outcomes if o.case.name in DEMOS and o.case.batch == 1]),
-        f"{demo}, several at once": (2.0, [o for o in outcomes if o.case.name in DEMOS and o.case.batch > 1]),
-        "no slower than DiTPipeline on DiT-XL/2's shape": (1.0, [o for o in outcomes if o.case.name == XL_NAME]),
-    }
-    ratios = {promise: (least, [o.ratio for o in of]) for promise, (least, of) in kinds.items() if of}
-    return [
-        Goal(promise, f"{min(found):.2f} to {max(found):.2f} x", min(found) >= least)
-        for promise, (least, found) in ratios.items()
-    ]
+    kinds = (
+        (2.0, f"{demo}, one image at once", [o.ratio for o in outcomes if o.case.name in DEMOS and o.case.batch == 1]),
+        (2.0, f"{demo}, several at once", [o.ratio for o in outcomes if o.case.name in DEMOS and o.case.batch > 1]),
+        (1.0, "no slower than DiTPipeline on DiT-XL/2's shape", [o.ratio for o in outcomes if o.case.name == XL_NAME]),
+    )
+    found = [(promise, min(ratios), max(ratios), least) for least, promise, ratios in kinds if ratios]
+    return [Goal(promise, f"{low:.2f} to {high:.2f} x", low >= least) for promise, low, high, least in found]
 
 
 def report(outcomes: Sequence[Outcome], runs: int) -> str:

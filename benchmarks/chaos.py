@@ -43,30 +43,23 @@ def run(measurement: Measurement, options: Options) -> Finding:
 
 
 def main() -> int:
-    arguments = _arguments()
-    options = short() if arguments.short else Options(**{f.name: getattr(arguments, f.name) for f in fields(Options)})
-    findings = []
-    for name, measurement in MEASUREMENTS.items():
-        if arguments.only and name not in arguments.only:
-            continue
-        began = time.monotonic()
-        findings.append(run(measurement, options))
-        print(f"{name}: {time.monotonic() - began:.0f} s\n{findings_text(findings[-1:])}", file=sys.stderr, flush=True)
-    goals = [goal for finding in findings for goal in finding.goals]
-    summary = f"{sum(goal.is_met for goal in goals)} of {len(goals)} promises reached.\n\n"
-    print(write_result(arguments.name, "Chaos", summary + findings_text(findings)))
-    return 0 if all(goal.is_met for goal in goals if goal.is_exact) else 1
-
-
-def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="the form for continuous integration, with a fake model")
     parser.add_argument("--only", action="append", choices=list(MEASUREMENTS), help="may be given several times")
     parser.add_argument("--name", default="chaos", help="of the file of results")
     for field in fields(Options):
-        kind = type(field.default)
-        parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default)
-    return parser.parse_args()
+        parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default)
+    asked = parser.parse_args()
+    options = short() if asked.short else Options(**{each.name: getattr(asked, each.name) for each in fields(Options)})
+    findings = []
+    for name in asked.only or MEASUREMENTS:
+        began = time.monotonic()
+        findings.append(run(MEASUREMENTS[name], options))
+        print(f"{name}: {time.monotonic() - began:.0f} s\n{findings_text(findings[-1:])}", file=sys.stderr, flush=True)
+    goals = [goal for finding in findings for goal in finding.goals]
+    summary = f"{sum(goal.is_met for goal in goals)} of {len(goals)} promises reached.\n\n"
+    print(write_result(asked.name, "Chaos", summary + findings_text(findings)))
+    return 0 if all(goal.is_met for goal in goals if goal.is_exact) else 1
 
 
 if __name__ == "__main__":

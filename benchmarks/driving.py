@@ -34,6 +34,7 @@ LITSERVE = "LitServe + DiTPipeline"
 AS_IT_COMES = "as it comes"
 DTYPES = ("float32", "bfloat16")  # what from_pretrained gives unasked, and what a processor with bf16 does faster
 PEER = (sys.executable, "-m")
+say = partial(print, file=sys.stderr, flush=True)
 OFFERED = 200.0  # requests a second that saturate: more than any of them answers, and no denial of service
 PROBE = Ask(class_id=7, cfg=4.0, steps=20, seed=11)
 SETTLED, SETTLING_SECONDS = 0.05, 20.0  # share of all cores that an idle server takes at most; how long it may not be
@@ -225,10 +226,6 @@ async def bare(model: str, count: int, processes: int, seed: int) -> float:
     rate = sum(map(float, told))
     say(f"bare pipeline, {processes} process(es): {rate:.2f} images/s")
     return rate
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 async def _warm_up(server: Running) -> None:

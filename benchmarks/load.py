@@ -2,12 +2,10 @@
 
 In the open loop arrivals are a Poisson process fixed in advance; a slow server does not slow them down, and a wait is
 counted from the moment when a request was *due*, not when it was sent, so that a stalled generator cannot hide a wait
-("coordinated omission"). What is asked is balanced: every nine requests hold each (steps, cfg) once, in random order,
-so that any long part of the load asks for the same work.
+("coordinated omission"). What is asked is balanced: every nine requests hold each (steps, cfg) once.
 
-The client is HTTP/1.1 (RFC 9112) on bare asyncio streams, because the load must not cost the machine what the server
-needs: a general one costs about a millisecond of a core for each request, this one about a tenth. One connection a
-request, because in an open loop every request is another client. A server is a port of 127.0.0.1.
+The client is HTTP/1.1 (RFC 9112) on bare asyncio streams, a connection a request, as in an open loop every request is
+another client: a general one costs the machine a millisecond of a core for each, this one a tenth.
 """
 
 from __future__ import annotations

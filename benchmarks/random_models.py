@@ -45,10 +45,14 @@ def write_folder(folder: Path, sizes: Sizes, latent_side: int, seed: int, device
 
     The seed is that of all weights; another device draws other numbers.
     """
-    from diffusers import DDIMScheduler
+    from diffusers import DDIMScheduler, DiTTransformer2DModel
 
     (folder / "transformer").mkdir(parents=True)
-    model = _empty_transformer(sizes, latent_side)
+    with torch.device("meta"):
+        model = DiTTransformer2DModel(
+            num_attention_heads=sizes.heads, attention_head_dim=sizes.head_size, num_layers=sizes.layers,
+            sample_size=latent_side, in_channels=4, out_channels=8, num_embeds_ada_norm=1000,
+        )
     model.save_config(folder / "transformer")
     weights = _random_weights(model, torch.Generator(device).manual_seed(seed))
     save_file(weights, folder / "transformer" / "diffusion_pytorch_model.safetensors", {"format": "pt"})
@@ -85,16 +89,6 @@ def random_vae(sizes: Sizes, latent_side: int, seed: int) -> AutoencoderKL:
             spread = vae.decode(torch.randn(1, 4, 16, 16)).sample.std()
             vae.decoder.conv_out.weight *= 0.5 / spread
     return vae
-
-
-def _empty_transformer(sizes: Sizes, latent_side: int) -> DiTTransformer2DModel:
-    from diffusers import DiTTransformer2DModel
-
-    with torch.device("meta"):
-        return DiTTransformer2DModel(
-            num_attention_heads=sizes.heads, attention_head_dim=sizes.head_size, num_layers=sizes.layers,
-            sample_size=latent_side, in_channels=4, out_channels=8, num_embeds_ada_norm=1000,
-        )
 
 
 def _random_weights(model: DiTTransformer2DModel, generator: torch.Generator) -> dict[str, torch.Tensor]:

@@ -51,7 +51,7 @@ async def crash(options: Options) -> Finding:
         await asyncio.gather(*tasks)
         admitted = [(each, known[number]) for number, each in seen if each.status != 429]
         goals = _goals(admitted, back, len(server.find("worker_ended")))
-        if options.is_fake:
+        if options.model == "fake":
             goals.append(await _quarantine(clients))
         goals.append(await clients.check())
     setting = (

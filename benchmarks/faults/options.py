@@ -25,20 +25,15 @@ class Options:
     queue_sequences: int = 128  # R1's and R2's bound of the queue, a multiple of 16
     limit_seconds: float = 5.0  # R8's limits for headers and bodies
 
-    @property
-    def is_fake(self) -> bool:
-        return self.model == "fake"
-
     def command(self, *flags: str) -> list[str]:
         """How to start the server, its log complete; with one worker, so that there is one to be hit."""
         flags = ("--log-level", "debug", "--devices", "cpu", *flags)
-        if self.is_fake:
-            return fake_command(*flags, models="fake-64")
-        return [sys.executable, "-m", "dit_serve", "serve", *FREE_PORTS, "--models", self.model, *flags]
+        real = [sys.executable, "-m", "dit_serve", "serve", *FREE_PORTS, "--models", self.model, *flags]
+        return fake_command(*flags, models="fake-64") if self.model == "fake" else real
 
     def body(self, number: int, steps: int, cfg: float = 1.5) -> dict[str, object]:
         """The request of this number; its class is the one that takes time where the model is fake."""
-        return {"class_id": SLOW if self.is_fake else number % 10, "cfg": cfg, "steps": steps, "seed": number}
+        return {"class_id": SLOW if self.model == "fake" else number % 10, "cfg": cfg, "steps": steps, "seed": number}
 
 
 def short() -> Options:
