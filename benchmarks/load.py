@@ -39,10 +39,10 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes
 
-    def events(self) -> dict[str, Any]:
-        """The JSON of the last server-sent event of each name; none where it is no stream of events."""
+    def events(self) -> dict[str, Any] | None:
+        """The JSON of the last server-sent event of each name; None where it is no stream of events."""
         if not self.headers.get("content-type", "").startswith("text/event-stream"):
-            return {}
+            return None
         events = {}
         for block in self.body.decode().replace("\r\n", "\n").split("\n\n"):
             event = dict(line.split(": ", 1) for line in block.split("\n") if line and line[0] != ":")

@@ -63,7 +63,6 @@ class Account:
         return not self.differences and self.received == sum(self.ended.values())
 
     def goal(self) -> Goal:
-        """As a line of a report."""
         parts = " + ".join(f"{self.ended[name]} {name}" for name in VERDICTS)
         differing = f"; {len(self.differences)} differ, the first: {self.differences[0]}" if self.differences else ""
         promise = "R9: received = refused + invalid + completed + cancelled + failed, by server and clients alike"
@@ -84,7 +83,7 @@ class Clients:
         began, answer = time.monotonic(), None
         with contextlib.suppress(NoAnswer):
             answer = await send(self.server.port, message)
-        images, status = int(str(body.get("n", 1))), _meaning(answer) if answer else 0
+        images, status = int(str(body.get("n", 1))), meaning(answer) if answer else 0
         seconds = time.monotonic() - began
         return self.note(Seen(identity, status, images=images, seconds=seconds, answer=answer))
 
@@ -128,9 +127,9 @@ def _request(body: Body, accept: str) -> tuple[str, bytes]:
     return identity, request_bytes("POST", "/generate", json.dumps(body).encode(), headers)
 
 
-def _meaning(answer: Answer) -> int:
+def meaning(answer: Answer) -> int:
     """The status of an answer: of a stream what its last event means, 0 if it ended without."""
-    if not (events := answer.events()):
+    if (events := answer.events()) is None:
         return answer.status
     return 200 if "completed" in events else int(events.get("failed", {"status": 0})["status"])
 

@@ -96,14 +96,13 @@ def _goals(bound: int, flood: Rush, calm: Rush, grown: float) -> list[Goal]:
     ahead = (bound - BATCH) / flood.per_second(lambda ask: ask.sequences)
     own = max(ask.steps for ask, _ in flood.pairs) * BATCH / flood.per_second(lambda ask: ask.sequences * ask.steps)
     wait = quantile([each.seconds for each in served], 0.99)
+    answers = f"{len(served)} images, {len(refused)} refused ({unhelpful} without Retry-After), {others} others"
+    rates = f"{goodput / best:.1%} ({goodput:.2f} of {best:.2f} images/s)"
     return [
-        Goal("every request is answered, with an image or 429 and Retry-After",
-             f"{len(served)} images, {len(refused)} refused ({unhelpful} without Retry-After), {others} others",
-             others == unhelpful == 0),
+        Goal("every request is answered, with an image or 429 and Retry-After", answers, others == unhelpful == 0),
         _bound_goal(refused, bound),
         Goal("refusals p99 at most 50 ms", f"{refusal:.1f} ms", refusal <= 50, is_exact=False),
-        Goal("goodput at least 95 % of peak", f"{goodput / best:.1%} ({goodput:.2f} of {best:.2f} images/s)",
-             goodput >= 0.95 * best, is_exact=False),
+        Goal("goodput at least 95 % of peak", rates, goodput >= 0.95 * best, is_exact=False),
         Goal("admitted p99 at most 1.2 x ((queue - batch) / throughput + the longest image's own time in a full batch)",
              f"{wait:.2f} s of {1.2 * (ahead + own):.2f} s", wait <= 1.2 * (ahead + own), is_exact=False),
         Goal("memory of all processes grows by at most 5 %", f"{grown:.1%}", grown <= 0.05, is_exact=False),

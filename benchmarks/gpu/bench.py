@@ -92,10 +92,10 @@ class Bench:
 
 def ceilings(bench: Bench, argument: str) -> Iterator[Row]:
     """Yield a row a ceiling: of a large matrix product on random data and of a copy; the best bound what follows."""
-    scale = bench.scale
-    amounts = {"TFLOP/s": 2.0 * scale.matrix_side**3, "GB/s": 2.0 * scale.copied_bytes}  # read and written
-    names = {"TFLOP/s": f"matrix product, {scale.matrix_side} a side", "GB/s": f"copy of {scale.copied_bytes} bytes"}
-    spreads = timing.ceilings(bench.dtype, bench.device, scale.matrix_side, scale.copied_bytes, 4 * scale.runs)
+    side, size, runs = bench.scale.matrix_side, bench.scale.copied_bytes, 4 * bench.scale.runs
+    amounts = {"TFLOP/s": 2.0 * side**3, "GB/s": 2.0 * size}  # read and written
+    names = {"TFLOP/s": f"matrix product, {side} a side", "GB/s": f"copy of {size} bytes"}
+    spreads = timing.ceilings(bench.dtype, bench.device, side, size, runs)
     best, median = (
         {unit: timing.rate(amounts[unit], unit, getattr(spread, which)) for unit, spread in spreads.items()}
         for which in ("least", "median")

@@ -77,15 +77,10 @@ def figures(
 
 
 def open_contender(bench: Bench, contender: Contender, resolution: int) -> Generate:
-    """Return a contender, loaded on the device."""
-    if contender.batch_invariant is None:
-        return open_diffusers(bench, contender, resolution)
-    pipeline = bench.load(resolution, batch_invariant=contender.batch_invariant)
-    return lambda images, steps: pipeline.generate(range(images), range(images), steps=steps, guidance_scale=GUIDANCE)
-
-
-def open_diffusers(bench: Bench, contender: Contender, resolution: int) -> Generate:
-    """Return diffusers' pipeline on the same folder, with what its users do to make it faster."""
+    """Return a contender on the device: ours, or diffusers' pipeline with what its users do to make it faster."""
+    if contender.batch_invariant is not None:
+        ours = bench.load(resolution, batch_invariant=contender.batch_invariant)
+        return lambda images, steps: ours.generate(range(images), range(images), steps=steps, guidance_scale=GUIDANCE)
     from diffusers import DiTPipeline
     from diffusers.models.attention_processor import FusedAttnProcessor2_0
 

@@ -30,9 +30,8 @@ class Goal:
     def verdict(self, outcomes: Outcomes, device: str) -> Row:
         """Return the goal's row; on a processor nothing that is found counts."""
         value = self.found(outcomes) if device == "cuda" else None
-        verdict = "not measured"
-        if value is not None:
-            verdict = "reached" if (value >= self.bound if self.is_least else value <= self.bound) else "missed"
+        is_met = value is not None and (value >= self.bound if self.is_least else value <= self.bound)
+        verdict = "not measured" if value is None else "reached" if is_met else "missed"
         bound = f"at {'least' if self.is_least else 'most'} {self.bound:g}"
         return {"goal": self.name, "bound": bound, "found": value, "verdict": verdict}
 

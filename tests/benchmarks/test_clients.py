@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.faults.clients import Seen, account
+from benchmarks.faults.clients import Seen, account, meaning
+from benchmarks.load import Answer
 
 
 def request(identity: str, status: int) -> dict[str, Any]:
@@ -58,3 +59,17 @@ def test_a_difference_is_told(lines: list[dict[str, Any]], sent: list[Seen], dif
     books = account(lines, sent)
     assert not books.is_exact
     assert any(difference in text for text in books.differences)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "status"),
+    [
+        ("image/png", b"", 200),
+        ("text/event-stream", b"", 0),
+        ("text/event-stream", b': alive\n\nevent: progress\ndata: {"step": 1}\n\n', 0),
+        ("text/event-stream", b'event: progress\ndata: {}\n\nevent: completed\ndata: {"b64_png": ""}\n\n', 200),
+        ("text/event-stream", b'event: failed\r\ndata: {"status": 504}\r\n\r\n', 504),
+    ],
+)
+def test_a_stream_means_what_its_last_event_says(kind: str, body: bytes, status: int) -> None:
+    assert meaning(Answer(200, {"content-type": kind}, body)) == status
