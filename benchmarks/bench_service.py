@@ -6,7 +6,7 @@ Against FastAPI with diffusers' DiTPipeline behind a lock, and LitServe with its
 Poisson arrivals of mixed classes, steps (10, 20, 50) and cfg (1, 1.5, 4). First each server's images a second at
 saturation, then the waits at 30, 60 and 90 % of what the best peer can do, and what serving costs against the bare
 pipeline. Writes benchmarks/results/service-DATE.md. About half an hour on two cores. With `--before FOLDER` the service
-of another checkout, started by its own .venv/bin/dit, is one more server in the same rounds.
+of another checkout is one more server in the same rounds.
 """
 
 from __future__ import annotations

@@ -60,8 +60,9 @@ def ours(model: str) -> list[Contender]:
 
 
 def before(model: str, checkout: Path) -> Contender:
-    """Our service as another checkout has it, started by that checkout's own `.venv/bin/dit`."""
-    command = (str(checkout / ".venv" / "bin" / "dit"), "serve", *FREE_PORTS, "--models", model)
+    """Our service as another checkout has it, with this interpreter: it imports what lies where it starts."""
+    module = "dit_serve" if (checkout / "dit_serve").exists() else "service"  # its name until rooms were made
+    command = (sys.executable, "-m", module, "serve", *FREE_PORTS, "--models", model)
     return Contender(BEFORE, AS_IT_COMES, command, folder=checkout)
 
 
