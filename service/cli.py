@@ -18,6 +18,7 @@ from dit_serve.threads import bound_waiting
 COMMANDS = {
     "serve": "answer HTTP requests",
     "generate": "make images without a server",
+    "doctor": "say what is missing or wrong here, and how to mend it",
     "info": "say what is in a checkpoint",
     "convert": "turn a pickled checkpoint into safetensors",
     "repro": "make an image again from its receipt and compare",

@@ -104,7 +104,15 @@ def test_heavy_packages_stay_out_of_the_http_side(package: str, name: str, tree:
         assert not WORKER_SIDE & set(imports(tree))
 
 
-LIGHT = ("", ".service.http.server", ".service.cli", ".service.commands.serve", ".models.labels", ".models.options")
+LIGHT = (
+    "",
+    ".service.http.server",
+    ".service.cli",
+    ".service.commands.serve",
+    ".service.commands.doctor",
+    ".models.labels",
+    ".models.options",
+)
 
 
 @pytest.mark.parametrize("name", [f"dit_serve{each}" for each in LIGHT])

@@ -1,0 +1,198 @@
+"""Looks at what `dit serve` needs with the present settings (DIT_* variables), and says what is missing or wrong:
+
+    dit doctor           # with the command that mends each such thing
+    dit doctor --json    # the same as one JSON object
+
+Exit status 0: `dit serve` would start. 1: it would not, because of what is marked WRONG; what is marked "note" costs
+time alone. Loads no model and downloads nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import errno
+import json
+import os
+import platform
+import re
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dit_serve.models.options import split_name
+from dit_serve.service.errors import SettingsError
+from dit_serve.service.workers.placement import ACCELERATOR_FILES, DEMOS, WORKER_BYTES, place, this_machine
+
+if TYPE_CHECKING:  # elsewhere what may be missing is imported where it is used
+    from dit_serve.service.settings import Settings
+
+INSTALL = "python -m pip install --upgrade"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found of one thing: whether `dit serve` starts with it, and the command that mends it, or ""."""
+
+    name: str
+    is_well: bool
+    what: str
+    mend: str = ""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The form of the answer."""
+    parser.add_argument("--json", action="store_true", help="Print one JSON object instead of lines.")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints what was found; 0 if `dit serve` would start."""
+    findings = examine(os.environ)
+    is_well = all(finding.is_well for finding in findings)
+    if options.json:
+        print(json.dumps({"is_well": is_well, "findings": list(map(dataclasses.asdict, findings))}, indent=2))
+        return 0 if is_well else 1
+    for finding in findings:
+        verdict = "WRONG" if not finding.is_well else "note" if finding.mend else "ok"
+        print(f"{verdict:<6} {finding.name:<9} {finding.what}" + f"\n{'mend:':>16} {finding.mend}" * bool(finding.mend))
+    return 0 if is_well else 1
+
+
+def examine(environment: Mapping[str, str]) -> list[Finding]:
+    """Everything found; what depends on the settings, only if they are right."""
+    found = [_packages()]
+    try:
+        from dit_serve.service.http.auth import read_digests
+        from dit_serve.service.settings import read_settings
+
+        read_digests(settings := read_settings(environment, {}))
+    except (SettingsError, ImportError) as error:
+        return [*found, _failed("settings", error)]
+    found.append(Finding("settings", True, "right"))
+    for check in (_models, _caches, _memory, _driver, _device, _ports):
+        try:
+            found += check(settings)
+        except (ImportError, OSError) as error:  # a library is missing, or one that it is linked with
+            found.append(_failed(check.__name__.strip("_"), error))
+    return found
+
+
+def _failed(name: str, error: Exception) -> Finding:
+    if isinstance(error, SettingsError):
+        return Finding(name, False, str(error), "dit serve --help   # lists every setting: correct this one")
+    package = (getattr(error, "name", None) or "torch").partition(".")[0].replace("_", "-")
+    return Finding(name, False, f"cannot be told: {error}", f"{INSTALL} {package}")
+
+
+def _packages() -> Finding:
+    found, wanted = [f"python {platform.python_version()}"], []
+    for requirement, _, marker in (text.partition(";") for text in metadata.requires("dit-serve") or ()):
+        name, _, floor = requirement.strip().partition(">=")
+        version = "missing"
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            version = metadata.version(name)
+        if "extra" in marker or (marker and version == "missing"):  # meant for another system, perhaps
+            continue
+        if is_low := version == "missing" or _numbers(version) < _numbers(floor):
+            wanted.append(f"'{name}>={floor}'")
+        if is_low or name in ("torch", "triton", "diffusers"):
+            found.append(f"{name} {version}")
+    return Finding("packages", not wanted, ", ".join(found), f"{INSTALL} {' '.join(wanted)}" if wanted else "")
+
+
+def _numbers(version: str) -> list[int]:
+    return list(map(int, re.findall(r"\d+", version.partition("+")[0])))
+
+
+def _models(settings: Settings) -> Iterator[Finding]:
+    for path in _paths(settings):
+        if path.exists():
+            yield Finding("model", True, f"{path}: here")
+            continue
+        from dit_serve.models.checkpoints.hub import is_hub_id
+
+        is_well = is_hub_id(str(path))
+        what = "to be fetched from the hub" if is_well else "no file, folder or hub id"
+        yield Finding("model", is_well, f"{path}: {what}", "" if is_well else "unset DIT_MODELS   # or correct it")
+
+
+def _paths(settings: Settings) -> list[Path]:
+    places = (split_name(model)[1] for model in settings.models)
+    return [DEMOS / place if (DEMOS / place).is_dir() else Path(place) for place in places]
+
+
+def _caches(settings: Settings) -> Iterator[Finding]:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    from dit_serve.models.checkpoints.cache import cache_folder
+
+    paths = _paths(settings)
+    is_converted = any(file.suffix in (".pt", ".bin") for path in paths for file in (path, *path.rglob("*")))
+    is_fetched = not all(path.exists() for path in paths)
+    needed = ("DIT_CACHE", cache_folder(), is_converted), ("HF_HOME", Path(HF_HUB_CACHE), is_fetched)
+    for variable, folder, is_needed in needed:
+        held = sum(file.lstat().st_size for file in folder.rglob("*"))
+        nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
+            yield Finding("cache", True, f"{folder}: {held / 1e6:,.0f} MB, can be written")
+        else:
+            yield Finding("cache", not is_needed, f"{folder}: cannot be written", f"export {variable}=FOLDER")
+
+
+def _memory(settings: Settings) -> Iterator[Finding]:
+    machine = this_machine()
+    workers = len(place(settings.devices, settings.models, machine).devices)
+    what = f"{machine.free_bytes / 1e9:.1f} GB free, {machine.cores} cores, workers: {workers}"
+    yield Finding("memory", True, what, "export DIT_STANDBY=false" if machine.free_bytes < WORKER_BYTES else "")
+
+
+def _driver(settings: Settings) -> Iterator[Finding]:
+    import torch
+
+    files = [file for file in ACCELERATOR_FILES if os.path.exists(file)]
+    is_used, is_built = torch.cuda.is_available(), bool(torch.version.cuda or torch.version.hip)
+    mend = "nvidia-smi   # or rocminfo: what the driver says" if is_built else f"{INSTALL} --force-reinstall torch"
+    what = f"device files of cards: {', '.join(files) or 'none'}; torch {'uses one' if is_used else 'sees none'}"
+    yield Finding("driver", True, what, mend if files and not is_used else "")
+
+
+def _device(settings: Settings) -> Iterator[Finding]:
+    import torch
+
+    from dit_serve.models.device import choose_device, choose_dtype
+    from dit_serve.models.errors import DeviceError
+
+    try:
+        devices = [choose_device(name) for name in settings.devices or (None,)]
+        chosen = [f"{device} in {str(choose_dtype(settings.dtype, device))[6:]}" for device in devices]
+    except DeviceError as error:
+        yield Finding("device", False, str(error), "unset DIT_DEVICES DIT_DTYPE   # leaves the choice open")
+        return
+    yield Finding("device", True, ", ".join(chosen))
+    if devices[0].type != "cuda":
+        has_onednn = devices[0].type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        yield Finding("kernels", True, "definitions in torch" + ", linear layers by oneDNN" * has_onednn)
+    elif find_spec("triton") is None:
+        yield Finding("kernels", True, "definitions in torch: slow without Triton", f"{INSTALL} triton")
+    elif any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))):
+        yield Finding("kernels", True, "Triton, with a C compiler")
+    else:
+        yield Finding("kernels", True, "Triton, and no C compiler if it needs one", "apt-get install gcc")
+
+
+def _ports(settings: Settings) -> Iterator[Finding]:
+    asked = [("DIT_", settings.host, settings.port), ("DIT_METRICS_", settings.metrics_host, settings.metrics_port)]
+    for prefix, host, port in asked if settings.metrics else asked[:1]:
+        try:
+            family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            socket.create_server(address[:2], family=family).close()
+            yield Finding("port", True, f"{host}:{port} is free")
+        except OSError as error:
+            is_taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
+            mend = f"export {prefix}PORT=0   # any free one" if is_taken else f"unset {prefix}HOST"
+            yield Finding("port", False, f"{host}:{port} is not to be had: {error.strerror}", mend)
