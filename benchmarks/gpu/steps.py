@@ -48,15 +48,9 @@ def row(bench: Bench, pipeline: Pipeline, resolution: int, sequences: int) -> Ro
     spread = measure(lambda: pipeline.step(samples), bench.device, runs=runs)
     reached = rate(2.0 * multiply_adds(pipeline.checkpoint.config) * sequences, "TFLOP/s", spread.median)
     ceiling = bench.largest.get("TFLOP/s")
-    return {
-        "resolution": resolution,
-        "batch_invariant": pipeline.model.batch_invariant,
-        "sequences": sequences,
-        "median_ms": spread.median,
-        "least_ms": spread.least,
-        "tflops": reached,
-        "share": reached / ceiling if ceiling else None,
-    }
+    what = {"resolution": resolution, "batch_invariant": pipeline.model.batch_invariant, "sequences": sequences}
+    times = {"median_ms": spread.median, "least_ms": spread.least}
+    return {**what, **times, "tflops": reached, "share": reached / ceiling if ceiling else None}
 
 
 def kernels(bench: Bench, argument: str) -> Iterator[Row]:

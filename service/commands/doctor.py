@@ -1,7 +1,8 @@
-"""Looks at what `dit serve` needs with the present settings (DIT_* variables), and says what is missing or wrong:
+"""Looks at what `dit serve` needs with the same arguments and DIT_* variables, and says what is missing or wrong:
 
-    dit doctor           # with the command that mends each such thing
-    dit doctor --json    # the same as one JSON object
+    dit doctor                       # with the command that mends each such thing
+    dit doctor a.pt --port 8080      # before `dit serve a.pt --port 8080`
+    dit doctor --json                # the same as one JSON object
 
 Exit status 0: `dit serve` would start. 1: it would not, because of what is marked WRONG; what is marked "note" costs
 time alone. Loads no model and downloads nothing.
@@ -23,14 +24,12 @@ from collections.abc import Iterator, Mapping
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from dit_serve.models.options import split_name
 from dit_serve.service.errors import SettingsError
+from dit_serve.service.settings import Settings, add_flags, read_settings
 from dit_serve.service.workers.placement import ACCELERATOR_FILES, DEMOS, WORKER_BYTES, place, this_machine
-
-if TYPE_CHECKING:  # elsewhere what may be missing is imported where it is used
-    from dit_serve.service.settings import Settings
 
 INSTALL = "python -m pip install --upgrade"
 
@@ -46,13 +45,14 @@ class Finding:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The form of the answer."""
+    """Those of `dit serve`, and the form of the answer."""
     parser.add_argument("--json", action="store_true", help="Print one JSON object instead of lines.")
+    add_flags(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Prints what was found; 0 if `dit serve` would start."""
-    findings = examine(os.environ)
+    findings = examine(os.environ, {name: value for name, value in vars(options).items() if name != "json"})
     is_well = all(finding.is_well for finding in findings)
     if options.json:
         print(json.dumps({"is_well": is_well, "findings": list(map(dataclasses.asdict, findings))}, indent=2))
@@ -63,14 +63,13 @@ def run(options: argparse.Namespace) -> int:
     return 0 if is_well else 1
 
 
-def examine(environment: Mapping[str, str]) -> list[Finding]:
+def examine(environment: Mapping[str, str], flags: Mapping[str, Any]) -> list[Finding]:
     """Everything found; what depends on the settings, only if they are right."""
     found = [_packages()]
     try:
         from dit_serve.service.http.auth import read_digests
-        from dit_serve.service.settings import read_settings
 
-        read_digests(settings := read_settings(environment, {}))
+        read_digests(settings := read_settings(environment, flags))
     except (SettingsError, ImportError) as error:
         return [*found, _failed("settings", error)]
     found.append(Finding("settings", True, "right"))
@@ -169,7 +168,7 @@ def _device(settings: Settings) -> Iterator[Finding]:
 
     try:
         devices = [choose_device(name) for name in settings.devices or (None,)]
-        chosen = [f"{device} in {str(choose_dtype(settings.dtype, device))[6:]}" for device in devices]
+        chosen = [f"{device} in {str(choose_dtype(settings.options.dtype, device))[6:]}" for device in devices]
     except DeviceError as error:
         yield Finding("device", False, str(error), "unset DIT_DEVICES DIT_DTYPE   # leaves the choice open")
         return

@@ -45,7 +45,7 @@ def anywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPa
 
 def found(name: str, changes: Mapping[str, str]) -> list[Finding]:
     """What is found of one thing with these variables beside the present ones."""
-    return [finding for finding in examine({**os.environ, **changes}) if finding.name == name]
+    return [finding for finding in examine({**os.environ, **changes}, {}) if finding.name == name]
 
 
 def test_all_is_well_where_the_tests_run(anywhere: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
