@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     own_parser.formatter_class = argparse.RawDescriptionHelpFormatter
     command.add_arguments(own_parser)
     try:
-        return int(command.run(own_parser.parse_args(given[1:])))
+        return int(command.run(own_parser.parse_intermixed_args(given[1:])))
     except KeyboardInterrupt:
         return 130
     except Exception as error:

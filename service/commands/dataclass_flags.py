@@ -62,8 +62,10 @@ def _reader(hint: Any) -> Callable[[str], Any]:
 
 
 def _help(field: dataclasses.Field[Any]) -> str:
-    sentence = field.metadata["help"].replace("%", "%%")  # argparse formats help with %
+    sentence = field.metadata["help"].rstrip(".").replace("%", "%%")  # argparse formats help with %
     if field.default is dataclasses.MISSING:
         return f"{sentence}; required"
+    if field.default is None:  # what that comes to, the sentence says
+        return str(sentence)
     value = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
     return f"{sentence}; default {value}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from dit_serve.models.checkpoints.checkpoint import Checkpoint, open_checkpoint
+from dit_serve.models.options import split_name
 from dit_serve.models.registry import demo_path, multiply_adds, parameter_count, variant_name
 
 
@@ -16,9 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints one line per fact."""
-    checkpoint = open_checkpoint(
-        demo_path(options.checkpoint) or options.checkpoint, revision=options.revision
-    )
+    _, path = split_name(options.checkpoint)
+    checkpoint = open_checkpoint(demo_path(path) or path, revision=options.revision)
     for name, value in facts(checkpoint):
         print(f"{name:<18}{value}")
     return 0
@@ -28,6 +28,7 @@ def facts(checkpoint: Checkpoint) -> list[tuple[str, str]]:
     """Name and value of everything worth knowing."""
     config, schedule = checkpoint.config, checkpoint.schedule
     embedders = "one per block" if config.per_block_embedders else "shared by all blocks"
+    betas = f"{schedule.beta_schedule} betas {schedule.beta_start:g} to {schedule.beta_end:g}"
     return [
         ("name", checkpoint.name),
         ("layout", checkpoint.layout),
@@ -39,11 +40,10 @@ def facts(checkpoint: Checkpoint) -> list[tuple[str, str]]:
         ("parameters", f"{parameter_count(config):,}"),
         ("multiply-adds", f"{multiply_adds(config):,} per forward pass of one sequence"),
         ("classes", f"{config.num_classes}, {sum(map(bool, checkpoint.labels))} of them named"),
-        ("noise", f"{schedule.num_train_timesteps} steps, {schedule.beta_schedule} betas "
-                  f"{schedule.beta_start:g} to {schedule.beta_end:g}"),
+        ("noise", f"{schedule.num_train_timesteps} steps, {betas}"),
         ("walked", f"{schedule.timestep_spacing} spacing, predicts {schedule.prediction_type}"),
         ("guided channels", f"{checkpoint.guidance_channels} of {config.in_channels}"),
         ("autoencoder", "its own" if checkpoint.vae else "none: --vae names one"),
         ("sha256", checkpoint.sha256),
         *(("weights", str(path)) for path in checkpoint.weights),
-    ]  # fmt: skip
+    ]

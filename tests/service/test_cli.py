@@ -41,6 +41,8 @@ def test_wrong_usage_is_status_2(arguments: list[str]) -> None:
     ("arguments", "sentence"),
     [
         (["serve", "--port", "high"], "dit serve: --port is 'high'"),
+        (["serve", "a", "--port", "0", "a"], "dit serve: models has two that are called a"),
+        (["serve", "a", "--models", "b"], "dit serve: models are given both as arguments and by --models"),
         (["info", "no/such/place/at-all"], "dit info: no/such/place/at-all: "),
         (["repro", "no-such.png"], "dit repro: no-such.png: No such file or directory"),
         (["convert", "no-such.pt"], "dit convert: no-such.pt"),

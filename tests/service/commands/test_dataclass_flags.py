@@ -22,7 +22,7 @@ class Example:
     name: str = field(default="a", metadata={"help": "whose"})
     rate: float = field(default=0.5, metadata={"help": "share, 50% is a half"})
     widths: tuple[int, ...] = field(default=(1, 2), metadata={"help": "of the levels"})
-    start: Path | None = field(default=None, metadata={"help": "where from"})
+    start: Path | None = field(default=None, metadata={"help": "where from, if anywhere."})
     is_mirrored: bool = field(default=False, metadata={"help": "turned around"})
 
     def __post_init__(self) -> None:
@@ -63,6 +63,7 @@ def test_help_is_the_sentence_and_the_default_or_that_there_is_none() -> None:
     assert "--out OUT where to; required" in text
     assert "--rate RATE share, 50% is a half; default 0.5" in text
     assert "--widths WIDTHS of the levels; default 1,2" in text
+    assert "--start START where from, if anywhere --is" in text
     assert "--is-mirrored, --no-is-mirrored turned around; default False" in text
 
 
@@ -77,9 +78,9 @@ def test_every_flag_of_the_trainings_has_a_sentence(
     for each in fields(config):
         sentence = each.metadata["help"]
         assert len(sentence) > 5, each.name
-        end = "required" if each.default is MISSING else "default "
+        end = "; required" if each.default is MISSING else "" if each.default is None else "; default "
         assert f"--{each.name.replace('_', '-')}" in text
-        assert f"{sentence}; {end}" in text
+        assert f"{sentence}{end}" in text
 
 
 @pytest.mark.parametrize("config", [TrainingConfig, AutoencoderConfig])

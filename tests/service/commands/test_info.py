@@ -22,3 +22,8 @@ def test_info_tells_what_is_in_a_checkpoint(random_folder: Path, capsys: pytest.
     assert lines["sha256"] == load_pipeline(random_folder).info.sha256
     counted = sum(tensor.numel() for tensor in model.state_dict().values())
     assert lines["parameters"] == f"{counted:,}"
+
+
+def test_info_takes_what_serve_takes(random_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", f"mine={random_folder}"]) == 0
+    assert "random-64" in capsys.readouterr().out
