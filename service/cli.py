@@ -16,14 +16,14 @@ from dit_serve.service.version import version
 from dit_serve.threads import bound_waiting
 
 COMMANDS = {
-    "serve": "answer HTTP requests",
-    "generate": "make images without a server",
-    "doctor": "say what is missing or wrong here, and how to mend it",
-    "info": "say what is in a checkpoint",
-    "convert": "turn a pickled checkpoint into safetensors",
-    "repro": "make an image again from its receipt and compare",
-    "train": "train a DiT on latents",
-    "train-autoencoder": "train an autoencoder on images",
+    "serve": "Answer HTTP requests.",
+    "generate": "Make images without a server.",
+    "doctor": "Say what is missing or wrong here, and how to mend it.",
+    "info": "Say what is in a checkpoint.",
+    "convert": "Turn a pickled checkpoint into safetensors.",
+    "repro": "Make an image again from its receipt, and compare.",
+    "train": "Train a DiT on labelled images.",
+    "train-autoencoder": "Train an autoencoder on images.",
 }
 
 
@@ -52,9 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="dit", description="Class-conditional images from Diffusion Transformers.", allow_abbrev=False
+        prog="dit",
+        description="Class-conditional images from Diffusion Transformers.",
+        epilog="dit COMMAND --help says more; dit doctor says what is wrong, if something is.",
+        allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=version())
+    parser.add_argument("--version", action="version", version=version(), help="Print the version.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
         commands.add_parser(name, help=summary)

@@ -1,6 +1,9 @@
 """Turns a pickled checkpoint (.pt, .bin) into safetensors, in a child process that can build nothing but tensors.
 
-`dit serve` does so by itself on first use; this is for doing it beforehand, or for keeping the result.
+    dit convert checkpoints/0400000.pt --out dit-xl-2-256.safetensors
+
+`dit serve` does so by itself on first use; this is for doing it beforehand, or for keeping the result. Prints the path
+of the file.
 """
 
 from __future__ import annotations
@@ -13,8 +16,13 @@ from dit_serve.models.checkpoints.convert import convert, ensure_safetensors
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The file, and where to put the result."""
-    parser.add_argument("checkpoint", type=Path, help="a .pt or .bin file")
-    parser.add_argument("--out", type=Path, help="safetensors file to write; default the cache, where serving looks")
+    parser.add_argument("checkpoint", type=Path, help="File to convert, .pt or .bin.")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="Safetensors file to write; default one in the cache (DIT_CACHE), where `dit serve` looks for it.",
+    )
 
 
 def run(options: argparse.Namespace) -> int:

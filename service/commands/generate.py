@@ -98,7 +98,9 @@ def _specs(form: Form, count: int, model: ModelInfo) -> list[SampleSpec]:
 
 def _of_flags(faults: Iterable[FieldError]) -> CommandError:
     """The same in words for the command line."""
-    sentences = [
-        f"-{'-' if len(each.field) > 1 else ''}{each.field.replace('_', '-')} {each.message}" for each in faults
-    ]
-    return CommandError("; ".join(sentences))
+    return CommandError("; ".join(map(_sentence, faults)))
+
+
+def _sentence(fault: FieldError) -> str:
+    flag = "-n" if fault.field == "n" else f"--{fault.field.replace('_', '-')}"
+    return f"{flag}{' ' if fault.message.startswith(('is ', 'must ')) else ': '}{fault.message}"

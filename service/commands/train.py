@@ -1,4 +1,8 @@
-"""Trains a DiT on labelled images and writes a folder of diffusers' layout; started again, it goes on where it stopped.
+"""Trains a DiT on labelled images and writes a folder of diffusers' layout, which `dit serve` takes.
+
+    dit train --data pictures --vae autoencoder --out model --steps 20000
+
+Started again with the same flags, it goes on where it stopped.
 """
 
 from __future__ import annotations

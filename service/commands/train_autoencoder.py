@@ -1,4 +1,6 @@
-"""Trains a small KL autoencoder on images and writes a folder of diffusers' layout.
+"""Trains a small KL autoencoder on images and writes a folder of diffusers' layout, for `dit train --vae`.
+
+    dit train-autoencoder --data pictures --out autoencoder
 """
 
 from __future__ import annotations
