@@ -64,7 +64,7 @@ lock: $(TOOLS)/ready  ## requirements.lock: what serving needs at the versions o
 		--annotation-style line --custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml -
 
 docs: $(READY)  ## the table of settings in docs/operations.md
-	$(BIN)/python -m dit_serve.service.reference docs/operations.md
+	$(BIN)/python -m docs.settings_table docs/operations.md
 
 demo: $(READY)  ## train the two demo models again (about two hours of processor time)
 	$(BIN)/python -m dit_serve.models.demo.train

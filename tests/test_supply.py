@@ -21,7 +21,7 @@ PLATFORMS = [
     {"python_version": f"3.{minor}", "python_full_version": f"3.{minor}.0", "sys_platform": system,
      "platform_machine": machine, "os_name": "posix", "implementation_name": "cpython", "extra": ""}
     for minor in (11, 12, 13) for system, machine in (("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64"))
-]  # fmt: skip
+]
 FIXED = {  # the first version without the hole, and the hole
     "torch": ("2.10", "CVE-2026-24747, CVE-2025-32434: weights_only=True could be made to run code"),
     "diffusers": ("0.38", "CVE-2026-44513, CVE-2026-45804: code of a model's folder ran unasked"),

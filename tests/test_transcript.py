@@ -53,7 +53,7 @@ def carry_out(block: Block, address: str, folder: Path) -> None:
     ended = subprocess.run(
         command, cwd=folder, env=clean_environment() | places, capture_output=True, text=True, check=False,
         timeout=PATIENCE_SECONDS,
-    )  # fmt: skip
+    )
     assert ended.returncode == 0, f"{title(block)}: status {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
     for path in folder.rglob("*.png"):
         assert path.read_bytes().startswith(PNG_SIGNATURE), f"{title(block)}: {path.name} is no PNG"

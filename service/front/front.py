@@ -76,7 +76,7 @@ class Front:
     def __init__(
         self, command: Sequence[str], configure: Configure, placement: Placement | None = None, *,
         max_queue_sequences: int, metrics: Metrics | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.models: Mapping[str, ModelInfo] = {}
         self.fatal: asyncio.Future[StartError] = asyncio.get_running_loop().create_future()
         self._workers = make_workers(command, configure, placement or Placement(), self)

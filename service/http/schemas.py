@@ -77,7 +77,7 @@ class GenerateRequest(BaseModel):
         default=None, ge=1, le=MAX_DEADLINE_MS,
         description="Milliseconds that the request may take, as X-Deadline-Ms: 503 at once if it would take longer by "
                     "what is known, 504 when it has.",
-    )  # fmt: skip
+    )
     preview_every: int = Field(
         default=0, ge=0, le=MAX_PREVIEW_EVERY,
         description="With Accept: text/event-stream, a small look at the image after every so many steps; 0 for none.",

@@ -15,16 +15,15 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Protocol
 
-from dit_serve.models.options import ModelInfo
 from dit_serve.service.errors import WireError
 from dit_serve.service.wire.frames import pack, receive_async
 from dit_serve.service.wire.job import Event, Shrunk, Started, Stepped
 from dit_serve.service.wire.messages import Configure, Fatal, FromWorker, Heartbeat, Loading, Message, Ready, ToWorker
+from dit_serve.service.workers.life import Life, State
 from dit_serve.service.workers.patience import Patience
 from dit_serve.service.workers.placement import Placement
 from dit_serve.service.workers.standby import Standby, ended
@@ -33,41 +32,6 @@ FIRST_BACKOFF_SECONDS = 0.1
 MAX_BACKOFF_SECONDS = 10.0
 MAX_FAILED_STARTS = 5
 STEADY_SECONDS = 30.0  # a worker without work that lives longer has not failed to start
-
-
-class State(Enum):
-    """What a process does."""
-
-    STARTING = "starting"
-    UP = "up"
-    ENDED = "ended"
-
-
-@dataclass(frozen=True, slots=True)
-class Life:
-    """One process, from its start to its end.
-
-    Args:
-        state: what it does.
-        pid: of the process, None where there is none.
-        loading: the checkpoint that it loads now.
-        models: what it has loaded, by name.
-        places: the most rows that a batch of each model may have.
-        ready_at: by the event loop's clock.
-        has_worked: whether it was given any job.
-        error: why it cannot serve, in its own last words, if it had any.
-        how_it_ended: in words; why it was killed, if we did it.
-    """
-
-    state: State = State.STARTING
-    pid: int | None = None
-    loading: str = ""
-    models: Mapping[str, ModelInfo] = field(default_factory=dict)
-    places: Mapping[str, int] = field(default_factory=dict)
-    ready_at: float = 0.0
-    has_worked: bool = False
-    error: str = ""
-    how_it_ended: str = ""
 
 
 class Owner(Protocol):

@@ -12,9 +12,9 @@ from dit_serve.models.options import ModelOptions
 from dit_serve.service.cli import main
 from dit_serve.service.commands import making
 from dit_serve.service.http.server import configuration
-from dit_serve.service.reference import settings_table
 from dit_serve.service.settings import add_flags, read_settings
 from dit_serve.service.workers.process import load_all
+from docs.settings_table import settings_table
 
 OWN_TO_A_WORKER = "device"  # which `--devices` gives to each
 KNOBS = [field for field in fields(ModelOptions) if field.name != OWN_TO_A_WORKER]

@@ -109,7 +109,7 @@ class Containers:
         options = {"BASE": BASE, "BUILD_BASE": BUILD_BASE, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/wheels"}
         arguments = [word for name, value in options.items() for word in ("--build-arg", f"{name}={value}")]
         run([*BUILD, "--tag", IMAGE, "--volume", f"{_wheels()}:/wheels:ro", *arguments,
-             "--file", str(ROOT / "docker" / "Dockerfile"), str(ROOT)], self.environment)  # fmt: skip
+             "--file", str(ROOT / "docker" / "Dockerfile"), str(ROOT)], self.environment)
 
     def end(self) -> None:
         """Ends all containers and deletes everything."""
@@ -164,7 +164,7 @@ def _wheels() -> Path:
     """The folder of all wheels that the image is made of, for the Python of the base."""
     folder = KEPT / "wheels"
     fetch = [sys.executable, "-m", "pip", "download", "--quiet", "--python-version", "3.11", "--only-binary", ":all:",
-             "--dest", str(folder)]  # fmt: skip
+             "--dest", str(folder)]
     run([*fetch, "--require-hashes", "--requirement", "requirements.lock"])
     run([*fetch, "--constraint", "constraints.txt", f"torch=={importlib.metadata.version('torch')}"])
     return folder

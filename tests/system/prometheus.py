@@ -87,7 +87,7 @@ def prometheus(target: str, folder: Path) -> Iterator[Prometheus]:
     config, port = folder / "prometheus.yml", free_port()
     config.write_text(yaml.safe_dump(configuration(target)))
     command = [tool("prometheus"), f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}",
-               f"--web.listen-address=127.0.0.1:{port}"]  # fmt: skip
+               f"--web.listen-address=127.0.0.1:{port}"]
     with (folder / "prometheus.log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
     asked = Prometheus(f"http://127.0.0.1:{port}")

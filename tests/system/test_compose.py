@@ -114,7 +114,7 @@ def test_a_stream_is_not_held_back_and_a_client_that_leaves_is_noticed(stack: St
         stack.client() as client,
         client.stream("POST", "/generate", json=SEVEN | {"steps": 1000, "resolution": 128},
                       headers={"accept": "text/event-stream"}) as answer,
-    ):  # fmt: skip
+    ):
         assert "event: progress" in answer.iter_lines()
     until(lambda: stack.outcomes(steps=1000) != [], "the end of a job of 1000 steps")
     assert stack.outcomes(steps=1000) == ["cancelled"]

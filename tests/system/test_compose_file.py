@@ -72,7 +72,7 @@ def test_only_the_front_and_grafana_are_published_and_only_on_loopback() -> None
 
 def test_every_mounted_file_is_there() -> None:
     binds = [mount["source"] for service in services().values()
-             for mount in service.get("volumes", []) if mount["type"] == "bind"]  # fmt: skip
+             for mount in service.get("volumes", []) if mount["type"] == "bind"]
     assert len(binds) >= 5
     assert [source for source in binds if not Path(source).exists()] == []
 

@@ -20,7 +20,7 @@ from tests.system.prometheus import until
 pytestmark = pytest.mark.system
 
 HARDENED = ("--read-only", "--read-only-tmpfs=false", "--tmpfs", "/tmp", "--cap-drop", "all",
-            "--security-opt", "no-new-privileges")  # fmt: skip
+            "--security-opt", "no-new-privileges")
 SEVEN = {"class_id": 7, "cfg": 4, "steps": 20, "seed": 1}
 COMPILERS = ("cc", "gcc", "g++", "c++", "clang", "tcc", "as", "ld", "make", "pip", "curl", "wget")
 
@@ -47,7 +47,7 @@ def served(containers: Containers, name: str) -> Iterator[Running]:
     """The image in a container, ready; the process is podman's, which passes signals, log and status on."""
     port = free_port()
     command = ["podman", "run", "--rm", "--name", name, *HARDENED, "--publish", f"127.0.0.1:{port}:8000", IMAGE,
-               "serve", "--models", "digits-64"]  # fmt: skip
+               "serve", "--models", "digits-64"]
     server = Running(command, containers.environment)
     try:
         server.wait_until_listening()
@@ -85,7 +85,7 @@ def test_sigterm_finishes_the_image_in_flight_and_ends_with_0(built: Containers)
     with served(built, "stops") as server:
         stream = {"accept": "text/event-stream"}
         with httpx.stream("POST", f"{server.url}/generate", json=SEVEN | {"steps": 1000}, headers=stream,
-                          timeout=PATIENCE_SECONDS) as answer:  # fmt: skip
+                          timeout=PATIENCE_SECONDS) as answer:
             lines = answer.iter_lines()
             assert "event: progress" in lines
             server.process.send_signal(signal.SIGTERM)

@@ -76,7 +76,7 @@ class Watched:
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     command = [sys.executable, "-m", "dit_serve", "serve", "--port", "0", "--metrics-port", "0", "--devices", "cpu",
-               "--max-queue-sequences", "40", "--max-batch-sequences", "16"]  # fmt: skip
+               "--max-queue-sequences", "40", "--max-batch-sequences", "16"]
     with running(command) as server, ThreadPoolExecutor(6) as pool:
         (line,) = [line for line in server.seen if line.get("event") == "metrics_listening"]
         address = f"127.0.0.1:{line['port']}"

@@ -11,7 +11,7 @@ from importlib.machinery import PathFinder
 WATCHED = {
     "pickle.find_class", "socket.connect", "socket.bind", "socket.sendto", "socket.sendmsg", "socket.getaddrinfo",
     "socket.gethostbyname", "socket.gethostbyaddr", "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn",
-}  # fmt: skip
+}
 LOG = os.open(os.environ["DITTEST_AUDIT"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
 

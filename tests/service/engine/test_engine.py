@@ -233,7 +233,7 @@ MIX = st.lists(
     st.tuples(st.sampled_from([0, 1, RAISES]), st.integers(1, 6), st.sampled_from([1.0, 1.5, 4.0]),
               st.sampled_from(["fake-64", "fake-128"])),
     min_size=1, max_size=20,
-)  # fmt: skip
+)
 
 
 @given(MIX, st.integers(2, 9), st.booleans())

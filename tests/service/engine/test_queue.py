@@ -126,7 +126,7 @@ def test_a_wait_is_bounded_by_the_work_ahead(
     longest = max((steps for arrival in arrivals for _, steps in arrival), default=0)
     for number, admitted in admitted_at.items():
         ahead = sum(arrived_at[older] <= arrived_at[number] and admitted_at[older] >= arrived_at[number]
-                    for older in range(number))  # fmt: skip
+                    for older in range(number))
         assert admitted - arrived_at[number] <= (ahead + 1) * longest
 
 

@@ -22,23 +22,23 @@ VALUES = (
     b'"class 7"', b'"CLASS"', b'"fake-128"',
     b'"' + b"d" * 9000 + b'"', b"'ddim'", b"undefined", "\u0663".encode(), "\uff11".encode(), b"1,2", b"1}",
     b"{", b"]", b"", b"/**/1", b"1//", b'"\n"', b'"\\x41"',
-)  # fmt: skip
+)
 FIELDS = (
     b"class_id", b"cfg", b"steps", b"seed", b"resolution", b"sampler", b"n", b"preview_every",
     b"guidance_scale", b"num_inference_steps", b"class", b"class", b"model",
     b"__class__", b"", b"class_id ", b"CLASS_ID", b"\\u0063lass_id", b"\\ud800", b"a" * 2000,
     b"__proto__", b"$ref", b"\xff",
-)  # fmt: skip
+)
 ACCEPTS = (
     b"*/*", b"image/png", b"application/json", b"text/event-stream", b"text/html", b"", b";;;,,,", b"*/*;q=nan",
     b"\xff\xfe", b"image/png;q=1e400", b"image/*;q=-1", b"," * 5000, b"a/b," * 3000,
     b"text/event-stream;q=0.5, */*", b"application/json" * 9,
-)  # fmt: skip
+)
 MEDIA_TYPES = (
     b"application/json", b"application/json; charset=utf-16", b"APPLICATION/JSON", b"text/plain", b"",
     b"multipart/form-data", b"application/x-www-form-urlencoded", b"application/json, text/plain", b"\xff",
     b"application/jsonx", b";application/json",
-)  # fmt: skip
+)
 LENGTHS = (b"0", b"-1", b"1e9", b"99999999999999999999", b"\xd9\xa3", b"", b"16385", b"abc", b"1, 1")
 DEADLINES = (b"60000", b"", b"0", b"-1", b"1e9", b"86400001", b"9" * 3000, b"\xd9\xa3", b"NaN", b"60000, 1", b"\xb2")
 PATHS = (
@@ -46,7 +46,7 @@ PATHS = (
     "//generate", "/generate/..", "/GENERATE", "/generate%00", "/generate\x00", "/\u0663", "/\udcff", "", "*",
     "/" + "a" * 9000, "/v1", "/v1/classes/../../etc/passwd", "/.env", "/docs/oauth2-redirect", "/metrics",
     "/static/../x", "http://x/generate",
-)  # fmt: skip
+)
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "BREW", "post", "")
 
 

@@ -139,7 +139,7 @@ def test_openapi_documents_the_errors_and_an_example(client: httpx.Client) -> No
     operation = client.get("/openapi.json").json()["paths"]["/generate"]["post"]
     assert set(operation["responses"]) == {
         "200", "400", "401", "406", "413", "415", "422", "429", "500", "503", "504",
-    }  # fmt: skip
+    }
     assert set(operation["responses"]["200"]["content"]) == {"image/png", "application/json", "text/event-stream"}
     assert "application/problem+json" in operation["responses"]["429"]["content"]
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
@@ -147,7 +147,7 @@ def test_openapi_documents_the_errors_and_an_example(client: httpx.Client) -> No
     assert set(schema["properties"]) == {
         "class_id", "class", "cfg", "guidance_scale", "steps", "num_inference_steps", "seed", "model", "resolution",
         "sampler", "n", "deadline_ms", "preview_every",
-    }  # fmt: skip
+    }
     assert schema["oneOf"] == [{"required": ["class_id"]}, {"required": ["class"]}]
     assert {"Retry-After", "Retry-After-Ms"} == operation["responses"]["429"]["headers"].keys()
     assert [parameter["name"] for parameter in operation["parameters"]] == ["X-Deadline-Ms"]

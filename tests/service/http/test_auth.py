@@ -90,7 +90,7 @@ def test_no_way_of_writing_a_path_comes_by_without_a_key() -> None:
         "//{}", "/{}/", "/{};x", "/{}?x", "/{}#x", "/./{}", "/x/../{}", "/%2e/{}", "/livez/../{}", "/livez/{}",
         "/livez;/{}", "/livez?/{}", "/LIVEZ", "/livez/", "//livez", "/livez%00", "/livez\x00{}", "/livez {}",
         "http://x/livez", "http://x/{}", "*", "",
-    )  # fmt: skip
+    )
 
     async def test(app: FastAPI) -> None:
         for path in every_path(app) - OPEN:

@@ -162,7 +162,7 @@ def completed(index: int, end: JobEnd) -> CompletedEvent:
         index=index, request_id="r", b64_png=base64.b64encode(end.png).decode(), seed=0, class_id=0, class_name="",
         cfg=4, steps=10, sampler="ddim", resolution=64, guidance_channels=3, dtype="", model="", weights_sha256="",
         vae="", version="", timing_ms=timing,
-    )  # fmt: skip
+    )
 
 
 Reader = AsyncIterator[bytes]

@@ -198,7 +198,7 @@ def test_every_wrong_field_is_named_at_once(client: httpx.Client) -> None:
     problem = assert_problem(post(client, body, **{"X-Deadline-Ms": "soon"}), 422, "invalid-request")
     assert {error["field"] for error in problem["errors"]} == {  # type: ignore[attr-defined]
         "class_id", "steps", "cfg", "guidance_scale", "sampler", "(unknown)", "X-Deadline-Ms",
-    }  # fmt: skip
+    }
 
 
 def test_without_its_model_what_does_not_depend_on_it_is_told(client: httpx.Client) -> None:

@@ -77,7 +77,7 @@ def check(request: Hostile, answer: Answer) -> None:
         assert body["status"] == answer.status
         assert "Traceback" not in str(body)
         assert "/" not in str(body["detail"]).replace("application/json", "").replace("image/png", "").replace(
-            "text/event-stream", "").replace("GET /", ""), body  # no path of ours  # fmt: skip
+            "text/event-stream", "").replace("GET /", ""), body  # no path of ours
     elif answer.headers.get("content-type", "").startswith("text/event-stream"):
         assert answer.body.count(b"event: completed") >= 1, (request, answer)
         assert b"event: failed" not in answer.body, (request, answer)

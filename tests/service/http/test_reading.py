@@ -49,7 +49,7 @@ def test_every_field_has_the_documented_default() -> None:
     plain = request()
     assert (plain.guidance_scale, plain.steps, plain.seed, plain.resolution, plain.sampler, plain.n) == (
         4.0, 50, None, None, None, 1,
-    )  # fmt: skip
+    )
 
 
 def test_the_model_is_the_one_of_that_name_or_the_first_of_that_resolution_or_the_first() -> None:

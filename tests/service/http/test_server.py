@@ -35,7 +35,7 @@ def fail_to_start(command: list[str], **environment: str) -> str:
     ended = subprocess.run(
         command, cwd=ROOT, env=clean_environment() | environment, capture_output=True, text=True, check=False,
         timeout=PATIENCE_SECONDS,
-    )  # fmt: skip
+    )
     assert ended.returncode == 2, ended.stderr
     assert "Traceback" not in ended.stderr
     return ended.stderr

@@ -48,7 +48,7 @@ def test_every_card_is_told_in_base_units() -> None:
     expected = {
         "dit_gpu_memory_used_bytes": 2 << 30, "dit_gpu_memory_total_bytes": 80 << 30,
         "dit_gpu_utilisation_ratio": 0.5, "dit_gpu_power_watts": 250.0, "dit_gpu_energy_joules_total": 5.5,
-    }  # fmt: skip
+    }
     assert {name: registry.get_sample_value(name, {"gpu": "1"}) for name in expected} == expected
     assert registry.get_sample_value("dit_gpu_power_watts", {"gpu": "0"}) == 100.5
     assert [registry.get_sample_value("dit_gpu_info", {"gpu": gpu, "name": "Card"}) for gpu in "01"] == [1, 1]

@@ -17,7 +17,7 @@ from tests.service.running import ROOT, Running, fake_command, running
 
 HOSTILE = [
     "a\nb", "\r\n{}", "\x1b[31mred\x1b[2J", "\u202eesrever", "\u2028\u2029\x85", "\x00\x7f\x9b", "\ud800", '"}\\',
-]  # fmt: skip
+]
 
 
 def formatted(message: str, **attributes: object) -> str:

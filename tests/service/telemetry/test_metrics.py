@@ -36,7 +36,7 @@ def test_a_completed_image_is_counted_with_its_pixels_and_the_seconds_of_each_st
     seconds = {stage: value(metrics, "dit_job_stage_seconds_sum", **SMALL, stage=stage) for stage in STAGES}
     assert seconds == {
         "wait": 4.0, "first_step": 4.125, "denoise": 2.0, "decode": 0.5, "encode": 0.25, "total": 6.75,
-    }  # fmt: skip
+    }
 
 
 def test_a_step_counts_its_images_its_sequences_and_the_places_it_could_have_had(metrics: Metrics) -> None:
@@ -44,7 +44,7 @@ def test_a_step_counts_its_images_its_sequences_and_the_places_it_could_have_had
     expected = {
         "dit_denoising_steps_total": 3, "dit_step_seconds_count": 1, "dit_batch_sequences_sum": 5,
         "dit_batch_places_total": 8, "dit_modulation_cache_hits_total": 4, "dit_modulation_cache_misses_total": 1,
-    }  # fmt: skip
+    }
     assert {name: value(metrics, name, **SMALL) for name in expected} == expected
 
 

@@ -127,7 +127,7 @@ def test_a_request_is_traced_from_its_caller_down_to_its_images() -> None:
         by_name.setdefault(span.name, []).append(span)
     assert {name: len(each) for name, each in by_name.items()} == {
         "POST /generate": 1, "job": 2, "queue": 2, "denoise": 2, "decode": 2, "encode": 2
-    }  # fmt: skip
+    }
     [request] = by_name["POST /generate"]
     assert request.parent_span_id.hex() == CALLER
     assert "an-id" in [each.value.string_value for each in request.attributes if each.key == "dit.request_id"]

@@ -14,9 +14,10 @@ from pathlib import Path
 from dit_serve.models.options import SampleSpec
 from dit_serve.service.wire.job import Event, Job, JobEnd, Stepped
 from dit_serve.service.wire.messages import Configure, SubmitJob
+from dit_serve.service.workers.life import Life, State
 from dit_serve.service.workers.patience import SILENT_STEPS, Patience
 from dit_serve.service.workers.standby import Standby
-from dit_serve.service.workers.worker import Life, State, Worker, worker_command
+from dit_serve.service.workers.worker import Worker, worker_command
 from tests.service.fake import HANGS, KILLS, SLOW
 from tests.service.running import PATIENCE_SECONDS, ROOT
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dit_serve.service.reference import BEGIN, END, main, settings_table, with_table
 from dit_serve.service.settings import PREFIX, READ_ELSEWHERE, SECRET, setting_fields
+from docs.settings_table import BEGIN, END, main, settings_table, with_table
 
 GUIDE = Path(__file__).parents[2] / "docs" / "operations.md"
 

@@ -1,6 +1,6 @@
 """The settings as a Markdown table, made from the class that checks them.
 
-    python -m dit_serve.service.reference FILE...
+    python -m docs.settings_table FILE...
 
 Rewrites what stands between the two marks in each file. Knows no setting by name.
 """
