@@ -1,23 +1,16 @@
 """Each kernel against torch's own operators and torch.compile's, on DiT-XL/2's shapes, in one run on one card.
 
-    python -m benchmarks.bench_kernels                       # bfloat16; 64 and 2 sequences at 256 px, 16 at 512 px
-    python -m benchmarks.bench_kernels --json results.json
-    python -m benchmarks.bench_kernels --device cpu          # dry run in Triton's interpreter: the figures mean nothing
+    benchmarks/gpu.sh --only ceilings,kernels                # 64 and 2 sequences at 256 px, 16 at 512 px
 
 First the ceilings of the day on this card: a large matrix product on random data and a copy. Then a row a kernel:
 medians of milliseconds with a cold L2, the rate that the shortest possible traffic or the arithmetic amounts to, its
-share of the ceiling, and the largest difference from torch's own result. benchmarks/gpu.sh runs the same rows.
+share of the ceiling, and the largest difference from torch's own result.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -82,43 +75,3 @@ def ceiling_rates(dtype: torch.dtype, device: torch.device) -> dict[str, float]:
     amounts = {"TFLOP/s": 2.0 * side**3, "GB/s": 2.0 * size}
     spreads = ceilings(dtype, device, side, size, runs)
     return {unit: rate(amounts[unit], unit, spread.least) for unit, spread in spreads.items()}
-
-
-def machine(device: torch.device) -> str:
-    """Return the card or processor and the versions that the figures belong to."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} (dry run)"
-    return f"{name}, torch {torch.__version__}, CUDA {torch.version.cuda}, Python {platform.python_version()}"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
-    parser.add_argument("--dtype", choices=["bfloat16", "float16", "float32"], help="bfloat16; on cpu float32")
-    parser.add_argument("--json", type=Path, help="also write machine, ceilings and rows to this file")
-    options = parser.parse_args()
-    device = torch.device(options.device)
-    if device.type == "cpu":
-        if options.dtype == "bfloat16":
-            parser.error("Triton's interpreter does not multiply bfloat16: take float16 or float32")
-        os.environ["TRITON_INTERPRET"] = "1"  # read when triton is imported
-    dtype: torch.dtype = getattr(torch, options.dtype or ("bfloat16" if device.type == "cuda" else "float32"))
-    torch.set_grad_enabled(False)
-    ceiling = ceiling_rates(dtype, device)
-    print(f"{machine(device)}, {dtype}")
-    print(", ".join(f"ceiling {value:.1f} {unit}" for unit, value in ceiling.items()) + "\n")
-    print("| kernel | ours, ms | torch, ms | torch.compile, ms | rate | of ceiling | largest difference |")
-    print("|---|---|---|---|---|---|---|")
-    rows = []
-    for r in results(dtype, device, ceiling):
-        rows.append(asdict(r))
-        print(
-            f"| {r.name} | {r.ours_ms:.4f} | {r.eager_ms:.4f} | {r.compiled_ms:.4f} | {r.rate:.1f} {r.unit} "
-            f"| {r.ceiling_share:.0%} | {r.difference:.2g} |", flush=True,
-        )
-    if options.json:
-        report = {"machine": machine(device), "dtype": str(dtype), "ceilings": ceiling, "rows": rows}
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
