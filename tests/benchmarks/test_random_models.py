@@ -32,7 +32,7 @@ def test_ours_and_diffusers_make_the_same_pictures_of_it(bench: Bench) -> None:
 @pytest.mark.parametrize("resolution", [64, 128])
 def test_a_walk_of_fifty_steps_stays_in_bounds_and_has_contrast(bench: Bench, resolution: int) -> None:
     pipeline = load_pipeline(bench.folder(resolution), device="cpu", dtype="float32")
-    assert pipeline.resolution == resolution
+    assert pipeline.info.resolution == resolution
     latents = np.stack(pipeline.generate([0, 1], [0, 1], steps=50, output_type="latents"))
     images = np.stack(pipeline.generate([0, 1], [0, 1], steps=50))
     assert 0.3 < latents.std() < 10

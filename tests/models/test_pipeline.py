@@ -75,7 +75,7 @@ def test_the_number_of_threads_changes_no_byte(
     pipeline: Pipeline, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "2")  # whatever else runs here, steps take the threads set below
-    pipeline = load_pipeline(folder, device="cpu", dtype=pipeline.dtype)
+    pipeline = load_pipeline(folder, device="cpu", dtype=pipeline.info.dtype)
     before, pictures = torch.get_num_threads(), []
     try:
         for threads in (1, 2):
