@@ -88,7 +88,7 @@ def is_loopback(address: str) -> bool:
 
 def test_every_process_is_watched(told: tuple[list[Event], Any, Any]) -> None:
     starts = [" ".join(arguments) for _, event, arguments in told[0] if event == "start"]
-    assert any("service serve" in start for start in starts)
+    assert any("dit_serve serve" in start for start in starts)
     assert any("dit_serve.service.workers.process" in start for start in starts)
 
 

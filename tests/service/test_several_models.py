@@ -80,9 +80,10 @@ def test_the_catalogue_lists_all_the_first_as_default(server: Running) -> None:
 @pytest.mark.parametrize(
     ("models", "sentence"),
     [
-        ("a=fake-64,a=fake-128", "models gives the name 'a' twice"),
-        ("fake-64,fake-64", "models lists 'fake-64' twice"),
-        ("fake-64=fake-128,fake-64", "two models are called fake-64; give one another name: fake-64-2=fake-64"),
+        ("a=fake-64,a=fake-128", "models has two that are called a: give one another name, NAME=CHECKPOINT"),
+        ("fake-64,fake-64", "models has two that are called fake-64: give"),
+        ("fake-64=fake-128,fake-64", "models has two that are called fake-64: give"),
+        ("fake-64,fake-64:", "two models are called fake-64; give one another name: fake-64-2=fake-64:"),
     ],
 )
 def test_two_models_of_one_name_stop_the_start_with_a_sentence(models: str, sentence: str) -> None:
