@@ -61,7 +61,7 @@ class Front:
     """Accepts jobs and sees each to its end. Made inside a running event loop.
 
     Args:
-        command: how to start a worker, see `service.workers.supervisor`.
+        command: how to start a worker, see `service.workers.worker`.
         configure: what the workers are to load.
         placement: where the workers run; one on the best device present if it is not said.
         max_queue_sequences: most sequences accepted and not finished.
@@ -85,6 +85,7 @@ class Front:
         self._metrics = metrics or Metrics(CollectorRegistry())
         self._metrics.expect_workers(len(self._workers))
         self.admission = Admission(self.ledger, max_queue_sequences, self._places)
+        self._most_places = configure.max_batch_sequences
         self._ids = itertools.count(1)
         self._is_draining = False
         self._emptied = asyncio.Event()
@@ -257,8 +258,8 @@ class Front:
         return all(worker.is_given_up for worker in self._workers)
 
     def _places(self, model: str) -> int:
-        """How many sequences of a model run at once, in the worker that has room for the fewest."""
-        return min(worker.places[model] for worker in self._workers if model in worker.places)
+        """How many sequences of a model run at once, in the worker with the fewest places; as set if none is up."""
+        return min((each.places[model] for each in self._workers if model in each.places), default=self._most_places)
 
     def _count_workers(self) -> None:
         self.ledger.estimate.workers = max(1, sum(worker.is_up for worker in self._workers))

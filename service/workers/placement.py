@@ -88,12 +88,16 @@ def are_small(models: Sequence[str]) -> bool:
 
 
 def _weights_bytes(model: str) -> int | None:
-    path = DEMOS / model if (DEMOS / model).is_dir() else Path(model)
-    if path.is_file():
-        return path.stat().st_size
-    if not path.is_dir():
+    """None for what is not here, or cannot be looked at: the worker that loads it says why."""
+    try:
+        path = DEMOS / model if (DEMOS / model).is_dir() else Path(model)
+        if path.is_file():
+            return path.stat().st_size
+        if not path.is_dir():
+            return None
+        return sum(file.stat().st_size for file in path.rglob("*") if file.suffix in WEIGHTS)
+    except OSError:
         return None
-    return sum(file.stat().st_size for file in path.rglob("*") if file.suffix in WEIGHTS)
 
 
 def _cores() -> int:

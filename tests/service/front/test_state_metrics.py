@@ -109,6 +109,14 @@ def test_a_refusal_is_counted_once_by_its_reason_and_as_a_request() -> None:
     world(test)
 
 
+def test_a_deadline_is_judged_while_no_worker_is_up() -> None:
+    async def test(front: Front, _: FastAPI, registry: CollectorRegistry) -> None:
+        deadline = asyncio.get_running_loop().time() + 3600
+        assert len(front.submit([job(front)], deadline)) == 1
+
+    world(test)
+
+
 def test_workers_models_and_readiness_are_told() -> None:
     async def test(front: Front, _: FastAPI, registry: CollectorRegistry) -> None:
         assert registry.get_sample_value("dit_ready") == 0

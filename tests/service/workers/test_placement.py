@@ -95,3 +95,7 @@ def test_this_machine_has_cores_and_memory() -> None:
     machine = this_machine()
     assert machine.cores >= 1
     assert machine.free_bytes > 0
+
+
+def test_a_path_that_cannot_be_looked_at_is_not_small() -> None:
+    assert not are_small(["x" * 5000])
