@@ -12,35 +12,44 @@ import torch
 
 from dit_serve.kernels import checks
 from dit_serve.kernels.launch import Launch, jit, takes_kernel, tl, torch_op
-from dit_serve.kernels.layernorm_modulate import layernorm_modulate_reference
+from dit_serve.kernels.layernorm_modulate import check_vectors, layernorm_modulate_reference, vector_sizes
 from dit_serve.kernels.rows import load_tail, normalise, split, warps_for
 
 
 def gate_residual_layernorm_modulate_reference(
-    x: torch.Tensor, gate: torch.Tensor, h: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, eps: float
+    x: torch.Tensor,
+    gate: torch.Tensor,
+    h: torch.Tensor,
+    shift: torch.Tensor,
+    scale: torch.Tensor,
+    eps: float,
+    rows: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return (x', y), each (N, T, D): the sum, and its modulated norm.
 
     Args:
         x: (N, T, D), the residual stream.
-        gate: (N, D), applied to every token of its row.
+        gate: (R, D), applied to every token of its row.
         h: (N, T, D), what the branch computed.
-        shift: (N, D), of the norm that follows.
-        scale: (N, D), likewise.
+        shift: (R, D), of the norm that follows.
+        scale: (R, D), likewise.
         eps: added to the variance.
+        rows: (N,) int64, which row of gate, shift and scale belongs to x's row n; None where that is row n, R = N.
     """
-    checks.sizes(x=(x, "NTD"), gate=(gate, "ND"), h=(h, "NTD"))
-    x = torch.addcmul(x, gate.unsqueeze(1), h)
-    return x, layernorm_modulate_reference(x, shift, scale, eps)
+    checks.sizes(x=(x, "NTD"), h=(h, "NTD"))
+    vector_sizes(x, rows, gate=gate, shift=shift, scale=scale)
+    x = torch.addcmul(x, (gate if rows is None else gate[rows]).unsqueeze(1), h)
+    return x, layernorm_modulate_reference(x, shift, scale, eps, rows)
 
 
 @jit()
 def gate_residual_layernorm_modulate_kernel(  # type: ignore[no-untyped-def]
     x_ptr,  # (N, T, D)
-    gate_ptr,  # (N, D), rows gate_stride apart
+    gate_ptr,  # (R, D), rows gate_stride apart
     h_ptr,  # (N, T, D)
-    shift_ptr,  # (N, D), rows shift_stride apart
-    scale_ptr,  # (N, D), rows scale_stride apart
+    shift_ptr,  # (R, D), rows shift_stride apart
+    scale_ptr,  # (R, D), rows scale_stride apart
+    rows_ptr,  # (N,) int64, or None
     new_ptr,  # (N, T, D)
     y_ptr,  # (N, T, D)
     gate_stride,
@@ -55,6 +64,8 @@ def gate_residual_layernorm_modulate_kernel(  # type: ignore[no-untyped-def]
     """One program does one token. The norm is of x' as rounded for the store, as if x' had been read back."""
     token = tl.program_id(0).to(tl.int64)
     row = token // TOKENS
+    if rows_ptr is not None:
+        row = tl.load(rows_ptr + row)
     at = tl.arange(0, HEAD)
     tail_at = HEAD + tl.arange(0, TAIL)
     inside = tail_at < WIDTH
@@ -81,24 +92,33 @@ def gate_residual_layernorm_modulate_kernel(  # type: ignore[no-untyped-def]
 
 
 def gate_residual_layernorm_modulate_launch(
-    x: torch.Tensor, gate: torch.Tensor, h: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, eps: float
+    x: torch.Tensor,
+    gate: torch.Tensor,
+    h: torch.Tensor,
+    shift: torch.Tensor,
+    scale: torch.Tensor,
+    eps: float,
+    rows: torch.Tensor | None = None,
 ) -> Launch:
-    """Return the launch for x and h contiguous, and vectors dense but at any distance."""
-    rows, tokens, width = checks.sizes(
-        x=(x, "NTD"), h=(h, "NTD"), gate=(gate, "ND"), shift=(shift, "ND"), scale=(scale, "ND")
-    )
-    checks.alike(x=x, h=h, gate=gate, shift=shift, scale=scale)
+    """Return the launch for x and h contiguous, and vectors dense but at any distance.
+
+    What `rows` holds is not read back to be checked: it must be rows of gate, shift and scale.
+    """
+    checks.sizes(x=(x, "NTD"), h=(h, "NTD"))
+    count, tokens, width = vector_sizes(x, rows, gate=gate, shift=shift, scale=scale)
+    check_vectors(x, rows, gate=gate, shift=shift, scale=scale)
+    checks.alike(x=x, h=h)
     checks.contiguous(x=x, h=h)
-    checks.dense_vectors(gate=gate, shift=shift, scale=scale)
     new, y = torch.empty_like(x), torch.empty_like(x)
     head, tail = split(width)
     arguments = {
-        "x_ptr": x, "gate_ptr": gate, "h_ptr": h, "shift_ptr": shift, "scale_ptr": scale, "new_ptr": new, "y_ptr": y,
+        "x_ptr": x, "gate_ptr": gate, "h_ptr": h, "shift_ptr": shift, "scale_ptr": scale, "rows_ptr": rows,
+        "new_ptr": new, "y_ptr": y,
         "gate_stride": gate.stride(0), "shift_stride": shift.stride(0), "scale_stride": scale.stride(0), "eps": eps,
         "TOKENS": tokens, "WIDTH": width, "HEAD": head, "TAIL": max(tail, 1),
     }
     kernel = gate_residual_layernorm_modulate_kernel
-    return Launch((new, y), kernel, rows * tokens, arguments, {"num_warps": warps_for(width)})
+    return Launch((new, y), kernel, count * tokens, arguments, {"num_warps": warps_for(width)})
 
 
 gate_residual_layernorm_modulate_triton = torch_op(
@@ -107,13 +127,21 @@ gate_residual_layernorm_modulate_triton = torch_op(
 
 
 def gate_residual_layernorm_modulate(
-    x: torch.Tensor, gate: torch.Tensor, h: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, eps: float
+    x: torch.Tensor,
+    gate: torch.Tensor,
+    h: torch.Tensor,
+    shift: torch.Tensor,
+    scale: torch.Tensor,
+    eps: float,
+    rows: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return (x + gate h, LN(x + gate h) (1 + scale) + shift); see `_reference`, on a card also `_launch`.
 
     Raises:
-        ValueError: h is not x's shape, a vector is not (N, D), or the kernel cannot take a dtype, device or stride.
+        ValueError: h is not x's shape, a vector is not (N, D), or (R, D) with rows; rows is not (N,); or the kernel
+            cannot take a dtype, device or stride.
+        IndexError: off a card, rows holds what is no row of the vectors. The kernel does not look.
     """
-    if takes_kernel(x, gate, h, shift, scale):
-        return gate_residual_layernorm_modulate_triton(x, gate, h, shift, scale, eps)
-    return gate_residual_layernorm_modulate_reference(x, gate, h, shift, scale, eps)
+    is_taken = takes_kernel(x, gate, h, shift, scale)
+    op = gate_residual_layernorm_modulate_triton if is_taken else gate_residual_layernorm_modulate_reference
+    return op(x, gate, h, shift, scale, eps, rows)

@@ -14,16 +14,21 @@ from dit_serve.kernels.launch import Launch, jit, takes_kernel, tl, torch_op
 from dit_serve.kernels.rows import load_tail, normalise, split, warps_for
 
 
-def layernorm_modulate_reference(x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, eps: float) -> torch.Tensor:
+def layernorm_modulate_reference(
+    x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, eps: float, rows: torch.Tensor | None = None
+) -> torch.Tensor:
     """Return LN(x) (1 + scale) + shift, (N, T, D) in x's dtype.
 
     Args:
         x: (N, T, D).
-        shift: (N, D), added to every token of its row.
-        scale: (N, D), zero leaves the normalised value as it is.
+        shift: (R, D), added to every token of its row.
+        scale: (R, D), zero leaves the normalised value as it is.
         eps: added to the variance.
+        rows: (N,) int64, which row of shift and scale belongs to x's row n; None where that is row n, R = N.
     """
-    checks.sizes(x=(x, "NTD"), shift=(shift, "ND"), scale=(scale, "ND"))
+    vector_sizes(x, rows, shift=shift, scale=scale)
+    if rows is not None:
+        shift, scale = shift[rows], scale[rows]
     normed = F.layer_norm(x, (x.shape[-1],), eps=eps)
     return torch.addcmul(shift.unsqueeze(1), normed, 1 + scale.unsqueeze(1))
 
@@ -31,8 +36,9 @@ def layernorm_modulate_reference(x: torch.Tensor, shift: torch.Tensor, scale: to
 @jit()
 def layernorm_modulate_kernel(  # type: ignore[no-untyped-def]
     x_ptr,  # (N, T, D)
-    shift_ptr,  # (N, D), rows shift_stride apart
-    scale_ptr,  # (N, D), rows scale_stride apart
+    shift_ptr,  # (R, D), rows shift_stride apart
+    scale_ptr,  # (R, D), rows scale_stride apart
+    rows_ptr,  # (N,) int64, or None
     y_ptr,  # (N, T, D)
     shift_stride,
     scale_stride,
@@ -45,6 +51,8 @@ def layernorm_modulate_kernel(  # type: ignore[no-untyped-def]
     """One program normalises and modulates one token."""
     token = tl.program_id(0).to(tl.int64)
     row = token // TOKENS
+    if rows_ptr is not None:
+        row = tl.load(rows_ptr + row)
     at = tl.arange(0, HEAD)
     tail_at = HEAD + tl.arange(0, TAIL)
     x_ptr += token * WIDTH
@@ -60,31 +68,56 @@ def layernorm_modulate_kernel(  # type: ignore[no-untyped-def]
     tl.store(y_ptr + tail_at, tail.to(y_ptr.dtype.element_ty), mask=tail_at < WIDTH)
 
 
-def layernorm_modulate_launch(x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, eps: float) -> Launch:
-    """Return the launch for x contiguous, and vectors dense but at any distance, as in a view of (N, 6L + 2, D)."""
-    rows, tokens, width = checks.sizes(x=(x, "NTD"), shift=(shift, "ND"), scale=(scale, "ND"))
-    checks.alike(x=x, shift=shift, scale=scale)
+def layernorm_modulate_launch(
+    x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, eps: float, rows: torch.Tensor | None = None
+) -> Launch:
+    """Return the launch for x contiguous, and vectors dense but at any distance, as in a view of (R, 6L + 2, D).
+
+    What `rows` holds is not read back to be checked: it must be rows of shift and scale.
+    """
+    count, tokens, width = vector_sizes(x, rows, shift=shift, scale=scale)
+    check_vectors(x, rows, shift=shift, scale=scale)
     checks.contiguous(x=x)
-    checks.dense_vectors(shift=shift, scale=scale)
     y = torch.empty_like(x)
     head, tail = split(width)
     arguments = {
-        "x_ptr": x, "shift_ptr": shift, "scale_ptr": scale, "y_ptr": y,
+        "x_ptr": x, "shift_ptr": shift, "scale_ptr": scale, "rows_ptr": rows, "y_ptr": y,
         "shift_stride": shift.stride(0), "scale_stride": scale.stride(0), "eps": eps,
         "TOKENS": tokens, "WIDTH": width, "HEAD": head, "TAIL": max(tail, 1),
     }
-    return Launch(y, layernorm_modulate_kernel, rows * tokens, arguments, {"num_warps": warps_for(width)})
+    return Launch(y, layernorm_modulate_kernel, count * tokens, arguments, {"num_warps": warps_for(width)})
 
 
 layernorm_modulate_triton = torch_op(layernorm_modulate_reference, layernorm_modulate_launch)
 
 
-def layernorm_modulate(x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, eps: float) -> torch.Tensor:
+def layernorm_modulate(
+    x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, eps: float, rows: torch.Tensor | None = None
+) -> torch.Tensor:
     """Return LN(x) (1 + scale) + shift, (N, T, D); see `layernorm_modulate_reference`, on a card also `_launch`.
 
     Raises:
-        ValueError: shift or scale is not (N, D) for x's N and D, or the kernel cannot take a dtype, device or stride.
+        ValueError: shift or scale is not (N, D) for x's N and D, or (R, D) with rows; rows is not (N,); or the kernel
+            cannot take a dtype, device or stride.
+        IndexError: off a card, rows holds what is no row of shift and scale. The kernel does not look.
     """
-    if takes_kernel(x, shift, scale):
-        return layernorm_modulate_triton(x, shift, scale, eps)
-    return layernorm_modulate_reference(x, shift, scale, eps)
+    op = layernorm_modulate_triton if takes_kernel(x, shift, scale) else layernorm_modulate_reference
+    return op(x, shift, scale, eps, rows)
+
+
+def vector_sizes(x: torch.Tensor, rows: torch.Tensor | None, **vectors: torch.Tensor) -> tuple[int, int, int]:
+    """Return N, T and D of x (N, T, D) beside vectors (N, D), or (R, D) where `rows` (N,) says which is whose."""
+    letters = "ND" if rows is None else "RD"
+    index = {} if rows is None else {"rows": (rows, "N")}
+    found = checks.sizes(x=(x, "NTD"), **index, **{name: (vector, letters) for name, vector in vectors.items()})
+    return found[0], found[1], found[2]
+
+
+def check_vectors(x: torch.Tensor, rows: torch.Tensor | None, **vectors: torch.Tensor) -> None:
+    """Raise ValueError unless a kernel can take the vectors beside x, and their index."""
+    checks.alike(x=x, **vectors)
+    checks.dense_vectors(**vectors)
+    if rows is not None:
+        checks.device(x=x, rows=rows)
+        checks.dtype(torch.int64, rows=rows)
+        checks.contiguous(rows=rows)

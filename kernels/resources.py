@@ -63,10 +63,15 @@ def launches() -> dict[str, Launch]:
 def _token_launches(dtype: torch.dtype) -> dict[str, Launch]:
     x = _empty(ROWS, TOKENS, WIDTH, dtype=dtype)
     gate, shift, scale = _empty(ROWS, 6, WIDTH, dtype=dtype).unbind(1)[:3]
+    rows = _empty(ROWS, dtype=torch.int64)
     return {
         "layernorm_modulate D = 1152": layernorm_modulate_launch(x, shift, scale, 1e-6),
         "gate_residual_layernorm_modulate D = 1152": gate_residual_layernorm_modulate_launch(
             x, gate, x, shift, scale, 1e-6
+        ),
+        "layernorm_modulate D = 1152, rows": layernorm_modulate_launch(x, shift, scale, 1e-6, rows),
+        "gate_residual_layernorm_modulate D = 1152, rows": gate_residual_layernorm_modulate_launch(
+            x, gate, x, shift, scale, 1e-6, rows
         ),
     }
 

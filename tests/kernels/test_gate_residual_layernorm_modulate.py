@@ -19,6 +19,25 @@ def test_adds_the_gated_branch_and_norms_the_sum_to_the_bit_as_layernorm_modulat
     assert torch.equal(y, layernorm_modulate(new, shift, scale, eps))
 
 
+def test_rows_say_which_vectors_of_a_pool_are_whose() -> None:
+    x, h = torch.randn(3, 5, 48), torch.randn(3, 5, 48)
+    gate, shift, scale = torch.randn(4, 3, 48).unbind(1)
+    rows = torch.tensor([3, 0, 3])
+    found = gate_residual_layernorm_modulate(x, gate, h, shift, scale, 1e-6, rows)
+    for n, r in enumerate((3, 0, 3)):
+        alone = gate_residual_layernorm_modulate(
+            x[n:n + 1], gate[r:r + 1], h[n:n + 1], shift[r:r + 1], scale[r:r + 1], 1e-6
+        )
+        for got, expected in zip(found, alone, strict=True):
+            assert torch.equal(got[n:n + 1], expected)
+
+
+def test_an_index_of_another_shape_is_refused() -> None:
+    x, pool = torch.zeros(3, 2, 8), torch.zeros(4, 8)
+    with pytest.raises(ValueError, match=r"rows must be \(N = 3\), got \(2,\)"):
+        gate_residual_layernorm_modulate(x, pool, x, pool, pool, 1e-6, torch.tensor([0, 1]))
+
+
 def test_a_branch_of_another_shape_is_refused() -> None:
     vector = torch.zeros(2, 8)
     with pytest.raises(ValueError, match=r"h must be \(N = 2, T = 5, D = 8\), got \(2, 4, 8\)"):

@@ -24,6 +24,24 @@ def test_equals_the_formula(shape: tuple[int, int, int], eps: float) -> None:
     torch.testing.assert_close(got.double(), formula(x, shift, scale, eps), rtol=1e-5, atol=1e-5)  # float32 sums of D
 
 
+def test_rows_say_which_shift_and_scale_of_a_pool_are_whose() -> None:
+    x, pool = torch.randn(3, 5, 48), torch.randn(4, 2, 48)
+    rows = torch.tensor([3, 0, 3])
+    got = layernorm_modulate(x, pool[:, 0], pool[:, 1], 1e-6, rows)
+    expected = torch.cat([formula(x[n:n + 1], pool[r:r + 1, 0], pool[r:r + 1, 1], 1e-6) for n, r in enumerate(rows)])
+    torch.testing.assert_close(got.double(), expected, rtol=1e-5, atol=1e-5)  # float32
+
+
+def test_an_index_of_another_shape_and_of_rows_that_are_not_there_is_refused() -> None:
+    x, pool = torch.zeros(3, 2, 8), torch.zeros(4, 8)
+    with pytest.raises(ValueError, match=r"rows must be \(N = 3\), got \(2,\)"):
+        layernorm_modulate(x, pool, pool, 1e-6, torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match=r"scale must be \(R = 4, D = 8\), got \(3, 8\)"):
+        layernorm_modulate(x, pool, pool[1:], 1e-6, torch.tensor([0, 1, 2]))
+    with pytest.raises(IndexError, match="index 4 is out of bounds"):
+        layernorm_modulate(x, pool, pool, 1e-6, torch.tensor([0, 1, 4]))
+
+
 @pytest.mark.parametrize("name", ["shift", "scale"])
 def test_a_vector_of_another_shape_is_refused_with_both_shapes(name: str) -> None:
     vectors = {"shift": torch.zeros(2, 8), "scale": torch.zeros(2, 8), name: torch.zeros(1, 8)}

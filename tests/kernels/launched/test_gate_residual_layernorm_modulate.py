@@ -55,6 +55,22 @@ def test_a_row_alone_and_among_others_is_bitwise_equal(dtype: torch.dtype, devic
             assert torch.equal(got, expected[row:row + 1])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rows_say_which_vectors_of_a_pool_are_whose(dtype: torch.dtype, device: torch.device) -> None:
+    of_rows, pool = inputs(5, 3, 1152, dtype, device), inputs(7, 3, 1152, dtype, device)
+    rows = torch.tensor([6, 0, 3, 3, 2], device=device)
+    vectors = {name: pool[name] for name in ("gate", "shift", "scale")}
+    found = gate_residual_layernorm_modulate_triton(**of_rows | vectors, eps=1e-6, rows=rows)
+    chosen = {name: vector[rows] for name, vector in vectors.items()}
+    for got, expected in zip(found, gate_residual_layernorm_modulate_triton(**of_rows | chosen, eps=1e-6), strict=True):
+        assert torch.equal(got, expected)
+    order = torch.tensor([4, 2, 0], device=device)
+    some = {"x": of_rows["x"][order], "h": of_rows["h"][order], **vectors}
+    others = gate_residual_layernorm_modulate_triton(**some, eps=1e-6, rows=rows[order])
+    for got, expected in zip(others, found, strict=True):
+        assert torch.equal(got, expected[order])
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the interpreter's numpy warns of what is meant
 def test_what_is_not_finite_stays_in_its_row(device: torch.device) -> None:
     arguments = inputs(3, 2, 1152, torch.float32, device)
@@ -78,12 +94,19 @@ def test_what_is_not_finite_stays_in_its_row(device: torch.device) -> None:
         ("x", "strides", r"x must be contiguous, got strides \(48, 16, 2\)"),
         ("shift", "strides", r"shift must have stride 1 in its last side, got strides \(16, 2\)"),
         ("scale", "meta", "scale must be on x's device .*, got meta"),
+        ("rows", (3,), r"rows must be \(N = 2\), got \(3,\)"),
+        ("rows", torch.int32, "rows must be torch.int64, got torch.int32"),
+        ("rows", "strides", r"rows must be contiguous, got strides \(2,\)"),
+        ("rows", "meta", "rows must be on x's device .*, got meta"),
     ],
 )
 def test_what_the_kernel_cannot_take_is_refused_with_its_value(
     name: str, what: object, words: str, device: torch.device
 ) -> None:
-    arguments = spoiled(inputs(2, 3, 8, torch.float32, device), name, what)
+    arguments = inputs(2, 3, 8, torch.float32, device)
+    if name == "rows":
+        arguments["rows"] = torch.tensor([1, 0], device=device)
+    arguments = spoiled(arguments, name, what)
     with pytest.raises(ValueError, match=words):
         gate_residual_layernorm_modulate_triton(**arguments, eps=1e-6)
 
@@ -91,4 +114,6 @@ def test_what_the_kernel_cannot_take_is_refused_with_its_value(
 def test_is_a_custom_op_whose_fake_agrees(device: torch.device) -> None:
     arguments = (*inputs(2, 3, 48, torch.float32, device).values(), 1e-6)
     op = gate_residual_layernorm_modulate_triton
-    torch.library.opcheck(op, arguments, test_utils=("test_schema", "test_faketensor"))
+    rows = torch.tensor([1, 1], device=device)
+    for all_arguments in (arguments, (*arguments, rows)):
+        torch.library.opcheck(op, all_arguments, test_utils=("test_schema", "test_faketensor"))

@@ -57,6 +57,17 @@ def test_a_row_alone_and_among_others_is_bitwise_equal(dtype: torch.dtype, devic
         assert torch.equal(alone, together[row:row + 1])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rows_say_which_shift_and_scale_of_a_pool_are_whose(dtype: torch.dtype, device: torch.device) -> None:
+    x = inputs(5, 3, 1152, dtype, device)[0]
+    _, shift, scale = inputs(7, 3, 1152, dtype, device)
+    rows = torch.tensor([6, 0, 3, 3, 2], device=device)
+    got = layernorm_modulate_triton(x, shift, scale, 1e-6, rows)
+    assert torch.equal(got, layernorm_modulate_triton(x, shift[rows], scale[rows], 1e-6))
+    order = torch.tensor([4, 2, 0], device=device)
+    assert torch.equal(layernorm_modulate_triton(x[order], shift, scale, 1e-6, rows[order]), got[order])
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the interpreter's numpy warns of what is meant
 def test_what_is_not_finite_stays_in_its_row(device: torch.device) -> None:
     x, shift, scale = inputs(3, 2, 1152, torch.float32, device)
@@ -79,6 +90,10 @@ def test_what_is_not_finite_stays_in_its_row(device: torch.device) -> None:
         ("x", "strides", r"x must be contiguous, got strides \(48, 16, 2\) of \(2, 3, 8\)"),
         ("scale", "strides", r"scale must have stride 1 in its last side, got strides \(16, 2\)"),
         ("shift", "meta", "shift must be on x's device .*, got meta"),
+        ("rows", (3,), r"rows must be \(N = 2\), got \(3,\)"),
+        ("rows", torch.int32, "rows must be torch.int64, got torch.int32"),
+        ("rows", "strides", r"rows must be contiguous, got strides \(2,\)"),
+        ("rows", "meta", "rows must be on x's device .*, got meta"),
     ],
 )
 def test_what_the_kernel_cannot_take_is_refused_with_its_value(
@@ -86,12 +101,16 @@ def test_what_the_kernel_cannot_take_is_refused_with_its_value(
 ) -> None:
     x, shift, scale = inputs(2, 3, 8, torch.float32, device)
     arguments = {"x": x, "shift": shift, "scale": scale, "eps": 1e-6}
+    if name == "rows":
+        arguments["rows"] = torch.tensor([1, 0], device=device)
     with pytest.raises(ValueError, match=words):
         layernorm_modulate_triton(**spoiled(arguments, name, what))
 
 
 def test_is_a_custom_op_whose_fake_agrees(device: torch.device) -> None:
     arguments = (*inputs(2, 3, 48, torch.float32, device), 1e-6)
-    torch.library.opcheck(layernorm_modulate_triton, arguments, test_utils=("test_schema", "test_faketensor"))
+    rows = torch.tensor([1, 1], device=device)
+    for all_arguments in (arguments, (*arguments, rows)):
+        torch.library.opcheck(layernorm_modulate_triton, all_arguments, test_utils=("test_schema", "test_faketensor"))
     compiled = torch.compile(layernorm_modulate_triton, backend="eager", fullgraph=True)
     assert torch.equal(compiled(*arguments), layernorm_modulate_triton(*arguments))
