@@ -64,6 +64,7 @@ def _token_launches(dtype: torch.dtype) -> dict[str, Launch]:
     x = _empty(ROWS, TOKENS, WIDTH, dtype=dtype)
     gate, shift, scale = _empty(ROWS, 6, WIDTH, dtype=dtype).unbind(1)[:3]
     rows = _empty(ROWS, dtype=torch.int64)
+    parts, bias = _empty(4, ROWS, TOKENS, WIDTH), _empty(WIDTH, dtype=dtype)
     return {
         "layernorm_modulate D = 1152": layernorm_modulate_launch(x, shift, scale, 1e-6),
         "gate_residual_layernorm_modulate D = 1152": gate_residual_layernorm_modulate_launch(
@@ -72,6 +73,9 @@ def _token_launches(dtype: torch.dtype) -> dict[str, Launch]:
         "layernorm_modulate D = 1152, rows": layernorm_modulate_launch(x, shift, scale, 1e-6, rows),
         "gate_residual_layernorm_modulate D = 1152, rows": gate_residual_layernorm_modulate_launch(
             x, gate, x, shift, scale, 1e-6, rows
+        ),
+        "gate_residual_layernorm_modulate D = 1152, rows, 4 parts": gate_residual_layernorm_modulate_launch(
+            x, gate, parts, shift, scale, 1e-6, rows, bias
         ),
     }
 

@@ -48,6 +48,10 @@ def calls(device: str) -> dict[str, tuple[Op, Op, tuple[object, ...]]]:
             gate_residual_layernorm_modulate, gate_residual_layernorm_modulate_triton,
             (x, pool, x, pool, pool, 1e-5, null_rows),
         ),
+        "gate_residual_layernorm_modulate, parts": (
+            gate_residual_layernorm_modulate, gate_residual_layernorm_modulate_triton,
+            (x, vectors, zeros(4, 2, 4, 24), vectors, vectors, 1e-5, None, zeros(24)),
+        ),
         "sampler_step": (sampler_step, sampler_step_triton, step),
         "linear": (lambda *a: linear(*a, batch_invariant=True), linear_triton, product),
     }
@@ -61,7 +65,7 @@ def exported(op: Op, arguments: tuple[object, ...], rows: object = torch.export.
             return op(*(next(left) if isinstance(value, torch.Tensor) else value for value in arguments))
 
     tensors = tuple(value for value in arguments if isinstance(value, torch.Tensor))
-    sides = tuple({0: rows} if len(value) == 2 else None for value in tensors)
+    sides = tuple({value.shape.index(2): rows} if 2 in value.shape else None for value in tensors)
     graph = torch.export.export(Call(), tensors, dynamic_shapes=(sides,)).graph
     return [node for node in graph.nodes if isinstance(node.target, torch._ops.OpOverload)]
 
