@@ -2,10 +2,10 @@
 
 Epilogues: "none", and "gelu_tanh", the MLP's activation (arXiv 1606.08415, the tanh form).
 
-The kernel is batch-invariant: its tiles and the order in which it sums over K depend on the layer alone, never on the
-number of rows, and K is not split between programs. So a row's result is bitwise the same alone and in any batch,
+The kernel is batch-invariant: the order in which it sums over K depends on the layer alone, whatever the tile
+(kernels/tiles.py), and K is not split between programs. So a row's result is bitwise the same alone and in any batch,
 which a BLAS that picks a kernel by the shape of the batch does not promise. `linear` takes the BLAS unless it is asked
-for batch invariance; benchmarks/bench_kernels.py compares the two.
+for batch invariance; benchmarks/bench_kernels.py compares the two, and kernels/linear_ways.py lists all ways there are.
 
 On the CPU, where a separate pass for GELU costs half as much as the product before it, oneDNN fuses the two. There a
 row's result does not depend on the number of rows if that is a multiple of 16: tests hold the libraries to it.
@@ -13,55 +13,40 @@ row's result does not depend on the number of rows if that is a multiple of 16: 
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 
 from dit_serve.kernels import checks
 from dit_serve.kernels.launch import Launch, jit, takes_kernel, tl, torch_op, wants_gradient
+from dit_serve.kernels.tiles import GROUP, named_tile, place, sum_over_k, tile_for
 
 EPILOGUES = ("none", "gelu_tanh")
 
 
-class Tile(NamedTuple):
-    """How the kernel divides the product: a tile (M, N) per program, K per iteration, warps, pipeline stages."""
-
-    m: int
-    n: int
-    k: int
-    num_warps: int
-    num_stages: int
-    hip_num_stages: int
-
-
-def tile_for(dtype: torch.dtype) -> Tile:
-    """Return the tile of a layer; kernels/RESOURCES.md shows what it costs.
-
-    DiT-XL/2's outputs 1152, 3456 and 4608 are whole tiles of 128, and K = 1152 or 4608 whole iterations of 64. Two
-    programs of eight warps share a multiprocessor of sm_90, so that one's epilogue hides behind the other's products.
-    AMD's 64 KiB of shared memory hold two stages. Products in float32 are plain multiply-adds, whose operands live in
-    registers: a quarter of the tile.
-    """
-    if dtype == torch.float32:
-        return Tile(64, 64, 16, 4, 3, 2)
-    return Tile(128, 128, 64, 8, 3, 2)
-
-
 def linear_reference(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epilogue: str = "none"
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    epilogue: str = "none",
+    residual: torch.Tensor | None = None,
+    tile: str | None = None,
 ) -> torch.Tensor:
-    """Return epilogue(x Wᵀ + b), (N, T, O).
+    """Return epilogue(x Wᵀ + b), (N, T, O), or x Wᵀ + b + residual.
 
     Args:
         x: (N, T, K).
         weight: (O, K).
         bias: (O,).
         epilogue: "none" or "gelu_tanh".
+        residual: (T, O), added to every sequence, or None; not together with an activation.
+        tile: how the kernel divides the product, a name in kernels.tiles.TILES; None: as `tile_for` says. No bit of
+            the result depends on it.
     """
-    _sizes(x, weight, bias, epilogue)
+    _sizes(x, weight, bias, epilogue, residual)
     y = F.linear(x, weight, bias)
-    return F.gelu(y, approximate="tanh") if epilogue == "gelu_tanh" else y
+    if epilogue == "gelu_tanh":
+        return F.gelu(y, approximate="tanh")
+    return y if residual is None else y + residual
 
 
 def linear_gelu_onednn(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -95,8 +80,10 @@ def linear_kernel(  # type: ignore[no-untyped-def]
     x_ptr,  # (N·T, K)
     weight_ptr,  # (O, K)
     bias_ptr,  # (O,)
+    residual_ptr,  # (T, O), or None
     y_ptr,  # (N·T, O)
     rows,  # N·T
+    TOKENS: tl.constexpr,  # T where there is a residual
     OUT: tl.constexpr,
     K: tl.constexpr,
     GELU: tl.constexpr,
@@ -108,54 +95,53 @@ def linear_kernel(  # type: ignore[no-untyped-def]
     """One program computes one tile of y, summing over K from first to last.
 
     Rows and columns beyond the edge wrap round, so the loop's loads need no mask there; they are not stored.
-    Programs go down GROUP tiles before the next column of tiles, so that neighbours share x and W in L2.
     """
-    COLUMN_TILES: tl.constexpr = (OUT + BLOCK_N - 1) // BLOCK_N
-    row_tiles = tl.cdiv(rows, BLOCK_M)
-    first = tl.program_id(0) // (GROUP * COLUMN_TILES) * GROUP
-    in_group = tl.minimum(row_tiles - first, GROUP)
-    within = tl.program_id(0) % (GROUP * COLUMN_TILES)
-    m = (first + within % in_group) * BLOCK_M + tl.arange(0, BLOCK_M)
-    n = within // in_group * BLOCK_N + tl.arange(0, BLOCK_N)
+    first_m, first_n = place(tl.program_id(0), rows, OUT, BLOCK_M, BLOCK_N, GROUP)
+    m = first_m + tl.arange(0, BLOCK_M)
+    n = first_n + tl.arange(0, BLOCK_N)
     k = tl.arange(0, BLOCK_K)
     row = (m % rows).to(tl.int64)
     column = (n % OUT).to(tl.int64)
     x_ptrs = x_ptr + row[:, None] * K + k[None, :]
     weight_ptrs = weight_ptr + column[:, None] * K + k[None, :]
 
-    y = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
-    for start in tl.range(0, K, BLOCK_K):
-        if K % BLOCK_K == 0:
-            x = tl.load(x_ptrs + start)
-            weight = tl.load(weight_ptrs + start)
-        else:
-            x = tl.load(x_ptrs + start, mask=k[None, :] < K - start, other=0.0)
-            weight = tl.load(weight_ptrs + start, mask=k[None, :] < K - start, other=0.0)
-        y = tl.dot(x, tl.trans(weight), y, input_precision="ieee")
+    y = sum_over_k(x_ptrs, weight_ptrs, K, BLOCK_M, BLOCK_N, BLOCK_K)
 
     y += tl.load(bias_ptr + column).to(tl.float32)[None, :]
     inside = (m[:, None] < rows) & (n[None, :] < OUT)
     at = row[:, None] * OUT + n[None, :]
+    if residual_ptr is not None:
+        y += tl.load(residual_ptr + (row % TOKENS)[:, None] * OUT + n[None, :], mask=inside, other=0.0).to(tl.float32)
     if GELU:
         y = gelu_tanh(y)
     tl.store(y_ptr + at, y.to(y_ptr.dtype.element_ty), mask=inside)
 
 
-def linear_launch(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epilogue: str = "none") -> Launch:
+def linear_launch(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    epilogue: str = "none",
+    residual: torch.Tensor | None = None,
+    tile: str | None = None,
+) -> Launch:
     """Return the launch for contiguous tensors of one dtype."""
-    sequences, tokens, size, out = _sizes(x, weight, bias, epilogue)
-    checks.alike(x=x, weight=weight, bias=bias)
-    checks.contiguous(x=x, weight=weight, bias=bias)
+    sequences, tokens, size, out = _sizes(x, weight, bias, epilogue, residual)
+    tensors = {"x": x, "weight": weight, "bias": bias} | ({} if residual is None else {"residual": residual})
+    checks.alike(**tensors)
+    checks.contiguous(**tensors)
     y = x.new_empty(sequences, tokens, out)
-    rows, tile = sequences * tokens, tile_for(x.dtype)
+    rows = sequences * tokens
+    blocks = named_tile(x.dtype, tile_for(x.dtype, rows, out) if tile is None else tile)
     arguments = {
-        "x_ptr": x, "weight_ptr": weight, "bias_ptr": bias, "y_ptr": y,
-        "rows": rows, "OUT": out, "K": size, "GELU": epilogue == "gelu_tanh",
-        "BLOCK_M": tile.m, "BLOCK_N": tile.n, "BLOCK_K": tile.k, "GROUP": 8,
+        "x_ptr": x, "weight_ptr": weight, "bias_ptr": bias, "residual_ptr": residual, "y_ptr": y,
+        "rows": rows, "TOKENS": 1 if residual is None else tokens, "OUT": out, "K": size,
+        "GELU": epilogue == "gelu_tanh",
+        "BLOCK_M": blocks.m, "BLOCK_N": blocks.n, "BLOCK_K": blocks.k, "GROUP": GROUP,
     }
-    options = {"num_warps": tile.num_warps, "num_stages": tile.num_stages}
-    programs = -(-rows // tile.m) * -(-out // tile.n)
-    return Launch(y, linear_kernel, programs, arguments, options, {"num_stages": tile.hip_num_stages})
+    options = {"num_warps": blocks.num_warps, "num_stages": blocks.num_stages}
+    programs = -(-rows // blocks.m) * -(-out // blocks.n)
+    return Launch(y, linear_kernel, programs, arguments, options, {"num_stages": blocks.hip_num_stages})
 
 
 linear_triton = torch_op(linear_reference, linear_launch)
@@ -168,6 +154,7 @@ def linear(
     epilogue: str = "none",
     *,
     batch_invariant: bool = False,
+    residual: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return epilogue(x Wᵀ + b), (N, T, O); see `linear_reference`, on a card and batch-invariant `linear_launch`.
 
@@ -179,19 +166,27 @@ def linear(
         bias: (O,).
         epilogue: one of EPILOGUES.
         batch_invariant: on a card take the kernel, whose rows do not depend on how many there are, not the BLAS.
+        residual: (T, O), added to every sequence, or None.
 
     Raises:
-        ValueError: a shape does not fit, the epilogue is none of EPILOGUES, or the kernel cannot take a stride.
+        ValueError: a shape does not fit, the epilogue is none of EPILOGUES or an activation beside a residual, or the
+            kernel cannot take a stride.
     """
-    if batch_invariant and takes_kernel(x, weight, bias):
-        return linear_triton(x, weight, bias, epilogue)
-    if epilogue == "gelu_tanh" and takes_onednn(x, weight, bias):
+    if batch_invariant and takes_kernel(x, weight, bias, residual):
+        return linear_triton(x, weight, bias, epilogue, residual)
+    if epilogue == "gelu_tanh" and residual is None and takes_onednn(x, weight, bias):
         return linear_gelu_onednn(x, weight, bias)
-    return linear_reference(x, weight, bias, epilogue)
+    return linear_reference(x, weight, bias, epilogue, residual)
 
 
-def _sizes(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epilogue: str) -> tuple[int, ...]:
+def _sizes(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epilogue: str, residual: torch.Tensor | None = None
+) -> tuple[int, ...]:
     """Return N, T, K and O of a product with a known epilogue."""
     if epilogue not in EPILOGUES:
         raise ValueError(f"epilogue must be one of {', '.join(EPILOGUES)}, got {epilogue!r}")
-    return checks.sizes(x=(x, "NTK"), weight=(weight, "OK"), bias=(bias, "O"))
+    if residual is None:
+        return checks.sizes(x=(x, "NTK"), weight=(weight, "OK"), bias=(bias, "O"))
+    if epilogue != "none":
+        raise ValueError(f"a residual goes with the epilogue none, got {epilogue!r}")
+    return checks.sizes(x=(x, "NTK"), weight=(weight, "OK"), bias=(bias, "O"), residual=(residual, "TO"))

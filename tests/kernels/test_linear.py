@@ -47,6 +47,14 @@ def test_an_unknown_epilogue_is_refused() -> None:
         linear(torch.zeros(1, 2, 8), torch.zeros(4, 8), torch.zeros(4), "relu")
 
 
+def test_a_residual_is_added_to_every_sequence_and_goes_with_no_activation() -> None:
+    x, weight, bias, residual = torch.randn(2, 5, 16), torch.randn(8, 16), torch.randn(8), torch.randn(5, 8)
+    plain = x.double() @ weight.double().T + bias.double() + residual.double()
+    torch.testing.assert_close(linear(x, weight, bias, residual=residual).double(), plain, rtol=1e-5, atol=1e-5)
+    with pytest.raises(ValueError, match="a residual goes with the epilogue none, got 'gelu_tanh'"):
+        linear(x, weight, bias, "gelu_tanh", residual=residual)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", [1, 72, 1152])
 def test_gelu_equals_its_formula_in_both_tails(size: int, dtype: torch.dtype) -> None:

@@ -73,6 +73,24 @@ def test_a_row_alone_and_among_others_is_bitwise_equal(epilogue: str, dtype: tor
         assert torch.equal(linear_triton(**arguments | {"x": arguments["x"][rows]}), together[rows])
 
 
+@pytest.mark.parametrize(("dtype", "rtol", "atol"), TOLERANCES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_residual_is_added_to_every_sequence(
+    shape: tuple[int, int, int, int], dtype: torch.dtype, rtol: float, atol: float, device: torch.device
+) -> None:
+    arguments = make_arguments(shape, "none", dtype, device)
+    arguments["residual"] = torch.randn(shape[1], shape[3], device=device).to(dtype)
+    x, weight, bias, residual = (arguments[name].double() for name in ("x", "weight", "bias", "residual"))
+    terms = x @ weight.T + bias, residual
+    got = linear_triton(**arguments)
+    assert got.dtype == dtype
+    # the sum is rounded once, but the kernel's float32 errs by its terms
+    allowed = atol + rtol * sum(terms).abs() + 1e-5 * sum(term.abs() for term in terms)
+    assert ((got.double() - sum(terms)).abs() <= allowed).all()
+    alone = linear_triton(**in_eighths(arguments | {"x": arguments["x"][1:]}))
+    assert torch.equal(alone, linear_triton(**in_eighths(arguments))[1:])
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the interpreter's numpy warns of what is meant
 @pytest.mark.parametrize("epilogue", EPILOGUES)
 def test_what_is_not_finite_stays_in_its_row(epilogue: str, device: torch.device) -> None:
@@ -96,14 +114,31 @@ def test_what_is_not_finite_stays_in_its_row(epilogue: str, device: torch.device
         ("weight", torch.bfloat16, "weight must have x's dtype torch.float32, got torch.bfloat16"),
         ("weight", "strides", r"weight must be contiguous, got strides \(16, 2\)"),
         ("bias", "meta", "bias must be on x's device .*, got meta"),
+        ("tile", "8x8", "tile must be one of 64x64 for torch.float32, got '8x8'"),
     ],
 )
 def test_what_the_kernel_cannot_take_is_refused_with_its_value(
     name: str, what: object, words: str, device: torch.device
 ) -> None:
-    arguments = make_arguments((2, 3, 8, 4), "gelu_tanh", torch.float32, device)
+    arguments = make_arguments((2, 3, 8, 4), "gelu_tanh", torch.float32, device) | {"tile": None}
     with pytest.raises(ValueError, match=words):
         linear_triton(**spoiled(arguments, name, what))
+
+
+@pytest.mark.parametrize(
+    ("epilogue", "shape", "words"),
+    [
+        ("none", (3, 5), r"residual must be \(T = 3, O = 4\), got \(3, 5\)"),
+        ("none", (1, 4), r"residual must be \(T = 3, O = 4\), got \(1, 4\)"),
+        ("gelu_tanh", (3, 4), "a residual goes with the epilogue none, got 'gelu_tanh'"),
+    ],
+)
+def test_a_residual_that_does_not_fit_is_refused(
+    epilogue: str, shape: tuple[int, int], words: str, device: torch.device
+) -> None:
+    arguments = make_arguments((2, 3, 8, 4), epilogue, torch.float32, device)
+    with pytest.raises(ValueError, match=words):
+        linear_triton(**arguments, residual=torch.zeros(shape, device=device))
 
 
 @pytest.mark.parametrize("epilogue", EPILOGUES)
@@ -111,3 +146,5 @@ def test_is_a_custom_op_whose_fake_agrees(epilogue: str, device: torch.device) -
     arguments = make_arguments((2, 3, 16, 24), epilogue, torch.float32, device)
     checks = ("test_schema", "test_faketensor")
     torch.library.opcheck(linear_triton, tuple(arguments.values()), test_utils=checks)
+    named = {"residual": torch.zeros(3, 24, device=device) if epilogue == "none" else None, "tile": "64x64"}
+    torch.library.opcheck(linear_triton, tuple(arguments.values()), named, test_utils=checks)

@@ -1,0 +1,84 @@
+"""The ways to the product of a linear layer, as values: who wants the fastest on a card times those that take a shape.
+
+A family gives one result. Every way of WHOLE sums over K from first to last into one accumulator, so its ways are free
+to be mixed by the number of rows. BLAS is the library's product, whose rows may depend on how many there are unless
+`starve_cublaslt` was called, and even then a card's own answers must say so: compare rows bitwise before relying on it.
+Nothing here times, chooses or keeps anything.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch
+
+from dit_serve.kernels.launch import takes_kernel
+from dit_serve.kernels.linear import linear_triton
+from dit_serve.kernels.tiles import TILES
+
+BYTES_OF_WORKSPACE = 1024  # the least that CUBLASLT_WORKSPACE_SIZE can say: no float32 sums of a split product fit
+
+
+class Way(NamedTuple):
+    """One way to epilogue(x Wᵀ + b).
+
+    Attributes:
+        name: short and lasting, for logs and tables.
+        takes: of (x, weight, epilogue): whether the way can be gone here, for such tensors.
+        product: of (x, weight, bias, epilogue): the (N, T, O) result.
+    """
+
+    name: str
+    takes: Callable[[torch.Tensor, torch.Tensor, str], bool]
+    product: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, str], torch.Tensor]
+
+
+def starve_cublaslt() -> None:
+    """Leave cuBLASLt no room to sum K in parts, which is what makes a row depend on the number of rows on Hopper.
+
+    A product of few rows is split over K where the partial sums find a workspace. Without one, in full precision and
+    with splitting forbidden, K is summed in one go, as vLLM's batch-invariant mode has it. All of these are settings of
+    torch for the whole process: every other product of 16 bits is meant by them too, and goes to cuBLASLt, because
+    plain cuBLAS cannot be forbidden to split and refuses. Where torch cannot set the workspace (before 2.13) an
+    environment variable says it, unless it is set already; that holds only if no product has run in the process before.
+    Does nothing without a card, and nothing more the second time.
+    """
+    if not torch.cuda.is_available() or torch.version.hip:
+        return
+    if hasattr(torch.backends.cuda, "cublaslt_workspace_size"):
+        torch.backends.cuda.cublaslt_workspace_size(BYTES_OF_WORKSPACE)
+    else:
+        os.environ.setdefault("CUBLASLT_WORKSPACE_SIZE", str(BYTES_OF_WORKSPACE // 1024))
+    torch.backends.cuda.preferred_blas_library("cublaslt")
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = (False, False)  # nor split
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = (False, False)
+
+
+def _takes_tile(name: str, x: torch.Tensor, weight: torch.Tensor, epilogue: str) -> bool:
+    return takes_kernel(x, weight) and name in TILES[x.dtype]
+
+
+def _by_tile(name: str, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epilogue: str) -> torch.Tensor:
+    return linear_triton(x, weight, bias, epilogue, None, name)
+
+
+def _takes_blas(x: torch.Tensor, weight: torch.Tensor, epilogue: str) -> bool:
+    return takes_kernel(x, weight) and not torch.version.hip and x.shape.numel() > 0
+
+
+def _by_blas(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epilogue: str) -> torch.Tensor:
+    """Return the product with bias, and GELU's tanh form on a card, in cuBLASLt's epilogue."""
+    rows = x.flatten(0, 1)
+    if epilogue == "gelu_tanh":
+        y = torch._addmm_activation(bias, rows, weight.t(), use_gelu=True)
+    else:
+        y = torch.addmm(bias, rows, weight.t())
+    return y.view(*x.shape[:2], -1)
+
+
+_NAMES = dict.fromkeys(name for tiles in TILES.values() for name in tiles)
+WHOLE = tuple(Way(name, partial(_takes_tile, name), partial(_by_tile, name)) for name in _NAMES)
+BLAS = (Way("blas", _takes_blas, _by_blas),)

@@ -1,0 +1,106 @@
+"""What the products x Wᵀ share: tiles of the result, which program has which tile, and the sum over K.
+
+A tile says how the work is divided, never what comes out: each element is one accumulator's sum over K from first to
+last, in turns of one length a dtype. So a row's bits depend neither on the tile nor on the number of rows, and the tile
+may be chosen by that number: few rows want small tiles, or most of the card waits for a few programs.
+Nothing here knows tensors, epilogues or launches.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from dit_serve.kernels.launch import jit, tl
+
+
+class Tile(NamedTuple):
+    """How a kernel divides a product: a tile (M, N) per program, K per turn, warps, pipeline stages."""
+
+    m: int
+    n: int
+    k: int
+    num_warps: int
+    num_stages: int
+    hip_num_stages: int  # AMD's 64 KiB of shared memory hold two
+
+
+GROUP = 8  # tiles down a column of tiles before the next, so that neighbours share x and W in L2
+PROGRAMS = 2 * 132  # two for each multiprocessor of an H100: one's epilogue hides behind the other's products
+
+_HALF = {
+    "128x256": Tile(128, 256, 64, 8, 3, 2),
+    "128x128": Tile(128, 128, 64, 8, 3, 2),
+    "128x64": Tile(128, 64, 64, 4, 4, 2),
+    "64x128": Tile(64, 128, 64, 4, 4, 2),
+    "64x64": Tile(64, 64, 64, 4, 6, 2),
+}
+# Products in float32 are plain multiply-adds, whose operands live in registers: a quarter of the tile.
+TILES = {torch.float32: {"64x64": Tile(64, 64, 16, 4, 3, 2)}, torch.bfloat16: _HALF, torch.float16: _HALF}
+DEFAULTS = ("128x128", "64x128", "64x64")  # largest first
+
+
+def tile_for(dtype: torch.dtype, rows: int, out: int) -> str:
+    """Return the name of the tile that a product takes unless it is asked for another.
+
+    The largest of DEFAULTS that makes PROGRAMS programs of the result, else the smallest. DiT-XL/2's outputs 1152, 3456
+    and 4608 are whole tiles of 128, and K = 1152 or 4608 whole turns of 64. kernels/RESOURCES.md shows what tiles cost.
+
+    Args:
+        dtype: of the operands.
+        rows: N·T; a trace's symbolic number is not asked for its value, because nothing is launched there.
+        out: O.
+    """
+    names = [name for name in DEFAULTS if name in TILES[dtype]]
+    if isinstance(rows, int):  # a torch.SymInt is none
+        for name in names:
+            tile = TILES[dtype][name]
+            if -(-rows // tile.m) * -(-out // tile.n) >= PROGRAMS:
+                return name
+    return names[-1]
+
+
+def named_tile(dtype: torch.dtype, name: str) -> Tile:
+    """Return a dtype's tile by its name.
+
+    Raises:
+        ValueError: it has none of that name.
+    """
+    if name not in TILES[dtype]:
+        raise ValueError(f"tile must be one of {', '.join(TILES[dtype])} for {dtype}, got {name!r}")
+    return TILES[dtype][name]
+
+
+@jit()
+def place(  # type: ignore[no-untyped-def]
+    tile, rows, OUT: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, GROUP: tl.constexpr
+):
+    """Return the first row and column of a tile by its number, which goes down GROUP tiles before the next column."""
+    COLUMN_TILES: tl.constexpr = (OUT + BLOCK_N - 1) // BLOCK_N
+    first = tile // (GROUP * COLUMN_TILES) * GROUP
+    in_group = tl.minimum(tl.cdiv(rows, BLOCK_M) - first, GROUP)
+    within = tile % (GROUP * COLUMN_TILES)
+    return (first + within % in_group) * BLOCK_M, within // in_group * BLOCK_N
+
+
+@jit()
+def sum_over_k(  # type: ignore[no-untyped-def]
+    x_ptrs, weight_ptrs, SIZE: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+    IMPRECISE: tl.constexpr = 0,
+):
+    """Return the float32 sums over SIZE elements from pointers to the first turn (BLOCK_M or BLOCK_N, BLOCK_K).
+
+    IMPRECISE, for float8 alone: after how many elements a partial sum of the tensor cores is added in float32.
+    """
+    k = tl.arange(0, BLOCK_K)
+    sums = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
+    for start in tl.range(0, SIZE, BLOCK_K):
+        if SIZE % BLOCK_K == 0:
+            x = tl.load(x_ptrs + start)
+            weight = tl.load(weight_ptrs + start)
+        else:
+            x = tl.load(x_ptrs + start, mask=k[None, :] < SIZE - start, other=0.0)
+            weight = tl.load(weight_ptrs + start, mask=k[None, :] < SIZE - start, other=0.0)
+        sums = tl.dot(x, tl.trans(weight), sums, input_precision="ieee", max_num_imprecise_acc=IMPRECISE)
+    return sums
