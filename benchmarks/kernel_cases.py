@@ -17,6 +17,7 @@ from dit_serve.kernels.gate_residual_layernorm_modulate import (
     gate_residual_layernorm_modulate_reference,
     gate_residual_layernorm_modulate_triton,
 )
+from dit_serve.kernels.groupnorm_silu import groupnorm_silu_reference, groupnorm_silu_triton
 from dit_serve.kernels.layernorm_modulate import layernorm_modulate_reference, layernorm_modulate_triton
 from dit_serve.kernels.linear import linear_reference, linear_triton
 from dit_serve.kernels.sampler_step import sampler_step_reference, sampler_step_triton
@@ -78,6 +79,7 @@ def cases(shape: Shape, dtype: torch.dtype, device: torch.device) -> Iterator[Ca
     yield from _token_cases(shape, dtype, device)
     yield from _linear_cases(shape, dtype, device)
     yield _sampler_step_case(shape, device)
+    yield from _groupnorm_cases(shape, dtype, device)
 
 
 def _token_cases(shape: Shape, dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
@@ -131,3 +133,15 @@ def _sampler_step_case(shape: Shape, device: torch.device) -> Case:
         f"sampler_step {rows} x 4 x {side} x {side}", sampler_step_triton, sampler_step_reference,
         (x, out, null_rows, guidance, 3, coefficients, x0_prev, noise), moved, "GB/s",
     )
+
+
+def _groupnorm_cases(shape: Shape, dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
+    """Yield the first and the last norm of Stable Diffusion's decoder, for one image of that many tokens."""
+    latent_side = 2 * max(round(shape.tokens**0.5), 1)
+    for channels, side in (512, latent_side), (128, 8 * latent_side):
+        x = torch.randn(1, channels, side, side, device=device, dtype=dtype).to(memory_format=torch.channels_last)
+        weight, bias = torch.randn(2, channels, device=device, dtype=dtype).unbind(0)
+        yield Case(
+            f"groupnorm_silu 1 x {channels} x {side} x {side}", groupnorm_silu_triton, groupnorm_silu_reference,
+            (x, 32, weight, bias, EPS, True), 2.0 * x.numel() * x.element_size(), "GB/s",
+        )

@@ -74,6 +74,13 @@ def contiguous(**tensors: torch.Tensor) -> None:
             raise ValueError(f"{name} must be contiguous, got strides {tensor.stride()} of {tuple(tensor.shape)}")
 
 
+def channels_last(**tensors: torch.Tensor) -> None:
+    """Raise ValueError for an (N, C, H, W) tensor that is not (N, H, W, C) in memory without gaps."""
+    for name, tensor in tensors.items():
+        if not tensor.is_contiguous(memory_format=torch.channels_last):
+            raise ValueError(f"{name} must be in channels_last, got strides {tensor.stride()} of {tuple(tensor.shape)}")
+
+
 def dense_vectors(**tensors: torch.Tensor) -> None:
     """Raise ValueError unless the vectors of each (N, D) view are dense; they may be any distance apart."""
     for name, tensor in tensors.items():

@@ -78,21 +78,29 @@ def jit(*, unspecialised: tuple[str, ...] = ()) -> Callable[[Callable[..., Any]]
     return lambda fn: fn if triton is None else triton.jit(fn, do_not_specialize=list(unspecialised))
 
 
-def torch_op(definition: Callable[P, R], launch: Callable[P, Launch]) -> Callable[P, R]:
+def torch_op(
+    definition: Callable[P, R], launch: Callable[P, Launch] | Callable[P, tuple[Launch, ...]]
+) -> Callable[P, R]:
     """Return the op `dit::name`, which torch.compile and export see as one node, of a definition `name_reference`.
 
     Args:
         definition: its annotations are the op's schema; it is not called.
-        launch: of the same arguments; raises ValueError for what the kernel cannot take. A traced call ends there, with
-            its empty outputs: the number of rows may be symbolic, all else that the kernel's code depends on is fixed.
+        launch: of the same arguments; or several, in their order, of which the last has the op's outputs. Raises
+            ValueError for what the kernel cannot take. A traced call ends there, with its empty outputs: the number of
+            rows may be symbolic, all else that the kernel's code depends on is fixed.
     """
+    def launched(*arguments: P.args, **names: P.kwargs) -> tuple[Launch, ...]:
+        found = launch(*arguments, **names)
+        return found if isinstance(found, tuple) else (found,)
+
     def run(*arguments: P.args, **names: P.kwargs) -> object:
-        launched = launch(*arguments, **names)
-        launched.run()
-        return launched.outputs
+        launches = launched(*arguments, **names)
+        for one in launches:
+            one.run()
+        return launches[-1].outputs
 
     def traced(*arguments: P.args, **names: P.kwargs) -> object:
-        return launch(*arguments, **names).outputs
+        return launched(*arguments, **names)[-1].outputs
 
     name = "dit::" + definition.__name__.removesuffix("_reference")
     schema = torch.library.infer_schema(definition, mutates_args=())

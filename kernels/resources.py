@@ -25,6 +25,7 @@ from triton.compiler import ASTSource
 
 from dit_serve.kernels.attention import attention_launch
 from dit_serve.kernels.gate_residual_layernorm_modulate import gate_residual_layernorm_modulate_launch
+from dit_serve.kernels.groupnorm_silu import groupnorm_silu_launches
 from dit_serve.kernels.launch import Launch
 from dit_serve.kernels.layernorm_modulate import layernorm_modulate_launch
 from dit_serve.kernels.linear import linear_launch
@@ -57,6 +58,7 @@ def launches() -> dict[str, Launch]:
                 qkv = _empty(ROWS, length, 3 * WIDTH, dtype=dtype)
                 found[f"attention d = 72, T = {length}, {name}"] = attention_launch(qkv, HEADS)
             found |= {f"{key}, {name}": value for key, value in _linear_launches(dtype).items()}
+            found |= {f"{key}, {name}": value for key, value in _groupnorm_launches(dtype).items()}
         return found | {"sampler_step O = 2C, with noise": _sampler_step_launch()}
 
 
@@ -91,6 +93,18 @@ def _linear_launches(dtype: torch.dtype) -> dict[str, Launch]:
         "linear 1152 → 4608, gelu_tanh": launch(WIDTH, MLP, "gelu_tanh"),
         "linear 4608 → 1152": launch(MLP, WIDTH, "none"),
     }
+
+
+def _groupnorm_launches(dtype: torch.dtype) -> dict[str, Launch]:
+    """Return both launches for the images of Stable Diffusion's decoder at 256 pixels, the first and the last."""
+    found: dict[str, Launch] = {}
+    for channels, side in (512, 32), (512, 128), (256, 256), (128, 256):
+        x = _empty(1, channels, side, side, dtype=dtype).to(memory_format=torch.channels_last)
+        weight = _empty(channels, dtype=dtype)
+        statistics, norm = groupnorm_silu_launches(x, 32, weight, weight, 1e-6, True)
+        where = f"C = {channels}, {side} x {side}"
+        found |= {f"groupnorm_silu {where}, statistics": statistics, f"groupnorm_silu {where}": norm}
+    return found
 
 
 def _sampler_step_launch() -> Launch:

@@ -15,6 +15,7 @@ from dit_serve.kernels.gate_residual_layernorm_modulate import (
     gate_residual_layernorm_modulate,
     gate_residual_layernorm_modulate_triton,
 )
+from dit_serve.kernels.groupnorm_silu import groupnorm_silu, groupnorm_silu_triton
 from dit_serve.kernels.launch import takes_kernel, triton
 from dit_serve.kernels.layernorm_modulate import layernorm_modulate, layernorm_modulate_triton
 from dit_serve.kernels.linear import linear, linear_triton
@@ -35,6 +36,7 @@ def calls(device: str) -> dict[str, tuple[Op, Op, tuple[object, ...]]]:
     step = (latents, zeros(3, 8, 3, 3), null_rows, zeros(2), 3, zeros(2, len(COLUMNS)), latents, latents)
     product = (x, zeros(8, 24), zeros(8), "gelu_tanh")
     fused = (x, vectors, x, vectors, vectors, 1e-5)
+    images = zeros(2, 8, 3, 5).to(memory_format=torch.channels_last)
     return {
         "attention": (attention, attention_triton, (qkv, 2)),
         "layernorm_modulate": (layernorm_modulate, layernorm_modulate_triton, (x, vectors, vectors, 1e-5)),
@@ -53,6 +55,7 @@ def calls(device: str) -> dict[str, tuple[Op, Op, tuple[object, ...]]]:
             (x, vectors, zeros(4, 2, 4, 24), vectors, vectors, 1e-5, None, zeros(24)),
         ),
         "sampler_step": (sampler_step, sampler_step_triton, step),
+        "groupnorm_silu": (groupnorm_silu, groupnorm_silu_triton, (images, 4, zeros(8), zeros(8), 1e-6, True)),
         "linear": (lambda *a: linear(*a, batch_invariant=True), linear_triton, product),
     }
 
@@ -99,6 +102,14 @@ def test_linear_on_a_card_is_left_to_the_library_unless_asked_for() -> None:
     with torch.no_grad(), FakeTensorMode():
         _, _, arguments = calls("cuda")["linear"]
         assert "dit::linear" not in nodes(linear, arguments)
+
+
+@needs_triton
+def test_images_in_another_layout_than_channels_last_take_the_definition_on_a_card() -> None:
+    with torch.no_grad(), FakeTensorMode():
+        _, _, (_, *rest) = calls("cuda")["groupnorm_silu"]
+        images = torch.zeros(2, 8, 3, 5, device="cuda")
+        assert "dit::groupnorm_silu" not in nodes(groupnorm_silu, (images, *rest))
 
 
 @needs_triton
