@@ -64,7 +64,7 @@ def test_a_large_mean_costs_no_precision(pixels: tuple[int, int], device: torch.
     x = inputs((1, 8, *pixels), torch.float32, device)[0] + 10_000
     weight, bias = torch.ones(8, device=device), torch.zeros(8, device=device)
     got = groupnorm_silu_triton(x, 4, weight, bias, 1e-6, False)
-    # float32 has steps of 10⁻³ at 10⁴, and the mean is good to a few; E[x²] - E[x]² would keep nothing of a variance of 9
+    # float32 has steps of 10⁻³ at 10⁴, a mean is good to a few; E[x²] - E[x]² would keep nothing of a variance of 9
     torch.testing.assert_close(got.double(), exact(x, 4, weight, bias, False), rtol=0, atol=4e-3)
 
 
