@@ -1,4 +1,4 @@
-"""What can be wrong with a model before it runs: one small tree of exceptions.
+"""What can be wrong with a model before it runs: one small tree of exceptions; and how a lost device is recognised.
 
     ModelError
       CheckpointError   a file, folder or hub repository cannot be used
@@ -9,6 +9,32 @@ torch, so any process may catch these.
 """
 
 from __future__ import annotations
+
+# What CUDA says when the context is lost: "this leaves the process in an inconsistent state and any further CUDA work
+# will return the same error; to continue using CUDA, the process must be terminated and relaunched" (cuda.h, of
+# CUresult 226, 700, 702, 710, 714 to 719 and 721), and when the card or its memory is (46, 214, 220, 709). HIP has the
+# same words for those it knows. Not here is what one call or one kernel is refused for: an invalid argument, too many
+# resources, no kernel image, no memory.
+LOST = (
+    "an illegal memory access was encountered",
+    "the launch timed out and was terminated",
+    "device-side assert triggered",
+    "hardware stack error",
+    "an illegal instruction was encountered",
+    "misaligned address",
+    "operation not supported on global/shared address space",
+    "invalid program counter",
+    "unspecified launch failure",
+    "tensor memory not completely freed",
+    "Invalid access of peer GPU memory over nvlink or a hardware error",
+    "uncorrectable ECC error encountered",
+    "uncorrectable NVLink error detected during the execution",
+    "context is destroyed",
+    "CUDA-capable device(s) is/are busy or unavailable",
+)
+# What torch raises as an AcceleratorError too, and a device survives: a graph's capture that failed (900 to 908, whose
+# sentences all have the word), and a call of the driver that found no memory (2).
+SURVIVED = ("captur", "out of memory")
 
 
 class ModelError(Exception):
@@ -21,3 +47,17 @@ class CheckpointError(ModelError):
 
 class DeviceError(ModelError):
     """The device or number format that was asked for is not present."""
+
+
+def is_device_lost(error: BaseException) -> bool:
+    """Return whether nothing works any more on the device in this process, whoever asks.
+
+    Recognised by names and words, so that nobody who asks needs torch: torch's AcceleratorError or a subclass, whatever
+    it is about that no device is known to survive; and the plain RuntimeError of Triton's launcher, which names all it
+    is refused alike, if it is one of those that no context survives.
+    """
+    sentence = str(error).partition("\n")[0]  # torch's advice follows
+    if any(kind.__name__ == "AcceleratorError" for kind in type(error).__mro__):
+        return not any(words in sentence for words in SURVIVED)
+    is_launcher = isinstance(error, RuntimeError) and sentence.startswith("Triton Error [")
+    return is_launcher and any(words in sentence for words in LOST)

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from dit_serve.models.device import one_thread
+from dit_serve.models.errors import is_device_lost
 from dit_serve.models.sampling.card import Card
 from dit_serve.models.sampling.sample import Sample
 from dit_serve.models.vae import VAE
@@ -53,6 +54,8 @@ class Decoder:
         try:
             self._render = card.capture(self._render_eagerly)
         except RuntimeError as error:
+            if is_device_lost(error):
+                raise
             logging.getLogger("dit.models").warning("no graph for the decoder: %s", error)
 
     def __call__(self, samples: Sequence[Sample]) -> list[Pixels]:

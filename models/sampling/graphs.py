@@ -18,6 +18,7 @@ from functools import partial
 
 import torch
 
+from dit_serve.models.errors import is_device_lost
 from dit_serve.models.sampling.card import Card
 from dit_serve.models.sampling.slots import CAPACITY, Filled, Slots
 
@@ -72,6 +73,8 @@ class StepGraphs:
             try:
                 self._replays[bucket] = card.capture(partial(self._slots.run, bucket, bucket))
             except RuntimeError as error:
+                if is_device_lost(error):
+                    raise
                 logging.getLogger("dit.models").warning("no graph for %d sequences: %s", bucket, error)
         self.max_sequences = max(LEAST, *(self.buckets or buckets))
 

@@ -2,7 +2,7 @@
 
 Memory running out is nobody's fault as long as fewer rows can be done; it is told apart from errors. A device that is
 lost is no row's failure and is not caught: nothing works any more in this process, for any row.
-Knows no engine and no tensor: both are recognised by their names.
+Knows no engine and no tensor: both kinds of errors are recognised by their names.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+
+from dit_serve.models.errors import is_device_lost
 
 Row = TypeVar("Row")
 
@@ -43,7 +45,7 @@ def bisect(rows: Sequence[Row], work: Callable[[list[Row]], None]) -> Salvage[Ro
         work: if it raises, no row that it was given has changed.
 
     Raises:
-        AcceleratorError: torch's, out of `work`: the device is lost.
+        RuntimeError: out of `work`: the device is lost.
     """
     salvage: Salvage[Row] = Salvage()
     starved: list[list[Row]] = []
@@ -69,11 +71,6 @@ def bisect(rows: Sequence[Row], work: Callable[[list[Row]], None]) -> Salvage[Ro
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether this is torch's OutOfMemoryError, or a subclass."""
     return any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
-
-
-def is_device_lost(error: BaseException) -> bool:
-    """Whether this is torch's AcceleratorError, or a subclass: after most of them every other call fails too."""
-    return any(kind.__name__ == "AcceleratorError" for kind in type(error).__mro__)
 
 
 def _too_many(starved: list[list[Row]], failed: list[Row]) -> int:

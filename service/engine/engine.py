@@ -21,8 +21,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from dit_serve.models.errors import is_device_lost
 from dit_serve.models.options import ModelInfo, SampleSpec
-from dit_serve.service.engine.bisect import Salvage, bisect, is_device_lost
+from dit_serve.service.engine.bisect import Salvage, bisect
 from dit_serve.service.engine.hangs import Pulse
 from dit_serve.service.engine.previews import Previews
 from dit_serve.service.engine.queue import JobQueue

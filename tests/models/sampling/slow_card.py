@@ -16,11 +16,19 @@ class SlowCard:
     Args:
         free: bytes that it says are free.
         peak: bytes that it says work takes.
-        fails_at: the captures that fail for want of memory, counted from 0.
+        fails_at: the captures that fail, counted from 0.
+        failure: what they raise; for want of memory when None.
     """
 
-    def __init__(self, free: int = 1 << 40, peak: int = 1, fails_at: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        free: int = 1 << 40,
+        peak: int = 1,
+        fails_at: tuple[int, ...] = (),
+        failure: RuntimeError | None = None,
+    ) -> None:
         self.free, self.peak, self.fails_at = free, peak, fails_at
+        self.failure = failure or torch.OutOfMemoryError("no memory left")
         self.captures, self.replays = 0, 0
         self.is_broken = False
 
@@ -34,7 +42,7 @@ class SlowCard:
     def capture(self, work: Callable[[], Output]) -> Callable[[], Output]:
         self.captures += 1
         if self.captures - 1 in self.fails_at:
-            raise torch.OutOfMemoryError("no memory left")
+            raise self.failure
         output = work()
 
         def replay() -> Output:

@@ -213,3 +213,15 @@ def test_where_nothing_can_be_captured_steps_are_eager(folder: Path, eager: Pipe
         pipeline.step([sample])
     assert torch.equal(sample.latents, latents_by_hand(eager, sample.spec))
     assert pipeline.decode([sample])[0].shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("place", [0, 7])  # the first capture and the last
+def test_a_device_that_is_lost_while_it_captures_is_no_missing_graph(folder: Path, place: int) -> None:
+    lost = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+    with pytest.raises(torch.AcceleratorError):
+        warmed_up(folder, SlowCard(fails_at=(place,), failure=lost))
+
+
+def test_a_capture_that_a_device_survives_is_left_out(folder: Path) -> None:
+    invalid = torch.AcceleratorError("CUDA error: operation failed due to a previous error during capture")
+    assert 32 not in warmed_up(folder, SlowCard(fails_at=(2,), failure=invalid)).buckets

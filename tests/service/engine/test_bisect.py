@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dit_serve.service.engine.bisect import bisect, is_device_lost, is_out_of_memory
+from dit_serve.service.engine.bisect import bisect, is_out_of_memory
 
 
 class OutOfMemoryError(RuntimeError):
@@ -79,13 +79,16 @@ def test_an_error_keeps_nothing_of_the_failed_work_alive() -> None:
     assert "tensor" not in innermost.tb_frame.f_locals
 
 
-def test_a_lost_device_is_nobody_s_failure() -> None:
+@pytest.mark.parametrize(
+    "error", [AcceleratorError(), RuntimeError("Triton Error [CUDA]: an illegal memory access was encountered")]
+)
+def test_a_lost_device_is_nobody_s_failure(error: RuntimeError) -> None:
     def work(rows: list[int]) -> None:
-        raise AcceleratorError
+        raise error
 
-    with pytest.raises(AcceleratorError):
+    with pytest.raises(RuntimeError) as raised:
         bisect(range(8), work)
-    assert not is_device_lost(OutOfMemoryError())
+    assert raised.value is error
 
 
 def test_out_of_memory_is_known_by_its_name() -> None:
