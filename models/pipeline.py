@@ -96,7 +96,7 @@ class Pipeline:
 
     @torch.inference_mode()
     def warm_up(self, new_card: Callable[[], Card] | None = None) -> None:
-        """On a card, capture the decoder and the step, and find how many sequences its memory has room for.
+        """On a card, capture the step and the decoder, and find how many sequences its memory has room for.
 
         Without it everything works, step by step and slower. To be called once, before the first sample and while
         nothing else in the process uses a card.
@@ -107,8 +107,12 @@ class Pipeline:
         if new_card is None and self.device.type == "cuda":
             new_card = partial(CudaCard, self.device)
         if new_card is not None:
-            self._decoder.capture(new_card())  # first: the step takes of the rest
-            self._graphs.capture(new_card())
+            # Steps first: a capture that fails may spoil those after it, and most of an image's time is its steps. So
+            # what the decoder will take is measured ahead, and left over.
+            noise = self.begin(SampleSpec(class_id=0, seed=0, steps=1))
+            spared_bytes = new_card().peak_bytes(partial(self._decoder, [noise]))
+            self._graphs.capture(new_card(), spared_bytes)
+            self._decoder.capture(new_card())
 
     def begin(self, spec: SampleSpec) -> Sample:
         """Return a sample of pure noise, drawn from the seed in float32 on the CPU as diffusers draws it.
@@ -124,7 +128,7 @@ class Pipeline:
             self._conditioning.prepare(y, table.timesteps)
         generator = torch.Generator("cpu").manual_seed(spec.seed)
         latents = upload(torch.randn((1, *self._latent_shape), generator=generator), self.device)
-        return Sample(spec, table, generator, latents, torch.zeros_like(latents))
+        return Sample(spec, table, generator, latents, torch.zeros_like(latents), ready=self._mark())
 
     @torch.inference_mode()
     def step(self, samples: Sequence[Sample]) -> None:
@@ -212,14 +216,18 @@ class Pipeline:
         So the card always has its next step while the host prepares the one after, yet who joins or leaves, and what
         progress is told, is never more than one step behind.
         """
-        if self.device.type != "cuda":
-            return None
-        ready = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # sleeps: other threads encode
-        ready.record(torch.cuda.current_stream(self.device))
-        before, self._stepped = self._stepped, ready
+        before, self._stepped = self._stepped, self._mark()
         if before is not None:
             before.synchronize()
-        return ready
+        return self._stepped
+
+    def _mark(self) -> torch.cuda.Event | None:
+        """Return the moment when all that has been enqueued is computed; None where work is not enqueued."""
+        if self.device.type != "cuda":
+            return None
+        moment = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # sleeps: other threads encode
+        moment.record(torch.cuda.current_stream(self.device))
+        return moment
 
 
 def load_pipeline(

@@ -26,7 +26,9 @@ Stepped = tuple[torch.Tensor, torch.Tensor]  # x' and x0
 BUCKETS = (1, 2, 4, 8, 16, 32, CAPACITY)
 PROBED = 2  # sequences of the step whose memory is measured; it grows in proportion
 LEAST = 2  # sequences that must fit, those of one guided sample
-SPARE = 0.1  # of the free memory: new samples' tables on their way, previews, what libraries take later
+SPARE = 0.1  # of the memory left: new samples' tables on their way, previews, what libraries take later
+
+_log = logging.getLogger("dit.models")
 
 
 def affordable(free_bytes: int, sequence_bytes: int) -> tuple[int, ...]:
@@ -61,21 +63,30 @@ class StepGraphs:
         """Return the smallest bucket that holds so many sequences; None if there is none."""
         return min((bucket for bucket in self._replays if bucket >= sequences), default=None)
 
-    def capture(self, card: Card) -> None:
+    def capture(self, card: Card, spared_bytes: int) -> None:
         """Measure what a step takes and capture what the card's memory has room for.
 
         A bucket whose capture fails is left out: its batches take the next larger one or, if that is missing too, are
         refused a place by `max_sequences`. With no bucket at all, steps are eager.
+
+        Args:
+            card: what captures.
+            spared_bytes: of the free memory, what is to be left for others.
+
+        Raises:
+            RuntimeError: the device is lost.
         """
         sequence_bytes = card.peak_bytes(partial(self._slots.run, PROBED, PROBED)) // PROBED
-        buckets = affordable(card.free_bytes(), sequence_bytes)
+        buckets = affordable(card.free_bytes() - spared_bytes, sequence_bytes)
         for bucket in reversed(buckets):
             try:
                 self._replays[bucket] = card.capture(partial(self._slots.run, bucket, bucket))
             except RuntimeError as error:
                 if is_device_lost(error):
                     raise
-                logging.getLogger("dit.models").warning("no graph for %d sequences: %s", bucket, error)
+                _log.warning("no graph for %d sequences: %s", bucket, error)
+        if not self._replays:
+            _log.warning("no step is captured: each is hundreds of launches, which take longer than a few images need")
         self.max_sequences = max(LEAST, *(self.buckets or buckets))
 
     def run(self, filled: Filled) -> Stepped:

@@ -18,6 +18,7 @@ class SlowCard:
         peak: bytes that it says work takes.
         fails_at: the captures that fail, counted from 0.
         failure: what they raise; for want of memory when None.
+        time: milliseconds that it says work takes.
     """
 
     def __init__(
@@ -26,10 +27,12 @@ class SlowCard:
         peak: int = 1,
         fails_at: tuple[int, ...] = (),
         failure: RuntimeError | None = None,
+        time: float = 1.0,
     ) -> None:
         self.free, self.peak, self.fails_at = free, peak, fails_at
         self.failure = failure or torch.OutOfMemoryError("no memory left")
-        self.captures, self.replays = 0, 0
+        self.time = time
+        self.captures, self.replays, self.timings = 0, 0, 0
         self.is_broken = False
 
     def free_bytes(self) -> int:
@@ -54,3 +57,8 @@ class SlowCard:
             return output
 
         return replay
+
+    def milliseconds(self, work: Callable[[], object]) -> float:
+        self.timings += 1
+        work()
+        return self.time

@@ -187,7 +187,7 @@ def test_memory_decides_the_buckets(free: int, one: int, expected: tuple[int, ..
 
 
 def test_the_cap_follows_the_memory_that_a_step_was_measured_to_take(folder: Path) -> None:
-    card = SlowCard(free=10 * GIB, peak=2 * GIB)  # of two sequences
+    card = SlowCard(free=12 * GIB, peak=2 * GIB)  # of two sequences, and of the decoder, to which it is left
     pipeline = warmed_up(folder, card)
     assert (pipeline.buckets, pipeline.max_sequences) == ((1, 2, 4, 8), 8)
     card.replays = 0
@@ -197,7 +197,7 @@ def test_the_cap_follows_the_memory_that_a_step_was_measured_to_take(folder: Pat
 
 def test_a_capture_that_fails_is_left_out_and_the_cap_follows(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        pipeline = warmed_up(folder, SlowCard(fails_at=(1, 2, 4)))  # the decoder's was the first
+        pipeline = warmed_up(folder, SlowCard(fails_at=(0, 1, 3)))
     assert (pipeline.buckets, pipeline.max_sequences) == ((1, 2, 4, 16), 16)
     assert [record.args[0] for record in caplog.records if record.args] == [64, 32, 8]  # type: ignore[index]
     sample = pipeline.begin(SampleSpec(6, 6, steps=1))
@@ -205,9 +205,15 @@ def test_a_capture_that_fails_is_left_out_and_the_cap_follows(folder: Path, capl
     assert torch.equal(sample.latents, latents_by_hand(pipeline, sample.spec))
 
 
-def test_where_nothing_can_be_captured_steps_are_eager(folder: Path, eager: Pipeline) -> None:
-    pipeline = warmed_up(folder, SlowCard(free=1, fails_at=tuple(range(9))))
+def test_where_nothing_can_be_captured_steps_are_eager(
+    folder: Path, eager: Pipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        pipeline = warmed_up(folder, SlowCard(free=1, fails_at=tuple(range(9))))
     assert (pipeline.buckets, pipeline.max_sequences) == ((), LEAST)
+    assert [record.message.partition(":")[0] for record in caplog.records] == [
+        "no graph for 2 sequences", "no graph for 1 sequences", "no step is captured", "no graph for the decoder"
+    ]
     sample = pipeline.begin(SampleSpec(6, 6, steps=2))
     while not sample.is_done:
         pipeline.step([sample])
@@ -224,4 +230,9 @@ def test_a_device_that_is_lost_while_it_captures_is_no_missing_graph(folder: Pat
 
 def test_a_capture_that_a_device_survives_is_left_out(folder: Path) -> None:
     invalid = torch.AcceleratorError("CUDA error: operation failed due to a previous error during capture")
-    assert 32 not in warmed_up(folder, SlowCard(fails_at=(2,), failure=invalid)).buckets
+    assert 32 not in warmed_up(folder, SlowCard(fails_at=(1,), failure=invalid)).buckets
+
+
+def test_a_card_is_left_what_the_decoder_takes(folder: Path) -> None:
+    assert warmed_up(folder, SlowCard(free=3 * GIB, peak=GIB)).max_sequences == 2  # of 2 GiB, and a half each
+    assert warmed_up(folder, SlowCard(free=GIB, peak=2 * GIB)).max_sequences == LEAST
