@@ -18,7 +18,8 @@ _NAMED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63})=(.+)")
 class ModelOptions:
     """How a checkpoint is loaded and run; each field is a flag, a DIT_* variable and an argument of `load_pipeline`.
 
-    A field's metadata is what it means ("help") and, for a number, its bounds ("ge" and "le", as pydantic spells them).
+    A field's metadata is what it means ("help") and, for a number, its bounds ("ge" and "le", as pydantic spells them);
+    None leaves the value to the model and its device.
 
     Raises:
         ValueError: a value is not allowed.
@@ -40,11 +41,12 @@ class ModelOptions:
             "help": "Compute in fixed shapes, so that an image's bytes do not depend on what else is in its batch."
         },
     )
-    modulation_cache_bytes: int = field(
-        default=1 << 30,
+    modulation_cache_bytes: int | None = field(
+        default=None,
         metadata={
             "help": "Bytes of a model's device memory, 0 to 2^40, for what conditions the images under way; what does "
-            "not fit is computed in each step. A card sets them aside at the start.",
+            "not fit is computed in each step. A card sets them aside at the start. "
+            "Default 2 % of a card's memory, 1 GiB elsewhere.",
             "ge": 0,
             "le": 1 << 40,
         },
@@ -53,7 +55,7 @@ class ModelOptions:
     def __post_init__(self) -> None:
         for each in fields(self):
             low, high, value = each.metadata.get("ge"), each.metadata.get("le"), getattr(self, each.name)
-            if low is not None and high is not None and not low <= value <= high:
+            if None not in (low, high, value) and not low <= value <= high:
                 raise ValueError(f"{each.name} must be {low} to {high}, got {value}")
 
 

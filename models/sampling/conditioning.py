@@ -21,7 +21,15 @@ from dit_serve.models.dit import DiT
 from dit_serve.models.sampling.card import upload
 
 TILE, CARD_TILE = 16, 64  # rows of every product; on a card the weights' way from memory is what it costs
+CARD_SHARE, ELSEWHERE_BYTES = 0.02, 1 << 30  # of memory, for tables where no budget is given
 EMPTY_ROW = 0  # of the pool, zeros: modulates what fills up a batch
+
+
+def default_budget(device: torch.device) -> int:
+    """Return the bytes for tables on a device: a small share of a card's own memory, one size elsewhere."""
+    if device.type != "cuda":
+        return ELSEWHERE_BYTES
+    return int(CARD_SHARE * torch.cuda.get_device_properties(device).total_memory)
 
 
 class Conditioning:
@@ -29,7 +37,7 @@ class Conditioning:
 
     Args:
         model: whose modulations.
-        budget_bytes: for the tables; on a card it is taken at once.
+        budget_bytes: for the tables, taken at once on a card; by default as `default_budget` has it.
         most_sequences: the most that one step has.
 
     Attributes:
@@ -40,13 +48,14 @@ class Conditioning:
         misses: rows that steps had to compute.
     """
 
-    def __init__(self, model: DiT, budget_bytes: int, most_sequences: int) -> None:
+    def __init__(self, model: DiT, budget_bytes: int | None, most_sequences: int) -> None:
         self._model = model
         weight = model.modulation.weight
         self._device = weight.device
         self._tile = CARD_TILE if weight.is_cuda else TILE
         self._row_bytes = weight.shape[0] * weight.element_size()
         self._tables: OrderedDict[tuple[int, tuple[int, ...]], list[int]] = OrderedDict()
+        budget_bytes = default_budget(self._device) if budget_bytes is None else budget_bytes
         first, kept = 1 + most_sequences, budget_bytes // self._row_bytes
         self._free = list(range(first + kept - 1, first - 1, -1))
         shape = (first + kept, model.config.modulation_vectors, model.config.hidden_size)
@@ -58,25 +67,24 @@ class Conditioning:
     @torch.inference_mode()
     def prepare(self, y: int, timesteps: tuple[int, ...]) -> None:
         """Compute and keep the table of class y over these timesteps, if it is not there and fits the budget at all."""
-        key, count = (y, timesteps), len(timesteps)
-        if key in self._tables:
-            self._tables.move_to_end(key)
-        elif count <= len(self._free) + sum(map(len, self._tables.values())):
+        count = len(timesteps)
+        if self._table(y, timesteps) is None and count <= len(self._free) + sum(map(len, self._tables.values())):
             table = self.compute(timesteps, [y] * count)
             while len(self._free) < count:
                 _, dropped = self._tables.popitem(last=False)
                 self._free += dropped
-            self._tables[key] = [self._free.pop() for _ in timesteps]
-            self._write(self._tables[key], table)
+            rows = self._tables[y, timesteps] = [self._free.pop() for _ in timesteps]
+            self._write(rows, table)
             self.held_bytes = self._row_bytes * sum(map(len, self._tables.values()))
 
     @torch.inference_mode()
     def rows(self, wanted: Sequence[tuple[int, tuple[int, ...], int]]) -> list[int]:
         """Return the pool's rows for S sequences, each given as (class, timesteps, index of its step).
 
-        They hold until the next call: what no table has is computed into the same few rows each time.
+        They hold until the next call: what no table has is computed into the same few rows each time. A table that is
+        asked for is the last to be given up, so what a newcomer displaces first is of samples that have ended.
         """
-        tables = [self._tables.get((y, timesteps)) for y, timesteps, _ in wanted]
+        tables = [self._table(y, timesteps) for y, timesteps, _ in wanted]
         missing = [(timesteps[i], y) for (y, timesteps, i), table in zip(wanted, tables, strict=True) if table is None]
         self.hits += len(wanted) - len(missing)
         self.misses += len(missing)
@@ -93,6 +101,13 @@ class Conditioning:
         pairs = upload(torch.tensor([[*timesteps, *filling], [*classes, *filling]]), self._device)
         tiles = [self._model.modulations(t, y) for t, y in pairs.view(2, -1, self._tile).transpose(0, 1)]
         return torch.cat(tiles)[: len(timesteps)]
+
+    def _table(self, y: int, timesteps: tuple[int, ...]) -> list[int] | None:
+        """Return the pool's rows of a table, used just now; None if it is not kept."""
+        table = self._tables.get((y, timesteps))
+        if table is not None:
+            self._tables.move_to_end((y, timesteps))
+        return table
 
     def _write(self, rows: Sequence[int], modulations: torch.Tensor) -> None:
         self.pool.index_copy_(0, upload(torch.tensor(rows), self._device), modulations)

@@ -26,7 +26,7 @@ def other_value(field: Field[Any]) -> Any:
     assert field.default is not MISSING
     if isinstance(field.default, bool):
         return not field.default
-    return field.default - 1 if isinstance(field.default, int) else "other"
+    return int(field.metadata["ge"]) + 1 if "ge" in field.metadata else "other"
 
 
 def flag(field: Field[Any]) -> str:

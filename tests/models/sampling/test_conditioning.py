@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from dit_serve.models.dit import DiT, DiTConfig
-from dit_serve.models.sampling.conditioning import EMPTY_ROW, TILE, Conditioning
+from dit_serve.models.sampling.conditioning import EMPTY_ROW, TILE, Conditioning, default_budget
 
 CONFIG = DiTConfig(input_size=8, hidden_size=48, depth=2, num_heads=4, num_classes=10)
 ROW_BYTES = (6 * 2 + 2) * 48 * 4
@@ -78,6 +79,26 @@ def test_the_least_recently_used_table_goes_first_and_the_budget_holds(model: Di
     assert conditioning.held_bytes == 2 * len(SHORT) * ROW_BYTES
     conditioning.rows([(1, SHORT, 0), (3, SHORT, 3), (2, SHORT, 0)])
     assert (conditioning.hits, conditioning.misses) == (2, 1)
+
+
+def test_a_table_that_a_step_has_asked_for_outlives_one_that_none_has(model: DiT) -> None:
+    conditioning = Conditioning(model, 2 * len(SHORT) * ROW_BYTES, MOST)
+    for y in (1, 2):
+        conditioning.prepare(y, SHORT)
+    conditioning.rows([(1, SHORT, 0)])
+    conditioning.prepare(3, SHORT)
+    conditioning.rows([(1, SHORT, 1), (2, SHORT, 1), (3, SHORT, 0)])
+    assert (conditioning.hits, conditioning.misses) == (3, 1)
+
+
+def test_by_default_tables_take_a_gibibyte_or_a_fiftieth_of_a_card(
+    model: DiT, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = SimpleNamespace(total_memory=80 << 30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", {torch.device("cuda", 1): card}.__getitem__)
+    assert default_budget(torch.device("cuda", 1)) == int(1.6 * (1 << 30))
+    assert default_budget(torch.device("cpu")) == 1 << 30
+    assert len(Conditioning(model, None, MOST).pool) == 1 + MOST + (1 << 30) // ROW_BYTES
 
 
 def test_tables_that_come_and_go_leave_the_others_as_they_are(model: DiT) -> None:
