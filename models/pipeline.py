@@ -31,7 +31,7 @@ from dit_serve.models.sampling.card import Card, CudaCard, upload
 from dit_serve.models.sampling.conditioning import Conditioning
 from dit_serve.models.sampling.decoding import Decoder, Pixels
 from dit_serve.models.sampling.graphs import StepGraphs
-from dit_serve.models.sampling.preview import LatentPreview
+from dit_serve.models.sampling.preview import LatentPreview, Look
 from dit_serve.models.sampling.sample import Sample
 from dit_serve.models.sampling.sampler import SAMPLERS, sampler_table
 from dit_serve.models.sampling.slots import CAPACITY, Slots
@@ -151,8 +151,12 @@ class Pipeline:
             sample.i += 1
 
     @torch.inference_mode()
-    def preview(self, sample: Sample) -> Pixels:
-        """Return a cheap look at the sample's x0, (H, W, 3) of the latent's size."""
+    def preview(self, sample: Sample) -> Look:
+        """Return a cheap look at the sample's x0 as it is now: a function that gives (H, W, 3) of the latent's size.
+
+        On a card the step that makes the x0 may be under way still; the function waits for it, so call it in a thread
+        that has the time. It may be called after later steps, and from any thread.
+        """
         if self._preview is None:
             self._preview = LatentPreview(self.vae, self.device)
         return self._preview(sample.x0)

@@ -1,11 +1,10 @@
 """The engine loop: admit → step → retire, for every denoising step.
 
-One thread runs one loop over all models of one device. Samples join and leave between two
-steps; those of one model share a forward pass, and the models take turns. A step
-that raises is halved until only the samples that cause it fail; where memory was what ran out, the
-batches of that model stay smaller. Finished samples are encoded in other threads while the loop
-goes on. They are decoded in one of their own where a card does the work, else in the loop, one at a time,
-so that whoever comes or leaves meanwhile waits for one decoding and not for all.
+One thread runs one loop over all models of one device. Samples join and leave between two steps; those of one model
+share a forward pass, and the models take turns. A step that raises is halved until only the samples that cause it
+fail; where memory was what ran out, the batches of that model stay smaller. Finished samples are encoded in other
+threads while the loop goes on. They are decoded in one of their own where a card does the work, else in the loop, one
+at a time, so that whoever comes or leaves meanwhile waits for one decoding and not for all.
 
 The engine declares the door to the models itself (`Door`) and knows no HTTP, no process and
 no tensor: a sample and its pixels are opaque here. What happens is told through `post`.
@@ -55,8 +54,8 @@ class Door(Protocol):
     def step(self, samples: list[Any], /) -> None:
         """One denoising step for every sample in one forward pass; if it raises, no sample has changed."""
 
-    def preview(self, sample: Any, /) -> Any:
-        """A cheap look at the image as it stands: pixels."""
+    def preview(self, sample: Any, /) -> Callable[[], Any]:
+        """A cheap look at the image as it stands: what gives its pixels, later and in any thread."""
 
     def decode(self, samples: list[Any], /) -> Sequence[Any]:
         """(H, W, 3) uint8 pixels of finished samples, on the CPU."""

@@ -1,8 +1,8 @@
-"""Looks at images on their way: taken between two steps, encoded in a thread, told as they are ready.
+"""Looks at images on their way: taken between two steps, read and encoded in a thread, told as they are ready.
 
-A look is worth nothing when it is late, so of one image at most one is being encoded; those that
-would have to wait are left out. A look that fails is left out too and harms no image. Knows no
-HTTP and no tensor.
+To read a look may mean to wait for a device, which the loop never does. A look is worth nothing when it is late, so of
+one image at most one is being encoded; those that would have to wait are left out. A look that fails is left out too
+and harms no image. Knows no HTTP and no tensor.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from dit_serve.service.wire.job import Job, Preview
 class Looker(Protocol):
     """What is asked of a model."""
 
-    def preview(self, sample: Any, /) -> Any:
-        """A cheap look at the image as it stands: pixels."""
+    def preview(self, sample: Any, /) -> Callable[[], Any]:
+        """A cheap look at the image as it stands: what gives its pixels, later and in any thread."""
 
 
 class Previews:
@@ -28,7 +28,7 @@ class Previews:
     Args:
         encode: makes the PNG of a look's pixels; None if nobody is to get any.
         post: takes every preview; called from the encoding threads.
-        executor: where encoding happens.
+        executor: where looks are read and encoded.
     """
 
     def __init__(
@@ -46,16 +46,16 @@ class Previews:
         if job.id in self._under_way:
             return
         try:
-            pixels = looker.preview(sample)
+            look = looker.preview(sample)
         except Exception as error:
             _log(job.id, error)
             return
         self._under_way.add(job.id)
-        self._executor.submit(self._tell, self._encode, job.id, sample.i, pixels)
+        self._executor.submit(self._tell, self._encode, job.id, sample.i, look)
 
-    def _tell(self, encode: Callable[[Any], bytes], job_id: int, step: int, pixels: Any) -> None:
+    def _tell(self, encode: Callable[[Any], bytes], job_id: int, step: int, look: Callable[[], Any]) -> None:
         try:
-            self._post(Preview(job_id, step, encode(pixels)))
+            self._post(Preview(job_id, step, encode(look())))
         except Exception as error:
             _log(job_id, error)
         finally:

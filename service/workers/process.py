@@ -179,7 +179,7 @@ def _warm_up(info: ModelInfo, door: Door) -> None:
     door.warm_up()
     sample = door.begin(SampleSpec(class_id=0, seed=0, steps=1, sampler=info.samplers[0]))
     door.step([sample])
-    door.preview(sample)
+    door.preview(sample)()
     door.decode([sample])
 
 

@@ -165,10 +165,10 @@ def test_generate_is_the_door_in_a_loop(pipeline: Pipeline) -> None:
 
 def test_a_preview_is_one_pixel_a_latent_pixel_before_and_after_steps(pipeline: Pipeline) -> None:
     sample = pipeline.begin(SPECS[0])
-    before = pipeline.preview(sample)
+    before = pipeline.preview(sample)()
     pipeline.step([sample])
     assert (before.shape, before.dtype) == ((8, 8, 3), np.uint8)
-    assert not np.array_equal(pipeline.preview(sample), before)
+    assert not np.array_equal(pipeline.preview(sample)(), before)
 
 
 @pytest.mark.parametrize(

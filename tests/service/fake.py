@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,8 +61,8 @@ class FakeDoor:
         for sample in samples:
             sample.i += 1
 
-    def preview(self, sample: FakeSample, /) -> NDArray[np.uint8]:
-        return np.zeros((8, 8, 3), np.uint8)
+    def preview(self, sample: FakeSample, /) -> Callable[[], NDArray[np.uint8]]:
+        return lambda: np.zeros((8, 8, 3), np.uint8)
 
     def decode(self, samples: list[FakeSample], /) -> list[NDArray[np.uint8]]:
         sources = [np.random.default_rng([sample.spec.seed, sample.spec.class_id]) for sample in samples]

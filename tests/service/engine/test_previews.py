@@ -74,6 +74,30 @@ def test_a_look_that_raises_is_logged_and_left_out(caplog: pytest.LogCaptureFixt
     assert "out of colours" in caplog.text
 
 
+def test_a_look_is_read_where_it_is_encoded_and_one_that_cannot_be_is_logged_and_left_out(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Blurred(FakeDoor):
+        def preview(self, sample: FakeSample, /) -> Callable[[], Any]:
+            def look() -> Any:
+                if sample.i == 3:
+                    raise RuntimeError("out of focus")
+                return "pixels"
+
+            return look
+
+    later = Later()
+    shown: list[Preview] = []
+    previews = Previews(lambda pixels: f"{pixels} encoded".encode(), shown.append, later)  # type: ignore[arg-type]
+    previews.take(Blurred(), JOB, FakeSample(JOB.spec, 3))
+    assert caplog.text == ""  # the loop reads none
+    later.work[0]()
+    previews.take(Blurred(), JOB, FakeSample(JOB.spec, 6))
+    later.work[1]()
+    assert caplog.text.count("RuntimeError: out of focus") == 1
+    assert shown == [Preview(JOB.id, 6, b"pixels encoded")]
+
+
 def test_an_encoder_that_raises_is_logged_and_left_out(caplog: pytest.LogCaptureFixture) -> None:
     def encode(pixels: Any) -> bytes:
         raise RuntimeError("out of paint")
