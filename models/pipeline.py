@@ -35,6 +35,7 @@ from dit_serve.models.sampling.preview import LatentPreview, Look
 from dit_serve.models.sampling.sample import Sample
 from dit_serve.models.sampling.sampler import SAMPLERS, sampler_table
 from dit_serve.models.sampling.slots import CAPACITY, Slots
+from dit_serve.models.sampling.stream import StepStream
 from dit_serve.models.threads import core_share
 from dit_serve.models.vae import VAE, load_vae, vae_dtype
 
@@ -72,7 +73,7 @@ class Pipeline:
         self._decoder = Decoder(vae, self._latent_shape, device, is_invariant=options.batch_invariant)
         self._cores = core_share(device)
         self._preview: LatentPreview | None = None  # fitted at the first look
-        self._stepped: torch.cuda.Event | None = None  # when the step before is computed
+        self._stream = StepStream(device)
 
     @property
     def modulation_counts(self) -> tuple[int, int]:
@@ -111,7 +112,8 @@ class Pipeline:
             # what the decoder will take is measured ahead, and left over.
             noise = self.begin(SampleSpec(class_id=0, seed=0, steps=1))
             spared_bytes = new_card().peak_bytes(partial(self._decoder, [noise]))
-            self._graphs.capture(new_card(), spared_bytes)
+            with self._stream.current():
+                self._graphs.capture(new_card(), spared_bytes)
             self._decoder.capture(new_card())
 
     def begin(self, spec: SampleSpec) -> Sample:
@@ -124,11 +126,13 @@ class Pipeline:
             raise ValueError(f"class_id must be 0 to {self.info.num_classes - 1}, got {spec.class_id}")
         schedule, learn_sigma = self.checkpoint.schedule, self.checkpoint.config.learn_sigma
         table = sampler_table(spec.sampler, schedule, spec.steps, learn_sigma)
-        for y in (spec.class_id, self.info.num_classes)[: spec.sequences]:
-            self._conditioning.prepare(y, table.timesteps)
         generator = torch.Generator("cpu").manual_seed(spec.seed)
-        latents = upload(torch.randn((1, *self._latent_shape), generator=generator), self.device)
-        return Sample(spec, table, generator, latents, torch.zeros_like(latents), ready=self._mark())
+        noise = torch.randn((1, *self._latent_shape), generator=generator)
+        with self._stream.current():
+            for y in (spec.class_id, self.info.num_classes)[: spec.sequences]:
+                self._conditioning.prepare(y, table.timesteps)
+            latents = upload(noise, self.device)
+            return Sample(spec, table, generator, latents, torch.zeros_like(latents), ready=self._stream.mark())
 
     @torch.inference_mode()
     def step(self, samples: Sequence[Sample]) -> None:
@@ -143,11 +147,12 @@ class Pipeline:
             raise ValueError(f"samples that are done cannot be stepped: {done}")
         if (sequences := sum(sample.spec.sequences for sample in samples)) > self.max_sequences:
             raise ValueError(f"a step takes at most {self.max_sequences} sequences, got {sequences}")
-        with self._cores.taken():
+        with self._cores.taken(), self._stream.current():
             new, x0 = self._graphs.run(self._slots.fill(samples))
-        ready = self._keep_pace()
+            moment = self._stream.mark()
+        self._stream.keep_pace(moment)
         for sample, latents, guess in zip(samples, new, x0, strict=True):
-            sample.latents, sample.x0, sample.noise, sample.ready = latents[None], guess[None], None, ready
+            sample.latents, sample.x0, sample.noise, sample.ready = latents[None], guess[None], None, moment
             sample.i += 1
 
     @torch.inference_mode()
@@ -157,9 +162,10 @@ class Pipeline:
         On a card the step that makes the x0 may be under way still; the function waits for it, so call it in a thread
         that has the time. It may be called after later steps, and from any thread.
         """
-        if self._preview is None:
-            self._preview = LatentPreview(self.vae, self.device)
-        return self._preview(sample.x0)
+        with self._stream.current():
+            if self._preview is None:
+                self._preview = LatentPreview(self.vae, self.device)
+            return self._preview(sample.x0)
 
     @torch.inference_mode()
     def decode(self, samples: Sequence[Sample]) -> list[Pixels]:
@@ -213,25 +219,6 @@ class Pipeline:
         if output_type == "latents":
             return [sample.latents[0].float().cpu().numpy() for sample in samples]
         return self.decode(samples)
-
-    def _keep_pace(self) -> torch.cuda.Event | None:
-        """Mark the step that has just been enqueued and wait for the one before; None where steps are not enqueued.
-
-        So the card always has its next step while the host prepares the one after, yet who joins or leaves, and what
-        progress is told, is never more than one step behind.
-        """
-        before, self._stepped = self._stepped, self._mark()
-        if before is not None:
-            before.synchronize()
-        return self._stepped
-
-    def _mark(self) -> torch.cuda.Event | None:
-        """Return the moment when all that has been enqueued is computed; None where work is not enqueued."""
-        if self.device.type != "cuda":
-            return None
-        moment = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # sleeps: other threads encode
-        moment.record(torch.cuda.current_stream(self.device))
-        return moment
 
 
 def load_pipeline(

@@ -40,11 +40,17 @@ class Card(Protocol):
 
 
 class CudaCard:
-    """A CUDA device as a `Card`: CUDA graphs over one pool of memory."""
+    """A CUDA device as a `Card`: CUDA graphs over one pool of memory.
+
+    What is captured has the priority of the stream that is current now, whatever stream it is replayed on: a graph's
+    nodes keep that of their capture.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # the pool's memory is only shared by captures on one stream
+        priority = torch.cuda.current_stream(device).priority
+        # one for all: the pool's memory is only shared by captures on one stream
+        self._stream = torch.cuda.Stream(device, priority=priority)  # type: ignore[no-untyped-call]
         self._pool = torch.cuda.graph_pool_handle()
 
     def free_bytes(self) -> int:

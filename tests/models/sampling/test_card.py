@@ -24,6 +24,7 @@ class Torch:
         clock: milliseconds between the two events of each replay.
         asked: what was called, in order.
         pools: of the captures.
+        priorities: of the streams.
     """
 
     def __init__(self) -> None:
@@ -31,8 +32,13 @@ class Torch:
         self.clock: Iterator[float] = itertools.repeat(1.0)
         self.asked: list[tuple[Any, ...]] = []
         self.pools: list[tuple[int, int]] = []
+        self.priorities: list[int] = []
         self._handles = ((0, i) for i in itertools.count(1))
         self._under_way: set[tuple[int, int]] = set()
+
+    def new_stream(self, device: torch.device, *, priority: int) -> SimpleNamespace:
+        self.priorities.append(priority)
+        return SimpleNamespace(wait_stream=lambda other: None, device_index=device.index)
 
     def graph_pool_handle(self) -> tuple[int, int]:
         return next(self._handles)
@@ -72,9 +78,9 @@ class Torch:
 
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> Torch:
-    fake, stream = Torch(), SimpleNamespace(wait_stream=lambda other: None, device_index=1)
+    fake, current = Torch(), SimpleNamespace(wait_stream=lambda other: None, priority=-3)
     for name, value in {
-        "Stream": lambda device, **keywords: stream, "current_stream": lambda device: stream,
+        "Stream": fake.new_stream, "current_stream": lambda device: current,
         "stream": nullcontext, "CUDAGraph": fake.new_graph, "graph": fake.graph,
         "graph_pool_handle": fake.graph_pool_handle, "Event": fake.new_event,
     }.items():
@@ -101,6 +107,11 @@ def test_captures_of_one_card_share_a_pool(stand_in: Torch) -> None:
     assert stand_in.pools == [(0, 1), (0, 1)]
     assert [replay() for replay in replays] == ["output"] * 2
     assert stand_in.asked == [("replay",)] * 2
+
+
+def test_a_card_captures_with_the_priority_of_the_stream_that_it_is_made_on(stand_in: Torch) -> None:
+    CudaCard(DEVICE)
+    assert stand_in.priorities == [-3]
 
 
 def test_the_allocator_is_told_that_a_capture_has_failed_and_the_next_one_has_another_pool(stand_in: Torch) -> None:
