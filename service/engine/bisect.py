@@ -7,6 +7,7 @@ Knows no engine and no tensor: both kinds of errors are recognised by their name
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Generic, TypeVar
 from dit_serve.models.errors import is_device_lost
 
 Row = TypeVar("Row")
+_DRIVER_HAS_NONE = re.compile(r"(CUDA|HIP) error: out of memory|Triton Error \[\w+\]: .*out of memory")
 
 
 @dataclass(slots=True)
@@ -69,8 +71,9 @@ def bisect(rows: Sequence[Row], work: Callable[[list[Row]], None]) -> Salvage[Ro
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether this is torch's OutOfMemoryError, or a subclass."""
-    return any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
+    """Whether this is torch's OutOfMemoryError, or a subclass; or an error of a driver's call that found no memory."""
+    is_driver = isinstance(error, RuntimeError) and _DRIVER_HAS_NONE.match(str(error)) is not None
+    return is_driver or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
 
 
 def _too_many(starved: list[list[Row]], failed: list[Row]) -> int:

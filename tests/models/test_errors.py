@@ -37,7 +37,7 @@ def test_a_failed_capture_and_too_little_memory_are_none(sentence: str) -> None:
 @pytest.mark.parametrize("backend", ["CUDA", "HIP"])
 @pytest.mark.parametrize("sentence", LOST)
 def test_what_the_launcher_of_a_kernel_says_of_a_lost_context_is_a_loss(backend: str, sentence: str) -> None:
-    code = "Code: 719, Message: " if backend == "HIP" else ""
+    code = " Code: 719, Messsage: " if backend == "HIP" else ""
     assert is_device_lost(RuntimeError(f"Triton Error [{backend}]: {code}{sentence}"))
 
 

@@ -97,6 +97,22 @@ def test_out_of_memory_is_known_by_its_name() -> None:
     assert not is_out_of_memory(MemoryError())
 
 
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (AcceleratorError("CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA`."), True),
+        (AcceleratorError("HIP error: out of memory"), True),
+        (RuntimeError("Triton Error [CUDA]: out of memory"), True),
+        (RuntimeError("Triton Error [HIP]: Code: 2, Messsage: out of memory"), True),
+        (RuntimeError("Triton Error [CUDA]: invalid argument"), False),
+        (AcceleratorError("CUDA error: invalid argument\nout of memory"), False),
+        (RuntimeError("a row's own error: out of memory"), False),
+    ],
+)
+def test_a_driver_without_memory_is_known_by_its_sentence(error: RuntimeError, expected: bool) -> None:
+    assert is_out_of_memory(error) is expected
+
+
 def test_halvings_are_counted_by_their_reason() -> None:
     def work(rows: list[int]) -> None:
         if len(rows) > 4:
