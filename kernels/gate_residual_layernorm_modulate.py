@@ -6,16 +6,22 @@ all norms of the network but the first. It reads x and h and writes x' and y: fo
 would take five, in half the launches.
 
 A product whose sum over K was cut into parts leaves h as P partial sums without the bias. They are added here, where
-h is read anyway.
+h is read anyway. A second op of the same kernel leaves y in eight-bit floats.
 """
 
 from __future__ import annotations
 
 import torch
 
-from dit_serve.kernels import checks
-from dit_serve.kernels.launch import Launch, jit, takes_kernel, tl, torch_op
-from dit_serve.kernels.layernorm_modulate import check_vectors, layernorm_modulate_reference, vector_sizes
+from dit_serve.kernels import checks, float8
+from dit_serve.kernels.launch import FLOAT8_CAPABILITY, LEAST_CAPABILITY, Launch, jit, takes_kernel, tl, torch_op
+from dit_serve.kernels.layernorm_modulate import (
+    check_vectors,
+    layernorm_modulate_float8_reference,
+    layernorm_modulate_reference,
+    modulate_and_store,
+    vector_sizes,
+)
 from dit_serve.kernels.rows import load_tail, normalise, split, warps_for
 
 
@@ -42,12 +48,23 @@ def gate_residual_layernorm_modulate_reference(
         rows: (N,) int64, which row of gate, shift and scale belongs to x's row n; None where that is row n, R = N.
         bias: (D,), of the layer whose parts h holds; None where h is whole.
     """
-    _branch_sizes(x, h, bias)
-    vector_sizes(x, rows, gate=gate, shift=shift, scale=scale)
-    if bias is not None:
-        h = (sum(h[1:], start=h[0]) + bias).to(x.dtype)
-    x = torch.addcmul(x, (gate if rows is None else gate[rows]).unsqueeze(1), h)
+    x = _add_branch(x, gate, h, rows, bias)
     return x, layernorm_modulate_reference(x, shift, scale, eps, rows)
+
+
+def gate_residual_layernorm_modulate_float8_reference(
+    x: torch.Tensor,
+    gate: torch.Tensor,
+    h: torch.Tensor,
+    shift: torch.Tensor,
+    scale: torch.Tensor,
+    eps: float,
+    rows: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return x' and, in place of y, its (values (N, T, D) float8_e4m3fn, scales (N, T) float32)."""
+    x = _add_branch(x, gate, h, rows, bias)
+    return x, *layernorm_modulate_float8_reference(x, shift, scale, eps, rows)
 
 
 @jit()
@@ -76,7 +93,8 @@ def gate_residual_layernorm_modulate_kernel(  # type: ignore[no-untyped-def]
     scale_ptr,  # (R, D), rows scale_stride apart
     rows_ptr,  # (N,) int64, or None
     new_ptr,  # (N, T, D)
-    y_ptr,  # (N, T, D)
+    y_ptr,  # (N, T, D), float8_e4m3fn where there are scales
+    scales_ptr,  # (N, T) float32, or None
     gate_stride,
     shift_stride,
     scale_stride,
@@ -95,7 +113,6 @@ def gate_residual_layernorm_modulate_kernel(  # type: ignore[no-untyped-def]
         row = tl.load(rows_ptr + row)
     at = tl.arange(0, HEAD)
     tail_at = HEAD + tl.arange(0, TAIL)
-    inside = tail_at < WIDTH
     x_ptr += token * WIDTH
     h_ptr += token * WIDTH
     new_ptr += token * WIDTH
@@ -116,12 +133,9 @@ def gate_residual_layernorm_modulate_kernel(  # type: ignore[no-untyped-def]
     new_head = head.to(new_ptr.dtype.element_ty)
     new_tail = tail.to(new_ptr.dtype.element_ty)
     tl.store(new_ptr + at, new_head)
-    tl.store(new_ptr + tail_at, new_tail, mask=inside)
+    tl.store(new_ptr + tail_at, new_tail, mask=tail_at < WIDTH)
     head, tail = normalise(new_head.to(tl.float32), new_tail.to(tl.float32), tail_at, eps, WIDTH)
-    head = head * (1.0 + tl.load(scale_ptr + at).to(tl.float32)) + tl.load(shift_ptr + at).to(tl.float32)
-    tail = tail * (1.0 + load_tail(scale_ptr, tail_at, WIDTH)) + load_tail(shift_ptr, tail_at, WIDTH)
-    tl.store(y_ptr + at, head.to(y_ptr.dtype.element_ty))
-    tl.store(y_ptr + tail_at, tail.to(y_ptr.dtype.element_ty), mask=inside)
+    modulate_and_store(head, tail, shift_ptr, scale_ptr, y_ptr, scales_ptr, token, at, tail_at, WIDTH)
 
 
 def gate_residual_layernorm_modulate_launch(
@@ -138,31 +152,28 @@ def gate_residual_layernorm_modulate_launch(
 
     What `rows` holds is not read back to be checked: it must be rows of gate, shift and scale.
     """
-    parts = _branch_sizes(x, h, bias)
-    count, tokens, width = vector_sizes(x, rows, gate=gate, shift=shift, scale=scale)
-    check_vectors(x, rows, gate=gate, shift=shift, scale=scale)
-    if bias is None:
-        checks.alike(x=x, h=h)
-    else:
-        checks.device(x=x, h=h, bias=bias)
-        checks.dtype(torch.float32, h=h)
-        checks.floating(bias=bias)
-        checks.contiguous(bias=bias)
-    checks.contiguous(x=x, h=h)
-    new, y = torch.empty_like(x), torch.empty_like(x)
-    head, tail = split(width)
-    arguments = {
-        "x_ptr": x, "gate_ptr": gate, "h_ptr": h, "bias_ptr": bias, "shift_ptr": shift, "scale_ptr": scale,
-        "rows_ptr": rows, "new_ptr": new, "y_ptr": y,
-        "gate_stride": gate.stride(0), "shift_stride": shift.stride(0), "scale_stride": scale.stride(0), "eps": eps,
-        "tokens": count * tokens, "PARTS": parts, "TOKENS": tokens, "WIDTH": width, "HEAD": head, "TAIL": max(tail, 1),
-    }
-    kernel = gate_residual_layernorm_modulate_kernel
-    return Launch((new, y), kernel, count * tokens, arguments, {"num_warps": warps_for(width)})
+    return _launch(x, gate, h, shift, scale, eps, rows, bias, torch.empty_like(x), None)
+
+
+def gate_residual_layernorm_modulate_float8_launch(
+    x: torch.Tensor,
+    gate: torch.Tensor,
+    h: torch.Tensor,
+    shift: torch.Tensor,
+    scale: torch.Tensor,
+    eps: float,
+    rows: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+) -> Launch:
+    """Return the launch of the kernel that quantises, on the terms of `gate_residual_layernorm_modulate_launch`."""
+    return _launch(x, gate, h, shift, scale, eps, rows, bias, *float8.empty_like(x))
 
 
 gate_residual_layernorm_modulate_triton = torch_op(
     gate_residual_layernorm_modulate_reference, gate_residual_layernorm_modulate_launch
+)
+gate_residual_layernorm_modulate_float8_triton = torch_op(
+    gate_residual_layernorm_modulate_float8_reference, gate_residual_layernorm_modulate_float8_launch
 )
 
 
@@ -190,6 +201,40 @@ def gate_residual_layernorm_modulate(
     return op(x, gate, h, shift, scale, eps, rows, bias)
 
 
+def gate_residual_layernorm_modulate_float8(
+    x: torch.Tensor,
+    gate: torch.Tensor,
+    h: torch.Tensor,
+    shift: torch.Tensor,
+    scale: torch.Tensor,
+    eps: float,
+    rows: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return x' and (values (N, T, D) float8_e4m3fn, scales (N, T)): y quantised before it is rounded to x's dtype.
+
+    The kernel runs on cards of compute capability 8.9 or more, elsewhere the definition.
+
+    Raises:
+        ValueError: as `gate_residual_layernorm_modulate` does.
+        IndexError: likewise.
+    """
+    if takes_kernel(x, gate, h, shift, scale, bias, least=FLOAT8_CAPABILITY):
+        return gate_residual_layernorm_modulate_float8_triton(x, gate, h, shift, scale, eps, rows, bias)
+    return gate_residual_layernorm_modulate_float8_reference(x, gate, h, shift, scale, eps, rows, bias)
+
+
+def _add_branch(
+    x: torch.Tensor, gate: torch.Tensor, h: torch.Tensor, rows: torch.Tensor | None, bias: torch.Tensor | None
+) -> torch.Tensor:
+    """Return x + gate h, (N, T, D), where h is whole or, with a bias, in parts."""
+    _branch_sizes(x, h, bias)
+    vector_sizes(x, rows, gate=gate)
+    if bias is not None:
+        h = (sum(h[1:], start=h[0]) + bias).to(x.dtype)
+    return torch.addcmul(x, (gate if rows is None else gate[rows]).unsqueeze(1), h)
+
+
 def _branch_sizes(x: torch.Tensor, h: torch.Tensor, bias: torch.Tensor | None) -> int:
     """Return of how many parts h is the sum."""
     if bias is None:
@@ -199,3 +244,41 @@ def _branch_sizes(x: torch.Tensor, h: torch.Tensor, bias: torch.Tensor | None) -
     if not h.shape[0]:
         raise ValueError(f"h must have a part or more, got {tuple(h.shape)}")
     return h.shape[0]
+
+
+def _launch(
+    x: torch.Tensor,
+    gate: torch.Tensor,
+    h: torch.Tensor,
+    shift: torch.Tensor,
+    scale: torch.Tensor,
+    eps: float,
+    rows: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    y: torch.Tensor,
+    scales: torch.Tensor | None,
+) -> Launch:
+    """Return the launch that fills a new x', y, and scales where there are some."""
+    parts = _branch_sizes(x, h, bias)
+    count, tokens, width = vector_sizes(x, rows, gate=gate, shift=shift, scale=scale)
+    check_vectors(x, rows, gate=gate, shift=shift, scale=scale)
+    if bias is None:
+        checks.alike(x=x, h=h)
+    else:
+        checks.device(x=x, h=h, bias=bias)
+        checks.dtype(torch.float32, h=h)
+        checks.floating(bias=bias)
+        checks.contiguous(bias=bias)
+    checks.contiguous(x=x, h=h)
+    new = torch.empty_like(x)
+    head, tail = split(width)
+    arguments = {
+        "x_ptr": x, "gate_ptr": gate, "h_ptr": h, "bias_ptr": bias, "shift_ptr": shift, "scale_ptr": scale,
+        "rows_ptr": rows, "new_ptr": new, "y_ptr": y, "scales_ptr": scales,
+        "gate_stride": gate.stride(0), "shift_stride": shift.stride(0), "scale_stride": scale.stride(0), "eps": eps,
+        "tokens": count * tokens, "PARTS": parts, "TOKENS": tokens, "WIDTH": width, "HEAD": head, "TAIL": max(tail, 1),
+    }
+    kernel = gate_residual_layernorm_modulate_kernel
+    options = {"num_warps": warps_for(width)}
+    outputs, least = ((new, y), LEAST_CAPABILITY) if scales is None else ((new, y, scales), FLOAT8_CAPABILITY)
+    return Launch(outputs, kernel, count * tokens, arguments, options, least_capability=least)

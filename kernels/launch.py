@@ -20,13 +20,17 @@ try:
 except ImportError:  # no wheel for this machine (macOS, for one): modules of kernels still import, definitions serve
     triton = tl = None
 
-__all__ = ["DTYPES", "Launch", "is_interpreted", "jit", "takes_kernel", "tl", "torch_op", "wants_gradient"]
+__all__ = [
+    "DTYPES", "FLOAT8_CAPABILITY", "LEAST_CAPABILITY", "Launch", "has_code", "is_interpreted", "jit", "takes_kernel",
+    "tl", "torch_op", "wants_gradient",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 LEAST_CAPABILITY = (8, 0)  # Triton's own limit on NVIDIA; older cards take the definitions
+FLOAT8_CAPABILITY = (8, 9)  # Triton's limit for float8_e4m3fn
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class Launch:
         arguments: by parameter name: tensors, numbers and constants.
         options: num_warps and num_stages on NVIDIA.
         hip_options: what differs on AMD, where a warp has 64 lanes and a block 64 KiB of shared memory.
+        least_capability: the oldest cards that the kernel compiles for; see `has_code`.
     """
 
     outputs: torch.Tensor | tuple[torch.Tensor, ...]
@@ -48,6 +53,7 @@ class Launch:
     arguments: Mapping[str, Any]
     options: Mapping[str, int]
     hip_options: Mapping[str, int] = field(default_factory=dict)
+    least_capability: tuple[int, int] = LEAST_CAPABILITY
 
     def options_for(self, backend: str) -> dict[str, int]:
         """Return the options on "cuda" or "hip"."""
@@ -58,12 +64,16 @@ class Launch:
 
         Raises:
             RuntimeError: Triton is not installed.
+            ValueError: the card is too old for the kernel, or another maker's.
         """
         if triton is None:
             raise RuntimeError("this kernel needs Triton, which is not installed: call the op itself")
         if not self.programs:
             return
         device = next(value.device for value in self.arguments.values() if isinstance(value, torch.Tensor))
+        if device.type == "cuda" and not has_code(self.least_capability, capability := _capability(device)):
+            needed, got = (".".join(map(str, pair)) for pair in (self.least_capability, capability or ("AMD's",)))
+            raise ValueError(f"this kernel needs an NVIDIA card of compute capability {needed} or more, got {got}")
         with torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext():
             options = self.options_for("hip" if torch.version.hip else "cuda")
             self.kernel[(self.programs,)](**self.arguments, **options)
@@ -119,17 +129,37 @@ def wants_gradient(*tensors: torch.Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
-def takes_kernel(*tensors: torch.Tensor | None) -> bool:
+def has_code(least: tuple[int, int], capability: tuple[int, int] | None) -> bool:
+    """Return whether Triton compiles a kernel for NVIDIA's cards of a compute capability or, None, for AMD's.
+
+    Args:
+        least: what the kernel needs of NVIDIA. More than LEAST_CAPABILITY is needed for float8_e4m3fn alone, and no AMD
+            card is given such kernels: gfx942 has other formats of eight bits.
+        capability: the card's.
+    """
+    return least == LEAST_CAPABILITY if capability is None else capability >= least
+
+
+def takes_kernel(*tensors: torch.Tensor | None, least: tuple[int, int] = LEAST_CAPABILITY) -> bool:
     """Return whether an op on these tensors takes its kernel rather than its definition.
 
     It does on a card that Triton compiles for, in one of DTYPES, where Triton is installed and nothing is
     differentiated: kernels compute no gradients. The first tensor stands for the device and dtype of all.
+
+    Args:
+        tensors: the op's.
+        least: the kernel's least capability.
     """
     first = tensors[0]
     if triton is None or first is None or not first.is_cuda or first.dtype not in DTYPES:
         return False
     if wants_gradient(*tensors):
         return False
-    if torch.version.hip or not torch.cuda.is_available():  # no card here: the tensor is a fake one, of a trace
+    if not torch.version.hip and not torch.cuda.is_available():  # no card here: the tensor is a fake one, of a trace
         return True
-    return torch.cuda.get_device_capability(first.device) >= LEAST_CAPABILITY
+    return has_code(least, _capability(first.device))
+
+
+def _capability(device: torch.device) -> tuple[int, int] | None:
+    """Return the compute capability of a card, None of AMD's."""
+    return None if torch.version.hip else torch.cuda.get_device_capability(device)

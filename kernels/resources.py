@@ -24,10 +24,14 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from dit_serve.kernels.attention import attention_launch
-from dit_serve.kernels.gate_residual_layernorm_modulate import gate_residual_layernorm_modulate_launch
+from dit_serve.kernels.gate_residual_layernorm_modulate import (
+    gate_residual_layernorm_modulate_float8_launch,
+    gate_residual_layernorm_modulate_launch,
+)
+from dit_serve.kernels.gelu_float8 import gelu_float8_launch
 from dit_serve.kernels.groupnorm_silu import groupnorm_silu_launches
-from dit_serve.kernels.launch import Launch
-from dit_serve.kernels.layernorm_modulate import layernorm_modulate_launch
+from dit_serve.kernels.launch import Launch, has_code
+from dit_serve.kernels.layernorm_modulate import layernorm_modulate_float8_launch, layernorm_modulate_launch
 from dit_serve.kernels.linear import linear_launch
 from dit_serve.kernels.sampler_step import sampler_step_launch
 
@@ -35,6 +39,7 @@ TABLE = Path(__file__).with_name("RESOURCES.md")
 TARGETS = {"sm_80": ("cuda", 80, 32), "sm_90": ("cuda", 90, 32), "gfx942": ("hip", "gfx942", 64)}
 POINTER_TYPES = {
     torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16", torch.int64: "*i64",
+    torch.float8_e4m3fn: "*fp8e4nv",
 }
 WIDTH, HEADS, MLP, TOKENS, ROWS = 1152, 16, 4608, 256, 64  # DiT-XL/2 at 256 pixels, 64 sequences
 
@@ -79,6 +84,11 @@ def _token_launches(dtype: torch.dtype) -> dict[str, Launch]:
         "gate_residual_layernorm_modulate D = 1152, rows, 4 parts": gate_residual_layernorm_modulate_launch(
             x, gate, parts, shift, scale, 1e-6, rows, bias
         ),
+        "layernorm_modulate_float8 D = 1152, rows": layernorm_modulate_float8_launch(x, shift, scale, 1e-6, rows),
+        "gate_residual_layernorm_modulate_float8 D = 1152, rows": gate_residual_layernorm_modulate_float8_launch(
+            x, gate, x, shift, scale, 1e-6, rows
+        ),
+        "gelu_float8 K = 4608": gelu_float8_launch(_empty(ROWS, TOKENS, MLP, dtype=dtype)),
     }
 
 
@@ -173,16 +183,23 @@ def table() -> str:
         "",
         f"Written by `python -m dit_serve.kernels.resources`, Triton {triton.__version__}; a test keeps it current.",
         "Per target: registers a thread, what is spilled (bytes of stack on NVIDIA, registers on AMD), bytes of shared",
-        "memory a program. Shapes are DiT-XL/2's, 64 sequences; T is 256 where it is not named.",
+        "memory a program; – where it does not compile. Shapes are DiT-XL/2's, 64 sequences; T is 256 where it is not",
+        "named.",
         "",
         "| kernel | warps | " + " | ".join(TARGETS) + " |",
         "|---|---|" + "---|" * len(TARGETS),
     ]
     for name, launch in launches().items():
-        costs = [cost(compile_for(launch, GPUTarget(*target))) for target in TARGETS.values()]
-        cells = " | ".join(f"{c.registers} / {c.spills} / {c.shared}" for c in costs)
+        cells = " | ".join(_cell(launch, GPUTarget(*target)) for target in TARGETS.values())
         lines.append(f"| {name} | {launch.options['num_warps']} | {cells} |")
     return "\n".join(lines) + "\n"
+
+
+def _cell(launch: Launch, target: GPUTarget) -> str:
+    """Return what a launch costs on a target, or a dash where its kernel is not for it."""
+    if not has_code(launch.least_capability, None if target.backend == "hip" else divmod(target.arch, 10)):
+        return "–"
+    return " / ".join(map(str, cost(compile_for(launch, target))))
 
 
 def main() -> None:

@@ -13,11 +13,19 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from dit_serve.kernels.attention import attention, attention_triton
 from dit_serve.kernels.gate_residual_layernorm_modulate import (
     gate_residual_layernorm_modulate,
+    gate_residual_layernorm_modulate_float8,
+    gate_residual_layernorm_modulate_float8_triton,
     gate_residual_layernorm_modulate_triton,
 )
+from dit_serve.kernels.gelu_float8 import gelu_float8, gelu_float8_launch, gelu_float8_triton
 from dit_serve.kernels.groupnorm_silu import groupnorm_silu, groupnorm_silu_triton
-from dit_serve.kernels.launch import takes_kernel, triton
-from dit_serve.kernels.layernorm_modulate import layernorm_modulate, layernorm_modulate_triton
+from dit_serve.kernels.launch import FLOAT8_CAPABILITY, takes_kernel, triton
+from dit_serve.kernels.layernorm_modulate import (
+    layernorm_modulate,
+    layernorm_modulate_float8,
+    layernorm_modulate_float8_triton,
+    layernorm_modulate_triton,
+)
 from dit_serve.kernels.linear import linear, linear_triton
 from dit_serve.kernels.sampler_step import COLUMNS, sampler_step, sampler_step_triton
 
@@ -54,6 +62,13 @@ def calls(device: str) -> dict[str, tuple[Op, Op, tuple[object, ...]]]:
             gate_residual_layernorm_modulate, gate_residual_layernorm_modulate_triton,
             (x, vectors, zeros(4, 2, 4, 24), vectors, vectors, 1e-5, None, zeros(24)),
         ),
+        "layernorm_modulate_float8": (
+            layernorm_modulate_float8, layernorm_modulate_float8_triton, (x, vectors, vectors, 1e-5)
+        ),
+        "gate_residual_layernorm_modulate_float8": (
+            gate_residual_layernorm_modulate_float8, gate_residual_layernorm_modulate_float8_triton, fused
+        ),
+        "gelu_float8": (gelu_float8, gelu_float8_triton, (x,)),
         "sampler_step": (sampler_step, sampler_step_triton, step),
         "groupnorm_silu": (groupnorm_silu, groupnorm_silu_triton, (images, 4, zeros(8), zeros(8), 1e-6, True)),
         "linear": (lambda *a: linear(*a, batch_invariant=True), linear_triton, product),
@@ -140,6 +155,35 @@ def test_a_kernel_is_taken_for_float_tensors_on_a_card_that_want_no_gradient() -
         assert not takes_kernel(x, wanted)
         with torch.no_grad():
             assert takes_kernel(x, wanted)
+
+
+@needs_triton
+@pytest.mark.parametrize(
+    ("hip", "capability", "takes", "got"),
+    [(None, (8, 0), True, "8.0"), (None, (7, 5), False, "7.5"), ("7.0", (9, 4), True, "AMD's")],
+)
+def test_a_card_without_float8_takes_the_definition_and_refuses_the_launch(
+    hip: str | None, capability: tuple[int, int], takes: bool, got: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeTensorMode():
+        x = torch.zeros(2, 3, 8, device="cuda")
+        launch = gelu_float8_launch(x)
+    monkeypatch.setattr(torch.version, "hip", hip)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert takes_kernel(x) == takes
+    assert not takes_kernel(x, least=FLOAT8_CAPABILITY)
+    with pytest.raises(ValueError, match=f"needs an NVIDIA card of compute capability 8.9 or more, got {got}"):
+        launch.run()
+
+
+@needs_triton
+def test_a_card_with_float8_takes_its_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FakeTensorMode():
+        x = torch.zeros(2, 3, 8, device="cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: FLOAT8_CAPABILITY)
+    assert takes_kernel(x, least=FLOAT8_CAPABILITY)
 
 
 def test_without_triton_the_definitions_serve_and_launchers_say_so() -> None:

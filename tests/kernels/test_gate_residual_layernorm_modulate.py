@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dit_serve.kernels.gate_residual_layernorm_modulate import gate_residual_layernorm_modulate
-from dit_serve.kernels.layernorm_modulate import layernorm_modulate
+from dit_serve.kernels.gate_residual_layernorm_modulate import (
+    gate_residual_layernorm_modulate,
+    gate_residual_layernorm_modulate_float8,
+)
+from dit_serve.kernels.layernorm_modulate import layernorm_modulate, layernorm_modulate_float8
 
 
 @pytest.mark.parametrize("eps", [1e-6, 1e-5])
@@ -17,6 +20,17 @@ def test_adds_the_gated_branch_and_norms_the_sum_to_the_bit_as_layernorm_modulat
     expected = x.double() + gate.double()[:, None] * h.double()
     torch.testing.assert_close(new.double(), expected, rtol=1e-6, atol=1e-6)  # float32
     assert torch.equal(y, layernorm_modulate(new, shift, scale, eps))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_float8_op_has_the_same_sum_and_its_norm_quantised(dtype: torch.dtype) -> None:
+    x, gate, shift, scale, bias = (torch.randn(shape).to(dtype) for shape in ((2, 5, 48), *[(3, 48)] * 3, (48,)))
+    h, rows = torch.randn(4, 2, 5, 48), torch.tensor([2, 0])
+    new, values, scales = gate_residual_layernorm_modulate_float8(x, gate, h, shift, scale, 1e-6, rows, bias)
+    assert torch.equal(new, gate_residual_layernorm_modulate(x, gate, h, shift, scale, 1e-6, rows, bias)[0])
+    expected = layernorm_modulate_float8(new, shift, scale, 1e-6, rows)
+    assert torch.equal(values.float(), expected[0].float())
+    assert torch.equal(scales, expected[1])
 
 
 def test_rows_say_which_vectors_of_a_pool_are_whose() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dit_serve.kernels.layernorm_modulate import layernorm_modulate
+from dit_serve.kernels.layernorm_modulate import layernorm_modulate, layernorm_modulate_float8
+from tests.kernels.quantised import assert_quantised
 
 
 def formula(x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, eps: float) -> torch.Tensor:
@@ -22,6 +23,15 @@ def test_equals_the_formula(shape: tuple[int, int, int], eps: float) -> None:
     x, shift, scale = 3 * torch.randn(shape) + 1, torch.randn(shape[0], shape[2]), torch.randn(shape[0], shape[2])
     got = layernorm_modulate(x, shift, scale, eps)
     torch.testing.assert_close(got.double(), formula(x, shift, scale, eps), rtol=1e-5, atol=1e-5)  # float32 sums of D
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(1, 1, 8), (3, 5, 48), (2, 257, 1152)])
+def test_the_float8_op_quantises_what_the_formula_gives(shape: tuple[int, int, int], dtype: torch.dtype) -> None:
+    x, pool = (3 * torch.randn(shape) + 1).to(dtype), torch.randn(4, 2, shape[2]).to(dtype)
+    rows = torch.arange(shape[0]).flip(0)
+    exact = formula(x, pool[rows, 0], pool[rows, 1], 1e-6)
+    assert_quantised(*layernorm_modulate_float8(x, pool[:, 0], pool[:, 1], 1e-6, rows), exact, 1e-5)
 
 
 def test_rows_say_which_shift_and_scale_of_a_pool_are_whose() -> None:

@@ -51,3 +51,24 @@ def products_of_bfloat16_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         InterpreterBuilder, "create_dot", lambda self, a, b, *rest: product(self, widened(a), widened(b), *rest)
     )
+
+
+@pytest.fixture(autouse=True)
+def conversions_to_float8_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let torch convert float32 to float8_e4m3fn: to nearest even, NaN to NaN, as `cvt.rn.satfinite` does on a card.
+
+    Triton 3.7's interpreter loses the carry where rounding up reaches the next power of two, and makes 384 of NaN.
+    """
+    if not is_interpreted():
+        return
+    import triton.language as tl
+    from triton.runtime import interpreter
+
+    convert: Callable[..., Any] = interpreter._convert_float
+
+    def converted(values: Any, of: Any, to: Any, rounding: Any) -> Any:
+        if (of, to) != (tl.float32, tl.float8e4nv):
+            return convert(values, of, to, rounding)
+        return torch.from_numpy(values).to(torch.float8_e4m3fn).view(torch.uint8).numpy()
+
+    monkeypatch.setattr(interpreter, "_convert_float", converted)

@@ -6,11 +6,17 @@ import pytest
 import torch
 
 from dit_serve.kernels.gate_residual_layernorm_modulate import (
+    gate_residual_layernorm_modulate_float8_triton,
     gate_residual_layernorm_modulate_reference,
     gate_residual_layernorm_modulate_triton,
 )
-from dit_serve.kernels.layernorm_modulate import layernorm_modulate_triton
+from dit_serve.kernels.layernorm_modulate import (
+    layernorm_modulate_float8_triton,
+    layernorm_modulate_reference,
+    layernorm_modulate_triton,
+)
 from tests.kernels.launched.spoil import spoiled
+from tests.kernels.quantised import assert_quantised
 
 # The interpreter cuts bfloat16 short where a card rounds: a whole unit of its 8 bits, 2⁻⁷, in place of half. The norm
 # then sees x' with that error, of numbers up to about 8, and divides it by a deviation of about 2: atol.
@@ -134,8 +140,9 @@ def test_parts_that_the_kernel_cannot_take_are_refused_with_their_value(
     name: str, what: object, words: str, device: torch.device
 ) -> None:
     arguments = spoiled(in_parts(inputs(2, 3, 8, torch.float32, device), 4), name, what)
-    with pytest.raises(ValueError, match=words):
-        gate_residual_layernorm_modulate_triton(**arguments, eps=1e-6)
+    for op in (gate_residual_layernorm_modulate_triton, gate_residual_layernorm_modulate_float8_triton):
+        with pytest.raises(ValueError, match=words):
+            op(**arguments, eps=1e-6)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the interpreter's numpy warns of what is meant
@@ -149,6 +156,50 @@ def test_what_is_not_finite_stays_in_its_row(device: torch.device) -> None:
     assert torch.equal(y[0, 1], clean[1][0, 1])
     assert y[0, 0].isnan().all()
     assert y[2].isnan().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(5, 1, 1152), (2, 3, 384), (1, 2, 1024), (1, 2, 1400), (0, 4, 8)])
+def test_the_float8_op_quantises_the_norm_of_the_same_sum(
+    shape: tuple[int, int, int], dtype: torch.dtype, device: torch.device
+) -> None:
+    a = inputs(*shape, dtype, device)
+    x, values, scales = gate_residual_layernorm_modulate_float8_triton(**a, eps=1e-5)
+    assert torch.equal(x, gate_residual_layernorm_modulate_triton(**a, eps=1e-5)[0])
+    exact = layernorm_modulate_reference(x.double(), a["shift"].double(), a["scale"].double(), 1e-5)
+    assert_quantised(values, scales, exact, 1e-5)
+
+
+@pytest.mark.parametrize("parts", [None, 4])
+def test_the_float8_op_has_layernorm_modulate_float8_s_bits_in_any_place(
+    parts: int | None, device: torch.device
+) -> None:
+    a, pool = inputs(4, 3, 1152, torch.float32, device), inputs(5, 3, 1152, torch.float32, device)
+    a |= {name: pool[name] for name in ("gate", "shift", "scale")}
+    if parts:
+        a = in_parts(a, parts)
+    rows = torch.tensor([4, 0, 0, 2], device=device)
+    x, values, scales = gate_residual_layernorm_modulate_float8_triton(**a, eps=1e-6, rows=rows)
+    assert torch.equal(x, gate_residual_layernorm_modulate_triton(**a, eps=1e-6, rows=rows)[0])
+    for row, of in enumerate((4, 0, 0, 2)):
+        vectors = a["shift"][of:of + 1], a["scale"][of:of + 1]
+        alone = layernorm_modulate_float8_triton(x[row:row + 1], *vectors, 1e-6)
+        assert torch.equal(alone[0].view(torch.uint8), values[row:row + 1].view(torch.uint8))
+        assert torch.equal(alone[1], scales[row:row + 1])
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the interpreter's numpy warns of what is meant
+def test_what_is_not_finite_stays_in_its_row_of_the_float8_op(device: torch.device) -> None:
+    arguments = inputs(3, 2, 1152, torch.float32, device)
+    clean = gate_residual_layernorm_modulate_float8_triton(**arguments, eps=1e-6)
+    arguments["h"][0, 0, 1151], arguments["gate"][2] = float("nan"), float("inf")
+    x, values, scales = gate_residual_layernorm_modulate_float8_triton(**arguments, eps=1e-6)
+    for row in ((0, 1), (1, 0), (1, 1)):
+        assert torch.equal(x[row], clean[0][row])
+        assert torch.equal(values[row].view(torch.uint8), clean[1][row].view(torch.uint8))
+        assert scales[row] == clean[2][row]
+    assert values[0, 0].float().isnan().all()
+    assert values[2].float().isnan().all()
 
 
 @pytest.mark.parametrize(
@@ -174,15 +225,16 @@ def test_what_the_kernel_cannot_take_is_refused_with_its_value(
     if name == "rows":
         arguments["rows"] = torch.tensor([1, 0], device=device)
     arguments = spoiled(arguments, name, what)
-    with pytest.raises(ValueError, match=words):
-        gate_residual_layernorm_modulate_triton(**arguments, eps=1e-6)
+    for op in (gate_residual_layernorm_modulate_triton, gate_residual_layernorm_modulate_float8_triton):
+        with pytest.raises(ValueError, match=words):
+            op(**arguments, eps=1e-6)
 
 
 def test_is_a_custom_op_whose_fake_agrees(device: torch.device) -> None:
     arguments = (*inputs(2, 3, 48, torch.float32, device).values(), 1e-6)
-    op = gate_residual_layernorm_modulate_triton
     rows = torch.tensor([1, 1], device=device)
     parts = (torch.randn(4, 2, 3, 48, device=device), torch.randn(48, device=device))
-    in_parts = (*arguments[:2], parts[0], *arguments[3:], rows, parts[1])
-    for all_arguments in (arguments, (*arguments, rows), in_parts):
-        torch.library.opcheck(op, all_arguments, test_utils=("test_schema", "test_faketensor"))
+    with_parts = (*arguments[:2], parts[0], *arguments[3:], rows, parts[1])
+    for op in (gate_residual_layernorm_modulate_triton, gate_residual_layernorm_modulate_float8_triton):
+        for all_arguments in (arguments, (*arguments, rows), with_parts):
+            torch.library.opcheck(op, all_arguments, test_utils=("test_schema", "test_faketensor"))

@@ -5,8 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dit_serve.kernels.layernorm_modulate import layernorm_modulate_reference, layernorm_modulate_triton
+from dit_serve.kernels.layernorm_modulate import (
+    layernorm_modulate_float8_triton,
+    layernorm_modulate_reference,
+    layernorm_modulate_triton,
+)
 from tests.kernels.launched.spoil import spoiled
+from tests.kernels.quantised import assert_quantised
 
 # The interpreter cuts bfloat16 short where a card rounds: a whole unit of its 8 bits, 2⁻⁷, in place of half.
 TOLERANCES = [(torch.float32, 1e-5, 1e-5), (torch.float16, 2**-9, 1e-5), (torch.bfloat16, 2**-7, 1e-5)]
@@ -80,6 +85,40 @@ def test_what_is_not_finite_stays_in_its_row(device: torch.device) -> None:
     assert got[2, :, 7].isinf().all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(5, 1, 1152), (1, 257, 24), (1, 2, 1024), (1, 2, 1400), (2, 2, 1), (0, 4, 8)])
+def test_the_float8_op_quantises_the_definition_s_row(
+    shape: tuple[int, int, int], dtype: torch.dtype, device: torch.device
+) -> None:
+    x, shift, scale = inputs(*shape, dtype, device)
+    exact = layernorm_modulate_reference(x.double(), shift.double(), scale.double(), 1e-5)
+    assert_quantised(*layernorm_modulate_float8_triton(x, shift, scale, 1e-5), exact, 1e-5)
+
+
+def test_a_row_of_the_float8_op_feels_neither_its_place_nor_the_others(device: torch.device) -> None:
+    x = inputs(4, 3, 1152, torch.bfloat16, device)[0]
+    _, shift, scale = inputs(5, 3, 1152, torch.bfloat16, device)
+    rows = torch.tensor([4, 0, 0, 2], device=device)
+    values, scales = layernorm_modulate_float8_triton(x, shift, scale, 1e-6, rows)
+    for row, of in enumerate((4, 0, 0, 2)):
+        alone = layernorm_modulate_float8_triton(x[row:row + 1], shift[of:of + 1], scale[of:of + 1], 1e-6)
+        assert torch.equal(alone[0].view(torch.uint8), values[row:row + 1].view(torch.uint8))
+        assert torch.equal(alone[1], scales[row:row + 1])
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the interpreter's numpy warns of what is meant
+def test_what_is_not_finite_stays_in_its_row_of_the_float8_op(device: torch.device) -> None:
+    x, shift, scale = inputs(3, 2, 1152, torch.float32, device)
+    clean = layernorm_modulate_float8_triton(x, shift, scale, 1e-6)
+    x[0, 1, 1151], shift[2, 7] = float("nan"), float("inf")
+    values, scales = layernorm_modulate_float8_triton(x, shift, scale, 1e-6)
+    for row in ((0, 0), (1, 0), (1, 1)):
+        assert torch.equal(values[row].view(torch.uint8), clean[0][row].view(torch.uint8))
+        assert scales[row] == clean[1][row]
+    assert values[0, 1].float().isnan().all()
+    assert values[2, :, 7].float().isnan().all()
+
+
 @pytest.mark.parametrize(
     ("name", "what", "words"),
     [
@@ -103,14 +142,16 @@ def test_what_the_kernel_cannot_take_is_refused_with_its_value(
     arguments = {"x": x, "shift": shift, "scale": scale, "eps": 1e-6}
     if name == "rows":
         arguments["rows"] = torch.tensor([1, 0], device=device)
-    with pytest.raises(ValueError, match=words):
-        layernorm_modulate_triton(**spoiled(arguments, name, what))
+    for op in (layernorm_modulate_triton, layernorm_modulate_float8_triton):
+        with pytest.raises(ValueError, match=words):
+            op(**spoiled(arguments, name, what))
 
 
 def test_is_a_custom_op_whose_fake_agrees(device: torch.device) -> None:
     arguments = (*inputs(2, 3, 48, torch.float32, device), 1e-6)
     rows = torch.tensor([1, 1], device=device)
-    for all_arguments in (arguments, (*arguments, rows)):
-        torch.library.opcheck(layernorm_modulate_triton, all_arguments, test_utils=("test_schema", "test_faketensor"))
+    for op in (layernorm_modulate_triton, layernorm_modulate_float8_triton):
+        for all_arguments in (arguments, (*arguments, rows)):
+            torch.library.opcheck(op, all_arguments, test_utils=("test_schema", "test_faketensor"))
     compiled = torch.compile(layernorm_modulate_triton, backend="eager", fullgraph=True)
     assert torch.equal(compiled(*arguments), layernorm_modulate_triton(*arguments))
