@@ -15,8 +15,10 @@ from typing import NamedTuple
 
 import torch
 
+from dit_serve.kernels import linear_tma
 from dit_serve.kernels.launch import takes_kernel
 from dit_serve.kernels.linear import linear_triton
+from dit_serve.kernels.linear_tma import linear_tma_triton, takes_tma
 from dit_serve.kernels.tiles import TILES
 
 BYTES_OF_WORKSPACE = 1024  # the least that CUBLASLT_WORKSPACE_SIZE can say: no float32 sums of a split product fit
@@ -65,6 +67,14 @@ def _by_tile(name: str, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tenso
     return linear_triton(x, weight, bias, epilogue, None, name)
 
 
+def _takes_tma(x: torch.Tensor, weight: torch.Tensor, epilogue: str) -> bool:
+    return takes_tma(x, weight)
+
+
+def _by_tma(name: str, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epilogue: str) -> torch.Tensor:
+    return linear_tma_triton(x, weight, bias, epilogue, name)
+
+
 def _takes_blas(x: torch.Tensor, weight: torch.Tensor, epilogue: str) -> bool:
     return takes_kernel(x, weight) and not torch.version.hip and x.shape.numel() > 0
 
@@ -80,5 +90,8 @@ def _by_blas(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epilogue
 
 
 _NAMES = dict.fromkeys(name for tiles in TILES.values() for name in tiles)
-WHOLE = tuple(Way(name, partial(_takes_tile, name), partial(_by_tile, name)) for name in _NAMES)
+WHOLE = (
+    *(Way(name, partial(_takes_tile, name), partial(_by_tile, name)) for name in _NAMES),
+    *(Way(f"tma {name}", _takes_tma, partial(_by_tma, name)) for name in linear_tma.TILES),
+)
 BLAS = (Way("blas", _takes_blas, _by_blas),)

@@ -23,6 +23,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from dit_serve.kernels import linear_tma
 from dit_serve.kernels.attention import attention_launch
 from dit_serve.kernels.gate_residual_layernorm_modulate import (
     gate_residual_layernorm_modulate_float8_launch,
@@ -30,10 +31,12 @@ from dit_serve.kernels.gate_residual_layernorm_modulate import (
 )
 from dit_serve.kernels.gelu_float8 import gelu_float8_launch
 from dit_serve.kernels.groupnorm_silu import groupnorm_silu_launches
-from dit_serve.kernels.launch import Launch, has_code
+from dit_serve.kernels.launch import Launch, Tiled, has_code
 from dit_serve.kernels.layernorm_modulate import layernorm_modulate_float8_launch, layernorm_modulate_launch
 from dit_serve.kernels.linear import linear_launch
+from dit_serve.kernels.linear_tma import linear_tma_launch
 from dit_serve.kernels.sampler_step import sampler_step_launch
+from dit_serve.kernels.tiles import TILES, tile_for
 
 TABLE = Path(__file__).with_name("RESOURCES.md")
 TARGETS = {"sm_80": ("cuda", 80, 32), "sm_90": ("cuda", 90, 32), "gfx942": ("hip", "gfx942", 64)}
@@ -93,16 +96,30 @@ def _token_launches(dtype: torch.dtype) -> dict[str, Launch]:
 
 
 def _linear_launches(dtype: torch.dtype) -> dict[str, Launch]:
-    """Return a block's three forms of the product: qkv, fc1 and fc2."""
-    def launch(size: int, out: int, epilogue: str) -> Launch:
-        weight, bias = _empty(out, size, dtype=dtype), _empty(out, dtype=dtype)
-        return linear_launch(_empty(ROWS, TOKENS, size, dtype=dtype), weight, bias, epilogue)
+    """Return a block's three forms of the product, qkv, fc1 and fc2, and the patches' in the tile that they take.
 
-    return {
-        "linear 1152 → 3456": launch(WIDTH, 3 * WIDTH, "none"),
-        "linear 1152 → 4608, gelu_tanh": launch(WIDTH, MLP, "gelu_tanh"),
-        "linear 4608 → 1152": launch(MLP, WIDTH, "none"),
+    Of the other tiles there are the two longest forms, fc1 with its activation and fc2 with its sums.
+    """
+    def tensors(size: int, out: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return _empty(ROWS, TOKENS, size, dtype=dtype), _empty(out, size, dtype=dtype), _empty(out, dtype=dtype)
+
+    fc1, fc2 = tensors(WIDTH, MLP), tensors(MLP, WIDTH)
+    found = {
+        "linear 1152 → 3456": linear_launch(*tensors(WIDTH, 3 * WIDTH)),
+        "linear 1152 → 4608, gelu_tanh": linear_launch(*fc1, "gelu_tanh"),
+        "linear 4608 → 1152": linear_launch(*fc2),
+        "linear 16 → 1152, residual": linear_launch(
+            *tensors(16, WIDTH), residual=_empty(TOKENS, WIDTH, dtype=dtype)
+        ),
     }
+    for tile in TILES[dtype]:
+        if tile != tile_for(dtype, ROWS * TOKENS, WIDTH):
+            found[f"linear {tile} 1152 → 4608, gelu_tanh"] = linear_launch(*fc1, "gelu_tanh", tile=tile)
+            found[f"linear {tile} 4608 → 1152"] = linear_launch(*fc2, tile=tile)
+    for tile in linear_tma.TILES if dtype != torch.float32 else ():
+        found[f"linear_tma {tile} 1152 → 4608, gelu_tanh"] = linear_tma_launch(*fc1, "gelu_tanh", tile)
+        found[f"linear_tma {tile} 4608 → 1152"] = linear_tma_launch(*fc2, "none", tile)
+    return found
 
 
 def _groupnorm_launches(dtype: torch.dtype) -> dict[str, Launch]:
@@ -139,7 +156,10 @@ def compile_for(launch: Launch, target: GPUTarget) -> Any:
     for i, parameter in enumerate(launch.kernel.params):
         value = launch.arguments[parameter.name]
         is_free = isinstance(value, int) and not parameter.is_constexpr
-        if isinstance(value, torch.Tensor):
+        if isinstance(value, Tiled):
+            element = POINTER_TYPES[value.tensor.dtype].removeprefix("*")
+            signature[parameter.name] = f"tensordesc<{element}{list(value.block_shape)}>"
+        elif isinstance(value, torch.Tensor):
             signature[parameter.name] = POINTER_TYPES[value.dtype]
             small = target.backend == "hip" and value.numel() * value.element_size() < 2**31
             attributes[(i,)] = [["tt.divisibility", 16], *([["tt.pointer_range", 32]] if small else [])]

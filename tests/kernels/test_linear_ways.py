@@ -10,17 +10,19 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dit_serve.kernels import linear_ways
 from dit_serve.kernels.launch import triton
+from dit_serve.kernels.linear_tma import linear_tma_launch
 from dit_serve.kernels.linear_ways import BLAS, WHOLE, Way, starve_cublaslt
 
 needs_triton = pytest.mark.skipif(triton is None, reason="no Triton for this machine: no way is taken")
 
 
 def taken(
-    ways: tuple[Way, ...], device: str, dtype: torch.dtype, epilogue: str = "none", size: int = 4608, rows: int = 2
+    ways: tuple[Way, ...], device: str, dtype: torch.dtype, epilogue: str = "none",
+    size: int = 4608, rows: int = 2, out: int = 1152,
 ) -> list[str]:
-    """Return the names of the ways that take x (rows, 4, size) and a weight (1152, size)."""
+    """Return the names of the ways that take x (rows, 4, size) and a weight (out, size)."""
     with FakeTensorMode(), torch.no_grad():
-        x, weight = (torch.empty(*shape, size, dtype=dtype, device=device) for shape in ((rows, 4), (1152,)))
+        x, weight = (torch.empty(*shape, size, dtype=dtype, device=device) for shape in ((rows, 4), (out,)))
         return [way.name for way in ways if way.takes(x, weight, epilogue)]
 
 
@@ -34,6 +36,35 @@ def test_every_tile_of_a_dtype_is_a_way_on_a_card() -> None:
     assert set(taken(WHOLE, "cuda", torch.bfloat16)) >= {"128x256", "128x128", "128x64", "64x128", "64x64"}
     assert taken(WHOLE, "cuda", torch.float16, "gelu_tanh") == taken(WHOLE, "cuda", torch.float16)
     assert not taken(WHOLE, "cuda", torch.float64)
+
+
+def a_card(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+
+
+@needs_triton
+def test_the_accelerators_ways_are_taken_on_hopper_alone_for_16_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def accelerated(dtype: torch.dtype = torch.bfloat16, **sizes: int) -> list[str]:
+        return [name for name in taken(WHOLE, "cuda", dtype, **sizes) if name.startswith("tma")]
+
+    a_card(monkeypatch, (9, 0))
+    assert set(accelerated()) >= {"tma 128x256", "tma 128x128"}
+    assert accelerated(torch.float16) == accelerated()
+    assert not accelerated(torch.float32)
+    assert not accelerated(size=96)  # no whole turns
+    assert not accelerated(out=1156)  # rows of y that begin between 16 bytes
+    a_card(monkeypatch, (8, 9))
+    assert not accelerated()
+
+
+@needs_triton
+def test_the_accelerators_kernel_is_refused_by_an_older_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    a_card(monkeypatch, (8, 0))
+    with FakeTensorMode(), torch.no_grad():
+        x, weight, bias = (torch.empty(shape, dtype=torch.half, device="cuda") for shape in ((1, 4, 64), (8, 64), (8,)))
+        with pytest.raises(ValueError, match=r"needs an NVIDIA card of compute capability 9\.0 or more, got 8\.0"):
+            linear_tma_launch(x, weight, bias).run()
 
 
 @needs_triton

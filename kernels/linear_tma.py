@@ -1,0 +1,153 @@
+"""The linear layer of kernels/linear.py for Hopper: operands come by the tensor memory accelerator, programs stay.
+
+The accelerator copies a whole block by one instruction of one thread, so that the threads' registers and slots are left
+to the products, and a tile of 128 x 256 fits. There are no more programs than run at a time; each takes one tile after
+another, which spares the start of a program a tile. The sum over K has the same order as that of kernels/linear.py, and
+so has a row the same bits. The blocks are described on the host (Triton's `TensorDescriptor`), which wants K and O in
+multiples of 16 bytes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from dit_serve.kernels import checks
+from dit_serve.kernels.launch import Launch, Tiled, is_interpreted, jit, takes_kernel, tl, torch_op
+from dit_serve.kernels.linear import EPILOGUES, gelu_tanh, linear_reference
+from dit_serve.kernels.tiles import GROUP, place
+
+ACCELERATOR_CAPABILITY = (9, 0)
+MULTIPROCESSORS = 132  # of an H100, where there is no card to ask
+
+
+class Tile(NamedTuple):
+    """How the kernel divides the product: a tile (M, N), K per turn, warps, stages, programs on a multiprocessor."""
+
+    m: int
+    n: int
+    k: int
+    num_warps: int
+    num_stages: int
+    programs: int
+
+
+TILES = {  # of 228 KiB of shared memory a multiprocessor and 64 Ki registers; two programs hide each other's epilogues
+    "128x256": Tile(128, 256, 64, 8, 4, 1),
+    "128x128": Tile(128, 128, 64, 8, 3, 2),
+    "64x128": Tile(64, 128, 64, 4, 4, 2),
+}
+
+
+def linear_tma_reference(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epilogue: str = "none", tile: str = "128x256"
+) -> torch.Tensor:
+    """Return epilogue(x Wᵀ + b), (N, T, O).
+
+    Args:
+        x: (N, T, K), float16 or bfloat16, K a multiple of 64.
+        weight: (O, K), O a multiple of 8.
+        bias: (O,).
+        epilogue: one of EPILOGUES.
+        tile: a name in TILES; no bit of the result depends on it.
+    """
+    return linear_reference(x, weight, bias, epilogue)
+
+
+@jit(unspecialised=("rows",))
+def linear_tma_kernel(  # type: ignore[no-untyped-def]
+    x_blocks,  # of (N·T, K): (BLOCK_M, BLOCK_K)
+    weight_blocks,  # of (O, K): (BLOCK_N, BLOCK_K)
+    y_blocks,  # of (N·T, O): (BLOCK_M, BLOCK_N / 2)
+    bias_ptr,  # (O,)
+    rows,  # N·T
+    OUT: tl.constexpr,
+    K: tl.constexpr,
+    GELU: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    GROUP: tl.constexpr,
+):
+    """A program computes every tile whose number is its own plus a multiple of how many programs there are.
+
+    What lies beyond the edge is read as zeros and is not stored. Two halves leave one after the other, so that the
+    shared memory beside the operands' need hold one.
+    """
+    tiles = tl.cdiv(rows, BLOCK_M) * ((OUT + BLOCK_N - 1) // BLOCK_N)
+    for tile in tl.range(tl.program_id(0), tiles, tl.num_programs(0)):
+        m, n = place(tile, rows, OUT, BLOCK_M, BLOCK_N, GROUP)
+        y = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
+        for k in tl.range(0, K, BLOCK_K):
+            y = tl.dot(x_blocks.load([m, k]), tl.trans(weight_blocks.load([n, k])), y)
+        halves = tl.permute(tl.reshape(y, (BLOCK_M, 2, BLOCK_N // 2)), (0, 2, 1))
+        left, right = tl.split(halves)
+        _store_half(left, y_blocks, bias_ptr, m, n, OUT, GELU, BLOCK_N // 2)
+        _store_half(right, y_blocks, bias_ptr, m, n + BLOCK_N // 2, OUT, GELU, BLOCK_N // 2)
+
+
+@jit()
+def _store_half(  # type: ignore[no-untyped-def]
+    y, y_blocks, bias_ptr, m, n, OUT: tl.constexpr, GELU: tl.constexpr, COLUMNS: tl.constexpr
+):
+    column = n + tl.arange(0, COLUMNS)
+    y += tl.load(bias_ptr + column, mask=column < OUT, other=0.0).to(tl.float32)[None, :]
+    if GELU:
+        y = gelu_tanh(y)
+    y_blocks.store([m, n], y.to(y_blocks.dtype))
+
+
+def takes_tma(x: torch.Tensor, weight: torch.Tensor) -> bool:
+    """Return whether the kernel can take these operands on their card."""
+    return takes_kernel(x, weight, least=ACCELERATOR_CAPABILITY) and not _unfit(x, weight)
+
+
+def linear_tma_launch(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epilogue: str = "none", tile: str = "128x256"
+) -> Launch:
+    """Return the launch for contiguous tensors of one dtype of 16 bits, on a card of compute capability 9.0 or more."""
+    if epilogue not in EPILOGUES:
+        raise ValueError(f"epilogue must be one of {', '.join(EPILOGUES)}, got {epilogue!r}")
+    if tile not in TILES:
+        raise ValueError(f"tile must be one of {', '.join(TILES)}, got {tile!r}")
+    sequences, tokens, size, out = checks.sizes(x=(x, "NTK"), weight=(weight, "OK"), bias=(bias, "O"))
+    checks.alike(x=x, weight=weight, bias=bias)
+    checks.contiguous(x=x, weight=weight, bias=bias)
+    if refusal := _unfit(x, weight):
+        raise ValueError(refusal)
+    blocks = TILES[tile]
+    y = x.new_empty(sequences, tokens, out)
+    rows = sequences * tokens
+    arguments = {
+        "x_blocks": Tiled(x.flatten(0, 1), (blocks.m, blocks.k)), "weight_blocks": Tiled(weight, (blocks.n, blocks.k)),
+        "y_blocks": Tiled(y.flatten(0, 1), (blocks.m, blocks.n // 2)), "bias_ptr": bias,
+        "rows": rows, "OUT": out, "K": size, "GELU": epilogue == "gelu_tanh",
+        "BLOCK_M": blocks.m, "BLOCK_N": blocks.n, "BLOCK_K": blocks.k, "GROUP": GROUP,
+    }
+    options = {"num_warps": blocks.num_warps, "num_stages": blocks.num_stages}
+    programs = blocks.programs * _multiprocessors(x.device)
+    if isinstance(rows, int):  # in a trace it is a torch.SymInt, which must not be asked for its value
+        programs = min(programs, -(-rows // blocks.m) * -(-out // blocks.n))
+    return Launch(y, linear_tma_kernel, programs, arguments, options, least_capability=ACCELERATOR_CAPABILITY)
+
+
+linear_tma_triton = torch_op(linear_tma_reference, linear_tma_launch)
+
+
+def _unfit(x: torch.Tensor, weight: torch.Tensor) -> str:
+    """Return why the accelerator cannot take operands that the pointers' kernel can, or nothing."""
+    size, out = x.shape[-1], weight.shape[0]
+    if x.dtype not in (torch.float16, torch.bfloat16):
+        return f"x must be torch.float16 or torch.bfloat16, got {x.dtype}"
+    if size % 64:
+        return f"K must be a multiple of 64, got {size}"
+    if out % 8:
+        return f"O must be a multiple of 8, got {out}"
+    return ""
+
+
+def _multiprocessors(device: torch.device) -> int:
+    if is_interpreted() or not torch.cuda.is_available():
+        return MULTIPROCESSORS
+    return torch.cuda.get_device_properties(device).multi_processor_count
