@@ -1,8 +1,10 @@
 """The ways to the product of a linear layer, as values: who wants the fastest on a card times those that take a shape.
 
 A family gives one result. Every way of WHOLE sums over K from first to last into one accumulator, so its ways are free
-to be mixed by the number of rows. BLAS is the library's product, whose rows may depend on how many there are unless
-`starve_cublaslt` was called, and even then a card's own answers must say so: compare rows bitwise before relying on it.
+to be mixed by the number of rows. So are those of PARTS, which sum K in parts: "parts apart" returns the parts' sums
+without the bias, to be added from first to last by who reads them, and then has the bits of "parts together". BLAS is
+the library's product, whose rows may depend on how many there are unless `starve_cublaslt` was called, and even then a
+card's own answers must say so: compare rows bitwise before relying on it.
 Nothing here times, chooses or keeps anything.
 """
 
@@ -18,9 +20,11 @@ import torch
 from dit_serve.kernels import linear_tma
 from dit_serve.kernels.launch import takes_kernel
 from dit_serve.kernels.linear import linear_triton
+from dit_serve.kernels.linear_parts import PARTS_OF_K, linear_by_parts_triton, linear_parts_triton
 from dit_serve.kernels.linear_tma import linear_tma_triton, takes_tma
 from dit_serve.kernels.tiles import TILES
 
+LEAST_K_IN_PARTS = 4096  # shorter sums leave a part too few turns to be worth a program
 BYTES_OF_WORKSPACE = 1024  # the least that CUBLASLT_WORKSPACE_SIZE can say: no float32 sums of a split product fit
 
 
@@ -30,7 +34,7 @@ class Way(NamedTuple):
     Attributes:
         name: short and lasting, for logs and tables.
         takes: of (x, weight, epilogue): whether the way can be gone here, for such tensors.
-        product: of (x, weight, bias, epilogue): the (N, T, O) result.
+        product: of (x, weight, bias, epilogue): the (N, T, O) result; of "parts apart" (PARTS_OF_K, N, T, O) float32.
     """
 
     name: str
@@ -75,6 +79,21 @@ def _by_tma(name: str, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
     return linear_tma_triton(x, weight, bias, epilogue, name)
 
 
+def _takes_parts(x: torch.Tensor, weight: torch.Tensor, epilogue: str) -> bool:
+    if epilogue != "none" or not takes_kernel(x, weight):
+        return False
+    size, (turn,) = x.shape[-1], {tile.k for tile in TILES[x.dtype].values()}
+    return size >= LEAST_K_IN_PARTS and size % (PARTS_OF_K * turn) == 0
+
+
+def _parts_apart(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epilogue: str) -> torch.Tensor:
+    return linear_parts_triton(x, weight)
+
+
+def _parts_together(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epilogue: str) -> torch.Tensor:
+    return linear_by_parts_triton(x, weight, bias)
+
+
 def _takes_blas(x: torch.Tensor, weight: torch.Tensor, epilogue: str) -> bool:
     return takes_kernel(x, weight) and not torch.version.hip and x.shape.numel() > 0
 
@@ -93,5 +112,9 @@ _NAMES = dict.fromkeys(name for tiles in TILES.values() for name in tiles)
 WHOLE = (
     *(Way(name, partial(_takes_tile, name), partial(_by_tile, name)) for name in _NAMES),
     *(Way(f"tma {name}", _takes_tma, partial(_by_tma, name)) for name in linear_tma.TILES),
+)
+PARTS = (
+    Way("parts apart", _takes_parts, _parts_apart),
+    Way("parts together", _takes_parts, _parts_together),
 )
 BLAS = (Way("blas", _takes_blas, _by_blas),)

@@ -34,6 +34,7 @@ from dit_serve.kernels.groupnorm_silu import groupnorm_silu_launches
 from dit_serve.kernels.launch import Launch, Tiled, has_code
 from dit_serve.kernels.layernorm_modulate import layernorm_modulate_float8_launch, layernorm_modulate_launch
 from dit_serve.kernels.linear import linear_launch
+from dit_serve.kernels.linear_parts import linear_by_parts_launch, linear_parts_launch
 from dit_serve.kernels.linear_tma import linear_tma_launch
 from dit_serve.kernels.sampler_step import sampler_step_launch
 from dit_serve.kernels.tiles import TILES, tile_for
@@ -111,6 +112,8 @@ def _linear_launches(dtype: torch.dtype) -> dict[str, Launch]:
         "linear 16 → 1152, residual": linear_launch(
             *tensors(16, WIDTH), residual=_empty(TOKENS, WIDTH, dtype=dtype)
         ),
+        "linear_parts 4608 → 1152": linear_parts_launch(*fc2[:2]),
+        "linear_by_parts 4608 → 1152": linear_by_parts_launch(*fc2),
     }
     for tile in TILES[dtype]:
         if tile != tile_for(dtype, ROWS * TOKENS, WIDTH):

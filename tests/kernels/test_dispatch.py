@@ -27,6 +27,7 @@ from dit_serve.kernels.layernorm_modulate import (
     layernorm_modulate_triton,
 )
 from dit_serve.kernels.linear import linear, linear_triton
+from dit_serve.kernels.linear_parts import linear_by_parts_triton, linear_parts_triton
 from dit_serve.kernels.linear_tma import linear_tma_triton
 from dit_serve.kernels.sampler_step import COLUMNS, sampler_step, sampler_step_triton
 
@@ -114,12 +115,13 @@ def test_export_leaves_the_number_of_rows_free(name: str) -> None:
 
 
 @needs_triton
-@pytest.mark.parametrize("launcher", [linear_tma_triton], ids=str)
+@pytest.mark.parametrize("launcher", [linear_tma_triton, linear_by_parts_triton, linear_parts_triton], ids=str)
 def test_export_leaves_the_number_of_rows_free_in_other_forms_of_the_product(launcher: Op) -> None:
     with torch.no_grad(), FakeTensorMode():
-        x, weight, bias = (torch.zeros(shape, device="cuda").half() for shape in ((2, 4, 64), (8, 64), (8,)))
-        (node,) = exported(launcher, (x, weight, bias), torch.export.Dim.AUTO)
-        assert isinstance(node.meta["val"].shape[0], torch.SymInt)
+        x, weight, bias = (torch.zeros(shape, device="cuda").half() for shape in ((2, 4, 256), (8, 256), (8,)))
+        arguments = (x, weight) if launcher is linear_parts_triton else (x, weight, bias)
+        (node,) = exported(launcher, arguments, torch.export.Dim.AUTO)
+        assert isinstance(node.meta["val"].shape[-3], torch.SymInt)
 
 
 @needs_triton

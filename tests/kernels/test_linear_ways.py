@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from dit_serve.kernels import linear_ways
+from dit_serve.kernels import linear_tma, linear_ways
 from dit_serve.kernels.launch import triton
 from dit_serve.kernels.linear_tma import linear_tma_launch
-from dit_serve.kernels.linear_ways import BLAS, WHOLE, Way, starve_cublaslt
+from dit_serve.kernels.linear_ways import BLAS, PARTS, WHOLE, Way, starve_cublaslt
 
 needs_triton = pytest.mark.skipif(triton is None, reason="no Triton for this machine: no way is taken")
 
@@ -27,7 +27,7 @@ def taken(
 
 
 def test_no_way_is_taken_without_a_card() -> None:
-    assert not taken(WHOLE + BLAS, "cpu", torch.float32)
+    assert not taken(WHOLE + PARTS + BLAS, "cpu", torch.float32)
 
 
 @needs_triton
@@ -61,10 +61,19 @@ def test_the_accelerators_ways_are_taken_on_hopper_alone_for_16_bits(monkeypatch
 @needs_triton
 def test_the_accelerators_kernel_is_refused_by_an_older_card(monkeypatch: pytest.MonkeyPatch) -> None:
     a_card(monkeypatch, (8, 0))
+    monkeypatch.setattr(linear_tma, "_multiprocessors", lambda device: 108)
     with FakeTensorMode(), torch.no_grad():
         x, weight, bias = (torch.empty(shape, dtype=torch.half, device="cuda") for shape in ((1, 4, 64), (8, 64), (8,)))
         with pytest.raises(ValueError, match=r"needs an NVIDIA card of compute capability 9\.0 or more, got 8\.0"):
             linear_tma_launch(x, weight, bias).run()
+
+
+@needs_triton
+def test_parts_are_for_long_sums_in_whole_turns_without_an_activation() -> None:
+    assert taken(PARTS, "cuda", torch.bfloat16) == ["parts apart", "parts together"]
+    assert not taken(PARTS, "cuda", torch.bfloat16, "gelu_tanh")
+    assert not taken(PARTS, "cuda", torch.bfloat16, size=1152)
+    assert not taken(PARTS, "cuda", torch.bfloat16, size=4608 + 64)
 
 
 @needs_triton
@@ -74,7 +83,7 @@ def test_the_library_is_a_way_on_a_card_if_there_are_rows() -> None:
 
 
 def test_names_are_unique_in_a_family() -> None:
-    for ways in (WHOLE, BLAS):
+    for ways in (WHOLE, PARTS, BLAS):
         assert len({way.name for way in ways}) == len(ways)
 
 
