@@ -51,17 +51,27 @@ class VAE:
     @torch.no_grad()
     def render(self, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Pixels as `decode` has them and whether each image was finite, (N,) bool, both where the latents are."""
+        return pixels_of(self.images(latents))
+
+    @torch.no_grad()
+    def images(self, latents: torch.Tensor) -> torch.Tensor:
+        """The decoder's own output, (N, 3, H, W) float32 in about [-1, 1], where the latents are."""
         latents = (latents.float() / self.scaling_factor).to(self._weight.dtype)
-        images = self.module.decode(latents).sample.float()
-        is_finite = images.isfinite().flatten(1).all(1)  # before the clamp makes white of an infinity
-        pixels = (images / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
-        return (pixels * 255).round().to(torch.uint8), is_finite
+        images: torch.Tensor = self.module.decode(latents).sample.float()
+        return images
 
     def widened(self) -> VAE:
         """The same autoencoder in float32, for an image that overflows in fewer bits; made when first asked for."""
         if self._widened is None:
             self._widened = VAE(copy.deepcopy(self.module).float())
         return self._widened
+
+
+def pixels_of(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the decoder's images as pixels, (N, H, W, 3) uint8, and whether each was finite, (N,) bool."""
+    is_finite = images.isfinite().flatten(1).all(1)  # before the clamp makes white of an infinity
+    pixels = (images / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
+    return (pixels * 255).round().to(torch.uint8), is_finite
 
 
 class FusedNorm(torch.nn.Module):
