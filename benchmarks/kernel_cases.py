@@ -14,11 +14,20 @@ import torch
 
 from dit_serve.kernels.attention import attention_reference, attention_triton
 from dit_serve.kernels.gate_residual_layernorm_modulate import (
+    gate_residual_layernorm_modulate_float8_reference,
+    gate_residual_layernorm_modulate_float8_triton,
     gate_residual_layernorm_modulate_reference,
     gate_residual_layernorm_modulate_triton,
 )
+from dit_serve.kernels.gelu_float8 import gelu_float8_reference, gelu_float8_triton
 from dit_serve.kernels.groupnorm_silu import groupnorm_silu_reference, groupnorm_silu_triton
-from dit_serve.kernels.layernorm_modulate import layernorm_modulate_reference, layernorm_modulate_triton
+from dit_serve.kernels.launch import FLOAT8_CAPABILITY, takes_kernel
+from dit_serve.kernels.layernorm_modulate import (
+    layernorm_modulate_float8_reference,
+    layernorm_modulate_float8_triton,
+    layernorm_modulate_reference,
+    layernorm_modulate_triton,
+)
 from dit_serve.kernels.linear import linear_reference, linear_triton
 from dit_serve.kernels.sampler_step import sampler_step_reference, sampler_step_triton
 
@@ -77,6 +86,8 @@ class Case:
 def cases(shape: Shape, dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     """Yield every kernel's case on a shape."""
     yield from _token_cases(shape, dtype, device)
+    if dtype == torch.bfloat16 and takes_kernel(torch.empty(0, device=device), least=FLOAT8_CAPABILITY):
+        yield from _float8_cases(shape, dtype, device)
     yield from _linear_cases(shape, dtype, device)
     yield _sampler_step_case(shape, device)
     yield from _groupnorm_cases(shape, dtype, device)
@@ -99,8 +110,37 @@ def _token_cases(shape: Shape, dtype: torch.dtype, device: torch.device) -> Iter
         gate_residual_layernorm_modulate_triton, gate_residual_layernorm_modulate_reference,
         (x, gate, h, shift, scale, EPS), 4 * size, "GB/s",
     )
+    rows, parts = torch.randperm(n, device=device), torch.randn(4, n, t, width, device=device)
+    yield Case(
+        f"gate_residual_layernorm_modulate of 4 parts {where}",
+        gate_residual_layernorm_modulate_triton, gate_residual_layernorm_modulate_reference,
+        (x, gate, parts, shift, scale, EPS, rows, shift[0].contiguous()), 3 * size + 4.0 * parts.numel(), "GB/s",
+    )
     yield Case(
         f"attention {where}", attention_triton, attention_reference, (qkv, heads), 4.0 * n * t * t * width, "TFLOP/s"
+    )
+
+
+def _float8_cases(shape: Shape, dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
+    """Yield the kernels that leave their result in eight-bit floats, one byte a number."""
+    n, t, width, _, mlp = shape
+    x, h = (torch.randn(n, t, width, device=device, dtype=dtype) for _ in range(2))
+    hidden = torch.randn(n, t, mlp, device=device, dtype=dtype)
+    shift, scale, gate = torch.randn(n, 6, width, device=device, dtype=dtype).unbind(1)[:3]
+    rows, numbers, size = torch.randperm(n, device=device), 1.0 * x.numel(), x.element_size()
+    yield Case(
+        f"layernorm_modulate_float8 {n} x {t} x {width}",
+        layernorm_modulate_float8_triton, layernorm_modulate_float8_reference,
+        (x, shift, scale, EPS, rows), numbers * (size + 1), "GB/s",
+    )
+    yield Case(
+        f"gate_residual_layernorm_modulate_float8 {n} x {t} x {width}",
+        gate_residual_layernorm_modulate_float8_triton, gate_residual_layernorm_modulate_float8_reference,
+        (x, gate, h, shift, scale, EPS, rows), numbers * (3 * size + 1), "GB/s",
+    )
+    yield Case(
+        f"gelu_float8 {n} x {t} x {mlp}", gelu_float8_triton, gelu_float8_reference,
+        (hidden,), 1.0 * hidden.numel() * (size + 1), "GB/s",
     )
 
 

@@ -6,16 +6,19 @@ import importlib
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 import torch
 
-from benchmarks import bench_quality
+from benchmarks import bench_quality, kernel_cases
 from benchmarks.bench_kernels import result
 from benchmarks.gpu import end_to_end, ops, steps
 from benchmarks.gpu.bench import Bench, ceilings
 from benchmarks.gpu.sections import SECTIONS
-from benchmarks.kernel_cases import Case
+from benchmarks.kernel_cases import TINY, Case, cases
+from dit_serve.kernels.float8 import quantise_reference
+from dit_serve.kernels.launch import FLOAT8_CAPABILITY
 from dit_serve.models.sampling.sampler import SAMPLERS
 
 
@@ -109,6 +112,30 @@ def test_an_ops_row_says_whether_its_error_is_rounding() -> None:
     }
     assert row(2.001)["is_within"] is False
     assert row(float("nan"))["is_within"] is False
+
+
+def test_an_op_of_eight_bit_floats_is_judged_by_what_they_stand_for() -> None:
+    def op(factor: float) -> Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        return lambda x: (x, *quantise_reference(factor * x))
+
+    def row(factor: float) -> dict[str, object]:
+        return ops.row(Case("op", op(factor), op(1.0), (torch.randn(64, 72),), 1.0, "GB/s"), torch.bfloat16)
+
+    assert row(1.001)["is_within"]
+    found = row(1.1)
+    assert not found["is_within"]
+    assert found["error"] == pytest.approx(0.1, rel=0.2)
+
+
+
+def test_on_a_card_with_float8_its_ops_are_cases_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    device, names = torch.device("cpu"), [case.name for case in cases(TINY[0], torch.bfloat16, torch.device("cpu"))]
+    assert not any("float8" in name for name in names)
+    monkeypatch.setattr(kernel_cases, "takes_kernel", lambda *_, least: least == FLOAT8_CAPABILITY)
+    found = {case.name.split()[0]: case for case in cases(TINY[0], torch.bfloat16, device) if case.name not in names}
+    assert set(found) == {"layernorm_modulate_float8", "gate_residual_layernorm_modulate_float8", "gelu_float8"}
+    for case in found.values():
+        assert ops.distance(case.torchs(), case.exact()) <= ops.FLOAT8_BOUND
 
 
 def test_a_kernels_row_has_its_rate_and_share(bench: Bench) -> None:
