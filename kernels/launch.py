@@ -23,7 +23,7 @@ except ImportError:  # no wheel for this machine (macOS, for one): modules of ke
 
 __all__ = [
     "DTYPES", "FLOAT8_CAPABILITY", "LEAST_CAPABILITY", "Launch", "Tiled", "has_code", "is_interpreted", "jit",
-    "reaches", "takes_kernel", "tl", "torch_op", "wants_gradient",
+    "reaches", "takes_kernel", "tl", "torch_op", "triton", "wants_gradient",
 ]
 
 P = ParamSpec("P")

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 
 from dit_serve.kernels import checks
 from dit_serve.kernels.launch import Launch, jit, takes_kernel, tl, torch_op, wants_gradient
-from dit_serve.kernels.tiles import GROUP, named_tile, place, sum_over_k, tile_for
+from dit_serve.kernels.tiles import GROUP, named_tile, operands, sum_over_k, tile_for
 
 EPILOGUES = ("none", "gelu_tanh")
 
@@ -92,29 +92,17 @@ def linear_kernel(  # type: ignore[no-untyped-def]
     BLOCK_K: tl.constexpr,
     GROUP: tl.constexpr,
 ):
-    """One program computes one tile of y, summing over K from first to last.
-
-    Rows and columns beyond the edge wrap round, so the loop's loads need no mask there; they are not stored.
-    """
-    first_m, first_n = place(tl.program_id(0), rows, OUT, BLOCK_M, BLOCK_N, GROUP)
-    m = first_m + tl.arange(0, BLOCK_M)
-    n = first_n + tl.arange(0, BLOCK_N)
-    k = tl.arange(0, BLOCK_K)
-    row = (m % rows).to(tl.int64)
-    column = (n % OUT).to(tl.int64)
-    x_ptrs = x_ptr + row[:, None] * K + k[None, :]
-    weight_ptrs = weight_ptr + column[:, None] * K + k[None, :]
-
+    """One program computes one tile of y, summing over K from first to last."""
+    x_ptrs, weight_ptrs, row, column, n, inside = operands(
+        x_ptr, weight_ptr, tl.program_id(0), rows, OUT, K, BLOCK_M, BLOCK_N, BLOCK_K, GROUP
+    )
     y = sum_over_k(x_ptrs, weight_ptrs, K, BLOCK_M, BLOCK_N, BLOCK_K)
-
     y += tl.load(bias_ptr + column).to(tl.float32)[None, :]
-    inside = (m[:, None] < rows) & (n[None, :] < OUT)
-    at = row[:, None] * OUT + n[None, :]
     if residual_ptr is not None:
         y += tl.load(residual_ptr + (row % TOKENS)[:, None] * OUT + n[None, :], mask=inside, other=0.0).to(tl.float32)
     if GELU:
         y = gelu_tanh(y)
-    tl.store(y_ptr + at, y.to(y_ptr.dtype.element_ty), mask=inside)
+    tl.store(y_ptr + row[:, None] * OUT + n[None, :], y.to(y_ptr.dtype.element_ty), mask=inside)
 
 
 def linear_launch(

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from dit_serve.kernels import checks
 from dit_serve.kernels.launch import Launch, jit, tl, torch_op
-from dit_serve.kernels.tiles import GROUP, TILES, Tile, place, sum_over_k, tile_for
+from dit_serve.kernels.tiles import GROUP, TILES, Tile, operands, sum_over_k, tile_for
 
 PARTS_OF_K = 4
 
@@ -48,26 +48,6 @@ def linear_by_parts_reference(x: torch.Tensor, weight: torch.Tensor, bias: torch
     return (y + bias).to(x.dtype)
 
 
-@jit()
-def _pointers(  # type: ignore[no-untyped-def]
-    x_ptr, weight_ptr, tile, rows, OUT: tl.constexpr, K: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr, GROUP: tl.constexpr,
-):
-    """Return a tile's pointers to x's and the weight's first turns, its row, n and column, and what of it is inside.
-
-    Rows and columns beyond the edge wrap round, so that the loads need no mask; they are not stored.
-    """
-    first_m, first_n = place(tile, rows, OUT, BLOCK_M, BLOCK_N, GROUP)
-    m = first_m + tl.arange(0, BLOCK_M)
-    n = first_n + tl.arange(0, BLOCK_N)
-    k = tl.arange(0, BLOCK_K)
-    row = (m % rows).to(tl.int64)
-    column = (n % OUT).to(tl.int64)
-    x_ptrs = x_ptr + row[:, None] * K + k[None, :]
-    weight_ptrs = weight_ptr + column[:, None] * K + k[None, :]
-    return x_ptrs, weight_ptrs, row, n, column, (m[:, None] < rows) & (n[None, :] < OUT)
-
-
 @jit(unspecialised=("rows",))
 def linear_parts_kernel(  # type: ignore[no-untyped-def]
     x_ptr,  # (N·T, K)
@@ -85,7 +65,7 @@ def linear_parts_kernel(  # type: ignore[no-untyped-def]
     """One program computes one tile of one part."""
     tiles = tl.cdiv(rows, BLOCK_M) * ((OUT + BLOCK_N - 1) // BLOCK_N)
     part = tl.program_id(0) // tiles
-    x_ptrs, weight_ptrs, row, n, _, inside = _pointers(
+    x_ptrs, weight_ptrs, row, _, n, inside = operands(
         x_ptr, weight_ptr, tl.program_id(0) % tiles, rows, OUT, K, BLOCK_M, BLOCK_N, BLOCK_K, GROUP
     )
     start = part * (K // PARTS)
@@ -111,7 +91,7 @@ def linear_by_parts_kernel(  # type: ignore[no-untyped-def]
 ):
     """One program computes one tile of y, part after part."""
     SIZE: tl.constexpr = K // PARTS
-    x_ptrs, weight_ptrs, row, n, column, inside = _pointers(
+    x_ptrs, weight_ptrs, row, column, n, inside = operands(
         x_ptr, weight_ptr, tl.program_id(0), rows, OUT, K, BLOCK_M, BLOCK_N, BLOCK_K, GROUP
     )
     y = sum_over_k(x_ptrs, weight_ptrs, SIZE, BLOCK_M, BLOCK_N, BLOCK_K)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 
 from dit_serve.kernels import checks
-from dit_serve.kernels.launch import Launch, Tiled, is_interpreted, jit, takes_kernel, tl, torch_op
+from dit_serve.kernels.launch import Launch, Tiled, is_interpreted, jit, reaches, tl, torch_op
 from dit_serve.kernels.linear import EPILOGUES, gelu_tanh, linear_reference
 from dit_serve.kernels.tiles import GROUP, place
 
@@ -38,6 +38,10 @@ TILES = {  # of 228 KiB of shared memory a multiprocessor and 64 Ki registers; t
     "128x128": Tile(128, 128, 64, 8, 3, 2),
     "64x128": Tile(64, 128, 64, 4, 4, 2),
 }
+FLOAT8_TILES = {  # the tensor cores' sums stand beside the float32 ones (kernels/linear_float8.py)
+    "128x128": Tile(128, 128, 128, 8, 4, 1),
+    "64x128": Tile(64, 128, 128, 4, 4, 2),
+}
 
 
 def linear_tma_reference(
@@ -60,6 +64,8 @@ def linear_tma_kernel(  # type: ignore[no-untyped-def]
     x_blocks,  # of (N·T, K): (BLOCK_M, BLOCK_K)
     weight_blocks,  # of (O, K): (BLOCK_N, BLOCK_K)
     y_blocks,  # of (N·T, O): (BLOCK_M, BLOCK_N / 2)
+    x_scales_ptr,  # (N·T,) float32 of float8 operands, or None
+    weight_scales_ptr,  # (O,) float32, or None
     bias_ptr,  # (O,)
     rows,  # N·T
     OUT: tl.constexpr,
@@ -80,27 +86,35 @@ def linear_tma_kernel(  # type: ignore[no-untyped-def]
         m, n = place(tile, rows, OUT, BLOCK_M, BLOCK_N, GROUP)
         y = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
         for k in tl.range(0, K, BLOCK_K):
-            y = tl.dot(x_blocks.load([m, k]), tl.trans(weight_blocks.load([n, k])), y)
+            x, weight = x_blocks.load([m, k]), weight_blocks.load([n, k])
+            y = tl.dot(x, tl.trans(weight), y, max_num_imprecise_acc=0 if x_scales_ptr is None else BLOCK_K)
+        if x_scales_ptr is not None:
+            row = m + tl.arange(0, BLOCK_M)
+            y *= tl.load(x_scales_ptr + row, mask=row < rows, other=0.0)[:, None]
         halves = tl.permute(tl.reshape(y, (BLOCK_M, 2, BLOCK_N // 2)), (0, 2, 1))
         left, right = tl.split(halves)
-        _store_half(left, y_blocks, bias_ptr, m, n, OUT, GELU, BLOCK_N // 2)
-        _store_half(right, y_blocks, bias_ptr, m, n + BLOCK_N // 2, OUT, GELU, BLOCK_N // 2)
+        _store_half(left, y_blocks, weight_scales_ptr, bias_ptr, m, n, OUT, GELU, BLOCK_N // 2)
+        _store_half(right, y_blocks, weight_scales_ptr, bias_ptr, m, n + BLOCK_N // 2, OUT, GELU, BLOCK_N // 2)
 
 
 @jit()
 def _store_half(  # type: ignore[no-untyped-def]
-    y, y_blocks, bias_ptr, m, n, OUT: tl.constexpr, GELU: tl.constexpr, COLUMNS: tl.constexpr
+    y, y_blocks, weight_scales_ptr, bias_ptr, m, n, OUT: tl.constexpr, GELU: tl.constexpr, COLUMNS: tl.constexpr
 ):
     column = n + tl.arange(0, COLUMNS)
-    y += tl.load(bias_ptr + column, mask=column < OUT, other=0.0).to(tl.float32)[None, :]
+    bias = tl.load(bias_ptr + column, mask=column < OUT, other=0.0).to(tl.float32)[None, :]
+    if weight_scales_ptr is None:
+        y += bias
+    else:
+        y = tl.fma(y, tl.load(weight_scales_ptr + column, mask=column < OUT, other=0.0)[None, :], bias)
     if GELU:
         y = gelu_tanh(y)
     y_blocks.store([m, n], y.to(y_blocks.dtype))
 
 
 def takes_tma(x: torch.Tensor, weight: torch.Tensor) -> bool:
-    """Return whether the kernel can take these operands on their card."""
-    return takes_kernel(x, weight, least=ACCELERATOR_CAPABILITY) and not _unfit(x, weight)
+    """Return whether a card's accelerator can take operands of 16 bits or of float8, (N, T, K) and (O, K), there."""
+    return x.is_cuda and reaches(x.device, ACCELERATOR_CAPABILITY) and not _unfit(x, weight)
 
 
 def linear_tma_launch(
@@ -109,19 +123,38 @@ def linear_tma_launch(
     """Return the launch for contiguous tensors of one dtype of 16 bits, on a card of compute capability 9.0 or more."""
     if epilogue not in EPILOGUES:
         raise ValueError(f"epilogue must be one of {', '.join(EPILOGUES)}, got {epilogue!r}")
-    if tile not in TILES:
-        raise ValueError(f"tile must be one of {', '.join(TILES)}, got {tile!r}")
-    sequences, tokens, size, out = checks.sizes(x=(x, "NTK"), weight=(weight, "OK"), bias=(bias, "O"))
+    sequences, tokens, _, out = checks.sizes(x=(x, "NTK"), weight=(weight, "OK"), bias=(bias, "O"))
     checks.alike(x=x, weight=weight, bias=bias)
     checks.contiguous(x=x, weight=weight, bias=bias)
+    return blocks_launch(x, weight, bias, x.new_empty(sequences, tokens, out), tile, epilogue)
+
+
+def blocks_launch(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    y: torch.Tensor,
+    tile: str,
+    epilogue: str = "none",
+    x_scales: torch.Tensor | None = None,
+    weight_scales: torch.Tensor | None = None,
+) -> Launch:
+    """Return the launch of the kernel that fills y (N, T, O); its caller has looked at shapes, dtypes and layouts.
+
+    Raises:
+        ValueError: the tile is none of the dtype's, or the accelerator cannot take the operands.
+    """
     if refusal := _unfit(x, weight):
         raise ValueError(refusal)
-    blocks = TILES[tile]
-    y = x.new_empty(sequences, tokens, out)
-    rows = sequences * tokens
+    tiles = FLOAT8_TILES if x.dtype == torch.float8_e4m3fn else TILES
+    if tile not in tiles:
+        raise ValueError(f"tile must be one of {', '.join(tiles)}, got {tile!r}")
+    blocks = tiles[tile]
+    rows, (out, size) = x.shape[0] * x.shape[1], weight.shape
     arguments = {
         "x_blocks": Tiled(x.flatten(0, 1), (blocks.m, blocks.k)), "weight_blocks": Tiled(weight, (blocks.n, blocks.k)),
-        "y_blocks": Tiled(y.flatten(0, 1), (blocks.m, blocks.n // 2)), "bias_ptr": bias,
+        "y_blocks": Tiled(y.flatten(0, 1), (blocks.m, blocks.n // 2)),
+        "x_scales_ptr": x_scales, "weight_scales_ptr": weight_scales, "bias_ptr": bias,
         "rows": rows, "OUT": out, "K": size, "GELU": epilogue == "gelu_tanh",
         "BLOCK_M": blocks.m, "BLOCK_N": blocks.n, "BLOCK_K": blocks.k, "GROUP": GROUP,
     }
@@ -136,12 +169,13 @@ linear_tma_triton = torch_op(linear_tma_reference, linear_tma_launch)
 
 
 def _unfit(x: torch.Tensor, weight: torch.Tensor) -> str:
-    """Return why the accelerator cannot take operands that the pointers' kernel can, or nothing."""
+    """Return why the accelerator cannot take operands that the pointers' kernels can, or nothing."""
     size, out = x.shape[-1], weight.shape[0]
-    if x.dtype not in (torch.float16, torch.bfloat16):
-        return f"x must be torch.float16 or torch.bfloat16, got {x.dtype}"
-    if size % 64:
-        return f"K must be a multiple of 64, got {size}"
+    turns = {torch.float16: 64, torch.bfloat16: 64, torch.float8_e4m3fn: 128}
+    if x.dtype not in turns:
+        return f"x must be one of {', '.join(map(str, turns))}, got {x.dtype}"
+    if size % turns[x.dtype]:
+        return f"K must be a multiple of {turns[x.dtype]}, got {size}"
     if out % 8:
         return f"O must be a multiple of 8, got {out}"
     return ""

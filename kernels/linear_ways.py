@@ -5,6 +5,7 @@ to be mixed by the number of rows. So are those of PARTS, which sum K in parts: 
 without the bias, to be added from first to last by who reads them, and then has the bits of "parts together". BLAS is
 the library's product, whose rows may depend on how many there are unless `starve_cublaslt` was called, and even then a
 card's own answers must say so: compare rows bitwise before relying on it.
+FLOAT8_WHOLE and FLOAT8_BLAS are the same for operands of float8 (kernels/linear_float8.py).
 Nothing here times, chooses or keeps anything.
 """
 
@@ -18,8 +19,9 @@ from typing import NamedTuple
 import torch
 
 from dit_serve.kernels import linear_tma
-from dit_serve.kernels.launch import takes_kernel
+from dit_serve.kernels.launch import FLOAT8_CAPABILITY, reaches, takes_kernel, triton
 from dit_serve.kernels.linear import linear_triton
+from dit_serve.kernels.linear_float8 import linear_float8_tma_triton, linear_float8_triton
 from dit_serve.kernels.linear_parts import PARTS_OF_K, linear_by_parts_triton, linear_parts_triton
 from dit_serve.kernels.linear_tma import linear_tma_triton, takes_tma
 from dit_serve.kernels.tiles import TILES
@@ -40,6 +42,21 @@ class Way(NamedTuple):
     name: str
     takes: Callable[[torch.Tensor, torch.Tensor, str], bool]
     product: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, str], torch.Tensor]
+
+
+class Float8Way(NamedTuple):
+    """One way to (x Wᵀ) · scale_x · scale_w + b.
+
+    Attributes:
+        name: as a Way's.
+        takes: of (x, weight, epilogue), float8; as a Way's. The only epilogue is "none".
+        product: of (x, x_scales, weight, weight_scales, bias): the (N, T, O) result in the bias's dtype, which must be
+            bfloat16 for the library.
+    """
+
+    name: str
+    takes: Callable[[torch.Tensor, torch.Tensor, str], bool]
+    product: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def starve_cublaslt() -> None:
@@ -72,7 +89,7 @@ def _by_tile(name: str, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tenso
 
 
 def _takes_tma(x: torch.Tensor, weight: torch.Tensor, epilogue: str) -> bool:
-    return takes_tma(x, weight)
+    return takes_kernel(x, weight) and takes_tma(x, weight)
 
 
 def _by_tma(name: str, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epilogue: str) -> torch.Tensor:
@@ -108,6 +125,55 @@ def _by_blas(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epilogue
     return y.view(*x.shape[:2], -1)
 
 
+def _takes_float8(x: torch.Tensor, weight: torch.Tensor, epilogue: str) -> bool:
+    is_float8 = x.dtype == weight.dtype == torch.float8_e4m3fn
+    is_on_a_card = triton is not None and x.is_cuda and reaches(x.device, FLOAT8_CAPABILITY)
+    return is_on_a_card and is_float8 and epilogue == "none"
+
+
+def _float8_by_tile(
+    name: str,
+    x: torch.Tensor,
+    x_scales: torch.Tensor,
+    weight: torch.Tensor,
+    weight_scales: torch.Tensor,
+    bias: torch.Tensor,
+) -> torch.Tensor:
+    return linear_float8_triton(x, x_scales, weight, weight_scales, bias, name)
+
+
+def _takes_float8_tma(x: torch.Tensor, weight: torch.Tensor, epilogue: str) -> bool:
+    return _takes_float8(x, weight, epilogue) and takes_tma(x, weight)
+
+
+def _float8_by_tma(
+    name: str,
+    x: torch.Tensor,
+    x_scales: torch.Tensor,
+    weight: torch.Tensor,
+    weight_scales: torch.Tensor,
+    bias: torch.Tensor,
+) -> torch.Tensor:
+    return linear_float8_tma_triton(x, x_scales, weight, weight_scales, bias, name)
+
+
+def _takes_float8_blas(x: torch.Tensor, weight: torch.Tensor, epilogue: str) -> bool:
+    """Return whether the library multiplies these: with a scale a row it does on Hopper, in whole 16 elements."""
+    fits = weight.shape[0] % 16 == 0 and weight.shape[1] % 16 == 0 and x.shape.numel() > 0
+    return fits and _takes_float8(x, weight, epilogue) and reaches(x.device, linear_tma.ACCELERATOR_CAPABILITY)
+
+
+def _float8_by_blas(
+    x: torch.Tensor, x_scales: torch.Tensor, weight: torch.Tensor, weight_scales: torch.Tensor, bias: torch.Tensor
+) -> torch.Tensor:
+    """Return the product by CUTLASS's kernel, which adds the tensor cores' sums in float32 as ours does."""
+    y = torch._scaled_mm(
+        x.flatten(0, 1), weight.t(), x_scales.view(-1, 1), weight_scales[None, :], bias, out_dtype=bias.dtype,
+        use_fast_accum=False,
+    )
+    return y.view(*x.shape[:2], -1)
+
+
 _NAMES = dict.fromkeys(name for tiles in TILES.values() for name in tiles)
 WHOLE = (
     *(Way(name, partial(_takes_tile, name), partial(_by_tile, name)) for name in _NAMES),
@@ -118,3 +184,11 @@ PARTS = (
     Way("parts together", _takes_parts, _parts_together),
 )
 BLAS = (Way("blas", _takes_blas, _by_blas),)
+FLOAT8_WHOLE = (
+    *(Float8Way(name, _takes_float8, partial(_float8_by_tile, name)) for name in TILES[torch.float8_e4m3fn]),
+    *(
+        Float8Way(f"tma {name}", _takes_float8_tma, partial(_float8_by_tma, name))
+        for name in linear_tma.FLOAT8_TILES
+    ),
+)
+FLOAT8_BLAS = (Float8Way("blas", _takes_float8_blas, _float8_by_blas),)

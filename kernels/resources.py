@@ -34,6 +34,7 @@ from dit_serve.kernels.groupnorm_silu import groupnorm_silu_launches
 from dit_serve.kernels.launch import Launch, Tiled, has_code
 from dit_serve.kernels.layernorm_modulate import layernorm_modulate_float8_launch, layernorm_modulate_launch
 from dit_serve.kernels.linear import linear_launch
+from dit_serve.kernels.linear_float8 import linear_float8_launch, linear_float8_tma_launch
 from dit_serve.kernels.linear_parts import linear_by_parts_launch, linear_parts_launch
 from dit_serve.kernels.linear_tma import linear_tma_launch
 from dit_serve.kernels.sampler_step import sampler_step_launch
@@ -68,6 +69,7 @@ def launches() -> dict[str, Launch]:
                 found[f"attention d = 72, T = {length}, {name}"] = attention_launch(qkv, HEADS)
             found |= {f"{key}, {name}": value for key, value in _linear_launches(dtype).items()}
             found |= {f"{key}, {name}": value for key, value in _groupnorm_launches(dtype).items()}
+        found |= _linear_float8_launches()
         return found | {"sampler_step O = 2C, with noise": _sampler_step_launch()}
 
 
@@ -134,6 +136,19 @@ def _groupnorm_launches(dtype: torch.dtype) -> dict[str, Launch]:
         statistics, norm = groupnorm_silu_launches(x, 32, weight, weight, 1e-6, True)
         where = f"C = {channels}, {side} x {side}"
         found |= {f"groupnorm_silu {where}, statistics": statistics, f"groupnorm_silu {where}": norm}
+    return found
+
+
+def _linear_float8_launches() -> dict[str, Launch]:
+    """Return fc1, without its activation, and fc2 of operands of float8, in every tile."""
+    found = {}
+    for size, out in ((WIDTH, MLP), (MLP, WIDTH)):
+        x, weight = (_empty(*shape, size, dtype=torch.float8_e4m3fn) for shape in ((ROWS, TOKENS), (out,)))
+        scaled = x, _empty(ROWS, TOKENS), weight, _empty(out), _empty(out, dtype=torch.bfloat16)
+        for tile in TILES[torch.float8_e4m3fn]:
+            found[f"linear_float8 {tile} {size} → {out}"] = linear_float8_launch(*scaled, tile)
+        for tile in linear_tma.FLOAT8_TILES:
+            found[f"linear_float8_tma {tile} {size} → {out}"] = linear_float8_tma_launch(*scaled, tile)
     return found
 
 

@@ -37,7 +37,13 @@ _HALF = {
     "64x64": Tile(64, 64, 64, 4, 6, 2),
 }
 # Products in float32 are plain multiply-adds, whose operands live in registers: a quarter of the tile.
-TILES = {torch.float32: {"64x64": Tile(64, 64, 16, 4, 3, 2)}, torch.bfloat16: _HALF, torch.float16: _HALF}
+TILES = {
+    torch.float32: {"64x64": Tile(64, 64, 16, 4, 3, 2)},
+    torch.bfloat16: _HALF,
+    torch.float16: _HALF,
+    # As many bytes a turn. The tensor cores' sums and the float32 ones beside them leave no registers for 128 x 256.
+    torch.float8_e4m3fn: {name: tile._replace(k=128) for name, tile in _HALF.items() if name != "128x256"},
+}
 DEFAULTS = ("128x128", "64x128", "64x64")  # largest first
 
 
@@ -82,6 +88,27 @@ def place(  # type: ignore[no-untyped-def]
     in_group = tl.minimum(tl.cdiv(rows, BLOCK_M) - first, GROUP)
     within = tile % (GROUP * COLUMN_TILES)
     return (first + within % in_group) * BLOCK_M, within // in_group * BLOCK_N
+
+
+@jit()
+def operands(  # type: ignore[no-untyped-def]
+    x_ptr, weight_ptr, tile, rows, OUT: tl.constexpr, K: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr, GROUP: tl.constexpr,
+):
+    """Return, of a tile by its number: pointers to the first turn of x (N·T, K) and of the weight (O, K); row; column;
+    n, the column before it wraps; and which elements are inside.
+
+    Rows and columns beyond the edge wrap round, so that the turns' loads need no mask there; they are not stored.
+    """
+    first_m, first_n = place(tile, rows, OUT, BLOCK_M, BLOCK_N, GROUP)
+    m = first_m + tl.arange(0, BLOCK_M)
+    n = first_n + tl.arange(0, BLOCK_N)
+    k = tl.arange(0, BLOCK_K)
+    row = (m % rows).to(tl.int64)
+    column = (n % OUT).to(tl.int64)
+    x_ptrs = x_ptr + row[:, None] * K + k[None, :]
+    weight_ptrs = weight_ptr + column[:, None] * K + k[None, :]
+    return x_ptrs, weight_ptrs, row, column, n, (m[:, None] < rows) & (n[None, :] < OUT)
 
 
 @jit()

@@ -27,6 +27,7 @@ from dit_serve.kernels.layernorm_modulate import (
     layernorm_modulate_triton,
 )
 from dit_serve.kernels.linear import linear, linear_triton
+from dit_serve.kernels.linear_float8 import linear_float8, linear_float8_triton
 from dit_serve.kernels.linear_parts import linear_by_parts_triton, linear_parts_triton
 from dit_serve.kernels.linear_tma import linear_tma_triton
 from dit_serve.kernels.sampler_step import COLUMNS, sampler_step, sampler_step_triton
@@ -47,6 +48,7 @@ def calls(device: str) -> dict[str, tuple[Op, Op, tuple[object, ...]]]:
     product = (x, zeros(8, 24), zeros(8), "gelu_tanh")
     fused = (x, vectors, x, vectors, vectors, 1e-5)
     images = zeros(2, 8, 3, 5).to(memory_format=torch.channels_last)
+    narrow = [each.to(torch.float8_e4m3fn) for each in (x, product[1])]
     return {
         "attention": (attention, attention_triton, (qkv, 2)),
         "layernorm_modulate": (layernorm_modulate, layernorm_modulate_triton, (x, vectors, vectors, 1e-5)),
@@ -74,6 +76,9 @@ def calls(device: str) -> dict[str, tuple[Op, Op, tuple[object, ...]]]:
         "sampler_step": (sampler_step, sampler_step_triton, step),
         "groupnorm_silu": (groupnorm_silu, groupnorm_silu_triton, (images, 4, zeros(8), zeros(8), 1e-6, True)),
         "linear": (lambda *a: linear(*a, batch_invariant=True), linear_triton, product),
+        "linear_float8": (
+            linear_float8, linear_float8_triton, (narrow[0], zeros(2, 4), narrow[1], zeros(8), zeros(8))
+        ),
     }
 
 
@@ -203,7 +208,7 @@ def test_without_triton_the_definitions_serve_and_launchers_say_so() -> None:
 import sys
 sys.modules["triton"] = None  # as on macOS: import triton fails
 import torch
-import dit_serve.kernels.linear, dit_serve.kernels.sampler_step
+import dit_serve.kernels.linear_ways, dit_serve.kernels.sampler_step
 from dit_serve.kernels.attention import attention
 from dit_serve.kernels.gate_residual_layernorm_modulate import gate_residual_layernorm_modulate
 from dit_serve.kernels.launch import Launch, takes_kernel

@@ -11,13 +11,22 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from dit_serve.kernels import linear_tma, linear_ways
 from dit_serve.kernels.launch import triton
 from dit_serve.kernels.linear_tma import linear_tma_launch
-from dit_serve.kernels.linear_ways import BLAS, PARTS, WHOLE, Way, starve_cublaslt
+from dit_serve.kernels.linear_ways import (
+    BLAS,
+    FLOAT8_BLAS,
+    FLOAT8_WHOLE,
+    PARTS,
+    WHOLE,
+    Float8Way,
+    Way,
+    starve_cublaslt,
+)
 
 needs_triton = pytest.mark.skipif(triton is None, reason="no Triton for this machine: no way is taken")
 
 
 def taken(
-    ways: tuple[Way, ...], device: str, dtype: torch.dtype, epilogue: str = "none",
+    ways: tuple[Way | Float8Way, ...], device: str, dtype: torch.dtype, epilogue: str = "none",
     size: int = 4608, rows: int = 2, out: int = 1152,
 ) -> list[str]:
     """Return the names of the ways that take x (rows, 4, size) and a weight (out, size)."""
@@ -28,6 +37,7 @@ def taken(
 
 def test_no_way_is_taken_without_a_card() -> None:
     assert not taken(WHOLE + PARTS + BLAS, "cpu", torch.float32)
+    assert not taken(FLOAT8_WHOLE + FLOAT8_BLAS, "cpu", torch.float8_e4m3fn)
 
 
 @needs_triton
@@ -77,13 +87,29 @@ def test_parts_are_for_long_sums_in_whole_turns_without_an_activation() -> None:
 
 
 @needs_triton
+def test_float8_has_ways_where_the_card_multiplies_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    a_card(monkeypatch, (9, 0))
+    hoppers = taken(FLOAT8_WHOLE + FLOAT8_BLAS, "cuda", torch.float8_e4m3fn)
+    assert hoppers == [way.name for way in FLOAT8_WHOLE + FLOAT8_BLAS]
+    assert {"128x128", "64x64", "tma 128x128", "blas"} <= set(hoppers)
+    assert not taken(FLOAT8_WHOLE + FLOAT8_BLAS, "cuda", torch.float8_e4m3fn, "gelu_tanh")
+    assert not taken(FLOAT8_WHOLE + FLOAT8_BLAS, "cuda", torch.bfloat16)
+    assert not taken(FLOAT8_BLAS, "cuda", torch.float8_e4m3fn, out=1160)
+    a_card(monkeypatch, (8, 9))
+    adas = taken(FLOAT8_WHOLE + FLOAT8_BLAS, "cuda", torch.float8_e4m3fn)
+    assert adas == [name for name in hoppers if name[0].isdigit()]
+    a_card(monkeypatch, (8, 0))
+    assert not taken(FLOAT8_WHOLE + FLOAT8_BLAS, "cuda", torch.float8_e4m3fn)
+
+
+@needs_triton
 def test_the_library_is_a_way_on_a_card_if_there_are_rows() -> None:
     assert taken(BLAS, "cuda", torch.bfloat16, "gelu_tanh") == ["blas"]
     assert not taken(BLAS, "cuda", torch.bfloat16, rows=0)
 
 
 def test_names_are_unique_in_a_family() -> None:
-    for ways in (WHOLE, PARTS, BLAS):
+    for ways in (WHOLE, PARTS, BLAS, FLOAT8_WHOLE, FLOAT8_BLAS):
         assert len({way.name for way in ways}) == len(ways)
 
 
