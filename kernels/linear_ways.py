@@ -31,32 +31,19 @@ BYTES_OF_WORKSPACE = 1024  # the least that CUBLASLT_WORKSPACE_SIZE can say: no 
 
 
 class Way(NamedTuple):
-    """One way to epilogue(x Wᵀ + b).
+    """One way to epilogue(x Wᵀ + b), or of float8 to (x Wᵀ) · scale_x · scale_w + b.
 
     Attributes:
         name: short and lasting, for logs and tables.
-        takes: of (x, weight, epilogue): whether the way can be gone here, for such tensors.
-        product: of (x, weight, bias, epilogue): the (N, T, O) result; of "parts apart" (PARTS_OF_K, N, T, O) float32.
+        takes: of (x, weight, epilogue): whether the way can be gone here, for such tensors; float8 has no epilogue but
+            "none".
+        product: of (x, weight, bias, epilogue), or of float8 (x, x_scales, weight, weight_scales, bias): the (N, T, O)
+            result, or (P, N, T, O) float32 parts of it. The library's float8 wants a bias in bfloat16.
     """
 
     name: str
     takes: Callable[[torch.Tensor, torch.Tensor, str], bool]
-    product: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, str], torch.Tensor]
-
-
-class Float8Way(NamedTuple):
-    """One way to (x Wᵀ) · scale_x · scale_w + b.
-
-    Attributes:
-        name: as a Way's.
-        takes: of (x, weight, epilogue), float8; as a Way's. The only epilogue is "none".
-        product: of (x, x_scales, weight, weight_scales, bias): the (N, T, O) result in the bias's dtype, which must be
-            bfloat16 for the library.
-    """
-
-    name: str
-    takes: Callable[[torch.Tensor, torch.Tensor, str], bool]
-    product: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+    product: Callable[..., torch.Tensor]
 
 
 def starve_cublaslt() -> None:
@@ -185,10 +172,10 @@ PARTS = (
 )
 BLAS = (Way("blas", _takes_blas, _by_blas),)
 FLOAT8_WHOLE = (
-    *(Float8Way(name, _takes_float8, partial(_float8_by_tile, name)) for name in TILES[torch.float8_e4m3fn]),
+    *(Way(name, _takes_float8, partial(_float8_by_tile, name)) for name in TILES[torch.float8_e4m3fn]),
     *(
-        Float8Way(f"tma {name}", _takes_float8_tma, partial(_float8_by_tma, name))
+        Way(f"tma {name}", _takes_float8_tma, partial(_float8_by_tma, name))
         for name in linear_tma.FLOAT8_TILES
     ),
 )
-FLOAT8_BLAS = (Float8Way("blas", _takes_float8_blas, _float8_by_blas),)
+FLOAT8_BLAS = (Way("blas", _takes_float8_blas, _float8_by_blas),)

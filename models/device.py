@@ -9,6 +9,7 @@ import torch
 
 from dit_serve.models.errors import DeviceError
 
+FLOAT8_CAPABILITY = (8, 9)  # Ada and Hopper multiply float8
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -54,6 +55,26 @@ def choose_dtype(name: str | torch.dtype | None, device: torch.device) -> torch.
     if name not in DTYPES:
         raise DeviceError(f"dtype {name!r} is none of {', '.join(DTYPES)}")
     return DTYPES[name]
+
+
+def check_precision(name: str | None, device: torch.device) -> None:
+    """Check that the device has the instructions of a precision: "fp8" wants float8 products.
+
+    Raises:
+        DeviceError: it has none.
+    """
+    if name is None:
+        return
+    found = str(device)
+    if device.type == "cuda":
+        if torch.version.hip:
+            found = f"an AMD card, whose float8 is another one, as {device}"
+        elif (capability := torch.cuda.get_device_capability(device)) >= FLOAT8_CAPABILITY:
+            return
+        else:
+            found = f"{device} of {capability[0]}.{capability[1]}"
+    needed = "an NVIDIA card of compute capability 8.9 or later"
+    raise DeviceError(f"precision {name} needs {needed}, got {found}: leave it out")
 
 
 @contextmanager

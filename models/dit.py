@@ -13,21 +13,25 @@ Legend of shapes: N rows, C channels, H W latent side, T tokens, D width, L dept
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from dit_serve.kernels.attention import attention
-from dit_serve.kernels.gate_residual_layernorm_modulate import gate_residual_layernorm_modulate
-from dit_serve.kernels.layernorm_modulate import layernorm_modulate
-from dit_serve.kernels.linear import linear
+from dit_serve.kernels.gate_residual_layernorm_modulate import (
+    gate_residual_layernorm_modulate,
+    gate_residual_layernorm_modulate_float8,
+)
+from dit_serve.kernels.layernorm_modulate import layernorm_modulate, layernorm_modulate_float8
+from dit_serve.models.float8 import Float8Linear, Layer, quantise_blocks
+from dit_serve.models.products import Activations, Products
+from dit_serve.models.tokens import FREQUENCIES, patchify, sincos_positions, timestep_waves, unpatchify
 
 NORM_EPS = 1e-6  # of the norms before attention and before the final layer, in the paper's code and in diffusers alike
-FREQUENCIES = 128  # sine and cosine of each: the 256 inputs of the timestep's MLP
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +107,13 @@ class DiT(nn.Module):
 
     Attributes:
         config: its architecture.
-        batch_invariant: whether a row's numbers may not depend on how many rows there are (see kernels/linear.py).
+        products: how its linear layers are multiplied.
     """
 
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
         self.config = config
-        self.batch_invariant = False
+        self.products = Products()
         width = config.hidden_size
         positions = sincos_positions(width, config.input_size // config.patch_size)
         self.register_buffer("pos_embed", torch.from_numpy(positions).float())
@@ -152,17 +156,39 @@ class DiT(nn.Module):
         of_final = F.linear(c[0], weight[split:], bias[split:])                               # with block 0's c
         return torch.cat([of_blocks, of_final], dim=1).view(-1, 6 * depth + 2, width)
 
-    def denoise(self, x: torch.Tensor, modulations: torch.Tensor) -> torch.Tensor:
-        """Return the output of `forward` for latents x under modulations (N, 6L + 2, D)."""
-        invariant = self.batch_invariant
-        patches = patchify(x, self.config.patch_size).to(self.patch_embed.weight.dtype)       # (N, T, C·p·p)
-        h = linear(patches, self.patch_embed.weight, self.patch_embed.bias, batch_invariant=invariant)
-        h = h + self.pos_embed.to(patches.dtype)                                              # (N, T, D)
-        normed = layernorm_modulate(h, modulations[:, 0], modulations[:, 1], NORM_EPS)        # (N, T, D)
-        for i, block in enumerate(self.blocks):
-            h, normed = block(h, normed, modulations[:, 6 * i + 2 : 6 * i + 8], invariant)
-        out = linear(normed, self.final.weight, self.final.bias, batch_invariant=invariant)   # (N, T, p·p·out)
-        return unpatchify(out.float(), self.config.patch_size)                                # (N, out, H, W)
+    def denoise(
+        self, x: torch.Tensor, modulations: torch.Tensor, rows: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return the output of `forward` for latents x under modulations (N, 6L + 2, D).
+
+        Args:
+            x: (N, C, H, W), any float dtype.
+            modulations: (N, 6L + 2, D), or with `rows` any number R of them.
+            rows: (N,) int64, whose of the R modulations are each latent's.
+        """
+        patches = patchify(x, self.config.patch_size, self.patch_embed.weight.dtype)          # (N, T, C·p·p)
+        h = self.products(self.patch_embed, patches, self.pos_embed.to(patches.dtype))        # (N, T, D)
+        first = layernorm_modulate_float8 if self.is_float8 else layernorm_modulate
+        normed: Activations = first(h, modulations[:, 0], modulations[:, 1], NORM_EPS, rows)  # (N, T, D)
+        readers = [*(block.qkv for block in list(self.blocks)[1:]), self.final]
+        for i, (block, reader) in enumerate(zip(self.blocks, readers, strict=True)):
+            h, normed = block(h, normed, modulations[:, 6 * i + 2 : 6 * i + 8], self.products, reader, rows)
+        return unpatchify(self.products(self.final, normed), self.config.patch_size)          # (N, out, H, W)
+
+    @property
+    def is_float8(self) -> bool:
+        """Whether the blocks multiply in float8."""
+        return isinstance(self.blocks[0].qkv, Float8Linear)
+
+    def quantise(self) -> None:
+        """Multiply in float8 from here on where a block's rows are whole: its qkv and both layers of its MLP."""
+        quantise_blocks(self.blocks)
+
+    def choose_ways(self, batches: Sequence[int], milliseconds: Callable[[Callable[[], object]], float]) -> None:
+        """Find the fastest way to each product of a block for these numbers of sequences: see `Products.choose`."""
+        block = cast("DiTBlock", self.blocks[0])
+        layers = [(block.qkv, "none"), (block.proj, "none"), (block.fc1, "gelu_tanh"), (block.fc2, "none")]
+        self.products.choose(layers, self.config.tokens, batches, milliseconds)
 
     @staticmethod
     def parameter_dtype(name: str, dtype: torch.dtype) -> torch.dtype:
@@ -212,69 +238,52 @@ class DiTBlock(nn.Module):
         super().__init__()
         width = config.hidden_size
         self.num_heads, self.mlp_norm_eps = config.num_heads, config.mlp_norm_eps
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
-        self.fc1 = nn.Linear(width, config.mlp_size)
-        self.fc2 = nn.Linear(config.mlp_size, width)
+        self.qkv: Layer = nn.Linear(width, 3 * width)
+        self.proj: Layer = nn.Linear(width, width)
+        self.fc1: Layer = nn.Linear(width, config.mlp_size)
+        self.fc2: Layer = nn.Linear(config.mlp_size, width)
 
     def forward(
-        self, x: torch.Tensor, normed: torch.Tensor, modulation: torch.Tensor, batch_invariant: bool = False
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self,
+        x: torch.Tensor,
+        normed: Activations,
+        modulation: torch.Tensor,
+        products: Products,
+        reader: Layer,
+        rows: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, Activations]:
         """Return the block's tokens and their norm for the successor, (N, T, D) each.
 
         Args:
             x: (N, T, D) tokens.
             normed: (N, T, D), their norm with this block's first shift and scale.
             modulation: (N, 6, D): this block's other four vectors, then the successor's first shift and scale.
-            batch_invariant: whether a row's numbers may not depend on how many rows there are.
+            products: how linear layers are multiplied.
+            reader: the successor's layer that reads the norm: float8 if that is a Float8Linear.
+            rows: (N,) int64, whose modulation of a larger number is each sequence's; None for its own.
         """
         gate_msa, shift_mlp, scale_mlp, gate_mlp, next_shift, next_scale = modulation.unbind(1)
-
-        def product(layer: nn.Linear, of: torch.Tensor, epilogue: str = "none") -> torch.Tensor:
-            return linear(of, layer.weight, layer.bias, epilogue, batch_invariant=batch_invariant)
-
-        h = product(self.proj, attention(product(self.qkv, normed), self.num_heads))          # (N, T, D)
-        x, normed = gate_residual_layernorm_modulate(x, gate_msa, h, shift_mlp, scale_mlp, self.mlp_norm_eps)
-        h = product(self.fc2, product(self.fc1, normed, "gelu_tanh"))                         # (N, T, D)
-        return gate_residual_layernorm_modulate(x, gate_mlp, h, next_shift, next_scale, NORM_EPS)
+        h = products(self.proj, attention(products(self.qkv, normed), self.num_heads))        # (N, T, D)
+        of_mlp = (gate_msa, h, shift_mlp, scale_mlp, self.mlp_norm_eps, rows)
+        x, normed = _add(x, *of_mlp, self.proj, self.fc1)
+        h = products(self.fc2, products.gelu(self.fc1, normed))                               # (N, T, D)
+        return _add(x, gate_mlp, h, next_shift, next_scale, NORM_EPS, rows, self.fc2, reader)
 
 
-def timestep_waves(t: torch.Tensor, frequency_shift: float) -> torch.Tensor:
-    """Return cosines, then sines, of t at 128 frequencies from 1 down to about 1/10000: (N, 256) float32.
-
-    "Attention Is All You Need" (arXiv 1706.03762), section 3.5, cosines first as in the paper's code.
-    """
-    exponent = torch.arange(FREQUENCIES, dtype=torch.float32, device=t.device) / (FREQUENCIES - frequency_shift)
-    angles = t.float().unsqueeze(1) * torch.exp(-math.log(10000) * exponent)
-    return torch.cat([angles.cos(), angles.sin()], dim=1)
-
-
-def sincos_positions(width: int, side: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """Return fixed position embeddings of a side x side grid, row by row: (side², width) float64.
-
-    The first half of the width encodes the column, the second the row; each is sines then cosines at width/4
-    frequencies.
-    """
-    frequencies = 1.0 / 10000 ** (np.arange(width // 4, dtype=np.float64) / (width // 4))
-    angles = np.arange(side, dtype=np.float64)[:, None] * frequencies                         # (side, D/4)
-    waves = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)                          # (side, D/2)
-    return np.concatenate([np.tile(waves, (side, 1)), np.repeat(waves, side, axis=0)], axis=1)
-
-
-def patchify(x: torch.Tensor, patch: int) -> torch.Tensor:
-    """Return x (N, C, H, W) as tokens (N, T, C·p·p), row by row; inside a token channel, then row, then column."""
-    rows, channels, height, width = x.shape
-    x = x.reshape(rows, channels, height // patch, patch, width // patch, patch)
-    return x.permute(0, 2, 4, 1, 3, 5).reshape(rows, -1, channels * patch * patch)
-
-
-def unpatchify(tokens: torch.Tensor, patch: int) -> torch.Tensor:
-    """Return tokens (N, T, p·p·C) as an image (N, C, H, W); inside a token row, then column, then channel.
-
-    The order differs from patchify's: the paper's final layer puts the channel last.
-    """
-    rows, count, size = tokens.shape
-    side = math.isqrt(count)
-    channels = size // patch**2
-    x = tokens.reshape(rows, side, side, patch, patch, channels)
-    return x.permute(0, 5, 1, 3, 2, 4).reshape(rows, channels, side * patch, side * patch)
+def _add(
+    x: torch.Tensor,
+    gate: torch.Tensor,
+    h: torch.Tensor,
+    shift: torch.Tensor,
+    scale: torch.Tensor,
+    eps: float,
+    rows: torch.Tensor | None,
+    writer: Layer,
+    reader: Layer,
+) -> tuple[torch.Tensor, Activations]:
+    """Return x + gate h and its modulated norm as `reader` reads it; h may come in parts, without `writer`'s bias."""
+    bias = writer.bias if h.ndim == 4 else None
+    if isinstance(reader, Float8Linear):
+        x, values, scales = gate_residual_layernorm_modulate_float8(x, gate, h, shift, scale, eps, rows, bias)
+        return x, (values, scales)
+    return gate_residual_layernorm_modulate(x, gate, h, shift, scale, eps, rows, bias)

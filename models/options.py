@@ -18,8 +18,8 @@ _NAMED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63})=(.+)")
 class ModelOptions:
     """How a checkpoint is loaded and run; each field is a flag, a DIT_* variable and an argument of `load_pipeline`.
 
-    A field's metadata is what it means ("help") and, for a number, its bounds ("ge" and "le", as pydantic spells them);
-    None leaves the value to the model and its device.
+    A field's metadata is what it means ("help") and, for a number, its bounds ("ge" and "le", as pydantic spells them),
+    for a word those that there are ("choices"); None leaves the value to the model and its device.
 
     Raises:
         ValueError: a value is not allowed.
@@ -34,6 +34,14 @@ class ModelOptions:
     dtype: str | None = field(
         default=None,
         metadata={"help": "float32, bfloat16 or float16; default the fastest that the device computes in by itself."},
+    )
+    precision: str | None = field(
+        default=None,
+        metadata={
+            "help": "fp8: the large products in float8, faster and lossy, on cards of compute capability 8.9 on; "
+            "default all in the number format.",
+            "choices": ("fp8",),
+        },
     )
     batch_invariant: bool = field(
         default=True,
@@ -57,6 +65,9 @@ class ModelOptions:
             low, high, value = each.metadata.get("ge"), each.metadata.get("le"), getattr(self, each.name)
             if None not in (low, high, value) and not low <= value <= high:
                 raise ValueError(f"{each.name} must be {low} to {high}, got {value}")
+            choices = each.metadata.get("choices", (value,))
+            if value is not None and value not in choices:
+                raise ValueError(f"{each.name} must be {' or '.join(choices)}, got {value!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +109,7 @@ class ModelInfo:
         dtype, device: where and how it computes, "bfloat16", "cuda:0".
         sha256: of the weights.
         vae: the autoencoder's name, "" if it came with the checkpoint.
+        precision: "fp8" where the large products are in float8, else "".
     """
 
     name: str
@@ -111,6 +123,7 @@ class ModelInfo:
     device: str
     sha256: str
     vae: str = ""
+    precision: str = ""
 
     def names(self, class_id: int) -> tuple[str, ...]:
         """The names of a class, none if it has none."""

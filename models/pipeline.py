@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from dit_serve.models.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from dit_serve.models.checkpoints.hub import fetch_vae
 from dit_serve.models.checkpoints.weights import load_dit
-from dit_serve.models.device import choose_device, choose_dtype
+from dit_serve.models.device import check_precision, choose_device, choose_dtype
 from dit_serve.models.dit import DiT
 from dit_serve.models.errors import CheckpointError
 from dit_serve.models.labels import Labels
@@ -30,7 +30,7 @@ from dit_serve.models.registry import demo_path
 from dit_serve.models.sampling.card import Card, CudaCard, upload
 from dit_serve.models.sampling.conditioning import Conditioning
 from dit_serve.models.sampling.decoding import Decoder, Pixels
-from dit_serve.models.sampling.graphs import StepGraphs
+from dit_serve.models.sampling.graphs import BUCKETS, StepGraphs
 from dit_serve.models.sampling.preview import LatentPreview, Look
 from dit_serve.models.sampling.sample import Sample
 from dit_serve.models.sampling.sampler import SAMPLERS, sampler_table
@@ -65,7 +65,7 @@ class Pipeline:
         self.vae = vae
         self.device = device
         self.info = _describe(checkpoint, model, vae, device, options)
-        self.model.batch_invariant = options.batch_invariant
+        self.model.products.batch_invariant = options.batch_invariant
         self._conditioning = Conditioning(self.model, options.modulation_cache_bytes, CAPACITY)
         self._slots = Slots(self.model, self._conditioning, checkpoint.guidance_channels)
         whole = TOKEN_ROWS // math.gcd(TOKEN_ROWS, checkpoint.config.tokens)
@@ -113,6 +113,7 @@ class Pipeline:
             noise = self.begin(SampleSpec(class_id=0, seed=0, steps=1))
             spared_bytes = new_card().peak_bytes(partial(self._decoder, [noise]))
             with self._stream.current():
+                self.model.choose_ways(BUCKETS, new_card().milliseconds)
                 self._graphs.capture(new_card(), spared_bytes)
             self._decoder.capture(new_card())
 
@@ -239,6 +240,7 @@ def load_pipeline(
     options = replace(options or ModelOptions(), **knobs)
     place = choose_device(options.device)
     number_format = choose_dtype(options.dtype, place)
+    check_precision(options.precision, place)
     opened = open_checkpoint(demo_path(str(checkpoint)) or checkpoint, revision=revision)
     folder = fetch_vae(options.vae) if options.vae is not None else opened.vae or fetch_vae(DEFAULT_VAE)
     autoencoder = load_vae(folder, device=place, dtype=vae_dtype(number_format, place))
@@ -248,6 +250,8 @@ def load_pipeline(
             f"{opened.name} has {opened.config.in_channels}: give the autoencoder that it was trained on"
         )
     model = load_dit(opened, device=place, dtype=number_format)
+    if options.precision == "fp8":
+        model.quantise()
     return Pipeline(opened, model, autoencoder, place, options)
 
 
@@ -266,6 +270,7 @@ def _describe(
         device=str(device),
         sha256=checkpoint.sha256,
         vae=_vae_name(checkpoint, options.vae),
+        precision=options.precision or "",
     )
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dit_serve.models.dit import FREQUENCIES, DiTConfig
+from dit_serve.models.dit import DiTConfig
+from dit_serve.models.tokens import FREQUENCIES
 
 # name: (blocks, width, heads)
 SIZES = {"S": (12, 384, 6), "B": (12, 768, 12), "L": (24, 1024, 16), "XL": (28, 1152, 16)}

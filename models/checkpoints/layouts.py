@@ -24,9 +24,10 @@ from typing import Literal
 import torch
 
 from dit_serve.models.checkpoints.tensor_files import FLOAT_TYPES, StoredTensor, read_tensor
-from dit_serve.models.dit import FREQUENCIES, DiTConfig
+from dit_serve.models.dit import DiTConfig
 from dit_serve.models.errors import CheckpointError
 from dit_serve.models.registry import SIZES
+from dit_serve.models.tokens import FREQUENCIES
 
 Layout = Literal["original", "diffusers"]
 Found = Mapping[str, StoredTensor]

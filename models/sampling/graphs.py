@@ -42,7 +42,8 @@ class StepGraphs:
 
     Args:
         slots: whose step.
-        multiple: an eager step has a multiple of so many sequences.
+        multiple: an eager step has a multiple of so many sequences; on a card, after `capture`, a bucket's number, for
+            which the ways of its products were chosen.
 
     Attributes:
         max_sequences: the most that a step may have, by the card's memory once it was measured.
@@ -51,6 +52,7 @@ class StepGraphs:
     def __init__(self, slots: Slots, multiple: int) -> None:
         self._slots = slots
         self._multiple = multiple
+        self._shapes: tuple[int, ...] = ()
         self._replays: dict[int, Callable[[], Stepped]] = {}
         self.max_sequences = CAPACITY
 
@@ -76,6 +78,7 @@ class StepGraphs:
         Raises:
             RuntimeError: the device is lost.
         """
+        self._shapes = BUCKETS
         sequence_bytes = card.peak_bytes(partial(self._slots.run, PROBED, PROBED)) // PROBED
         buckets = affordable(card.free_bytes() - spared_bytes, sequence_bytes)
         for bucket in reversed(buckets):
@@ -93,7 +96,8 @@ class StepGraphs:
         """Return (x', x0), each (N, C, H, W) float32 in memory of their own, of the N samples in the slots."""
         bucket = self.bucket_for(filled.sequences)
         if bucket is None:
-            sequences = filled.sequences + -filled.sequences % self._multiple
+            whole = filled.sequences + -filled.sequences % self._multiple
+            sequences = next((shape for shape in self._shapes if shape >= filled.sequences), whole)
             return self._slots.run(filled.rows, sequences, filled.is_noisy)
         new, x0 = self._replays[bucket]()
         return new[: filled.rows].clone(), x0[: filled.rows].clone()

@@ -125,8 +125,11 @@ class Slots:
         """
         numbers = self._numbers
         x = self._latents.index_select(0, numbers.sample_of[:sequences])                      # (S, C, H, W)
-        modulations = self._conditioning.pool.index_select(0, numbers.modulation_of[:sequences])  # (S, 6L + 2, D)
-        out = self._model.denoise(x, modulations)                                             # (S, O, H, W)
+        modulation_of, pool = numbers.modulation_of[:sequences], self._conditioning.pool
+        if x.is_cuda:  # the kernels find each sequence's row in the pool
+            out = self._model.denoise(x, pool, modulation_of)                                 # (S, O, H, W)
+        else:  # gathered once: every op would gather its own vectors
+            out = self._model.denoise(x, pool.index_select(0, modulation_of))
         return sampler_step(
             self._latents[:rows],
             out,

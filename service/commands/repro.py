@@ -36,7 +36,12 @@ def run(options: argparse.Namespace) -> int:
         raise CommandError(f"{options.image}: {error.strerror}") from None
     image, receipt = read_png(data)
     chosen = read_config(ModelOptions, options)
-    chosen = replace(chosen, dtype=chosen.dtype or receipt.dtype, vae=chosen.vae or receipt.vae or None)
+    chosen = replace(
+        chosen,
+        dtype=chosen.dtype or receipt.dtype,
+        vae=chosen.vae or receipt.vae or None,
+        precision=chosen.precision or receipt.precision or None,
+    )
     model, pipeline = load_model(options.model or receipt.model, chosen)
     _check_same_model(receipt, model)
     with Progress(transient=True) as progress:

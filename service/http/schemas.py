@@ -178,6 +178,7 @@ class ModelAnswer(BaseModel):
     samplers: list[str]
     guidance_channels: int
     dtype: str
+    precision: str = Field(default="", description="fp8 where the large products are in float8.")
     devices: list[str] = Field(default=[], description="Of each worker that is up.")
     weights_sha256: str = Field(validation_alias="sha256")
     is_default: bool = False

@@ -7,7 +7,7 @@ request id, so that the same request gives the same bytes. Knows no HTTP and no 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 from dit_serve.models.options import ModelInfo, SampleSpec
@@ -33,10 +33,12 @@ class Receipt:
     weights_sha256: str
     vae: str
     version: str
+    precision: str = ""  # "fp8" where products were in float8; an image of full precision says nothing
 
     def to_chunks(self) -> dict[str, str]:
         """The receipt as text chunks, keyword to text."""
-        return {PREFIX + field.name: str(getattr(self, field.name)) for field in fields(self)}
+        said = [field for field in fields(self) if field.name != "precision" or self.precision]
+        return {PREFIX + field.name: str(getattr(self, field.name)) for field in said}
 
     @classmethod
     def from_chunks(cls, chunks: Mapping[str, str]) -> Receipt:
@@ -45,10 +47,12 @@ class Receipt:
         Raises:
             ReceiptError: a value is missing or cannot be read.
         """
-        missing = [field.name for field in fields(cls) if PREFIX + field.name not in chunks]
+        missing = [
+            field.name for field in fields(cls) if field.default is MISSING and PREFIX + field.name not in chunks
+        ]
         if missing:
             raise ReceiptError(f"the PNG has no receipt of ours: {PREFIX}{missing[0]} is missing")
-        texts = {field: chunks[PREFIX + field.name] for field in fields(cls)}
+        texts = {field: chunks[PREFIX + field.name] for field in fields(cls) if PREFIX + field.name in chunks}
         return cls(**{field.name: _read(field.name, str(field.type), text) for field, text in texts.items()})
 
 
@@ -68,6 +72,7 @@ def make_receipt(spec: SampleSpec, model: ModelInfo, version: str) -> Receipt:
         weights_sha256=model.sha256,
         vae=model.vae,
         version=version,
+        precision=model.precision,
     )
 
 

@@ -17,7 +17,6 @@ from dit_serve.kernels.linear_ways import (
     FLOAT8_WHOLE,
     PARTS,
     WHOLE,
-    Float8Way,
     Way,
     starve_cublaslt,
 )
@@ -26,7 +25,7 @@ needs_triton = pytest.mark.skipif(triton is None, reason="no Triton for this mac
 
 
 def taken(
-    ways: tuple[Way | Float8Way, ...], device: str, dtype: torch.dtype, epilogue: str = "none",
+    ways: tuple[Way, ...], device: str, dtype: torch.dtype, epilogue: str = "none",
     size: int = 4608, rows: int = 2, out: int = 1152,
 ) -> list[str]:
     """Return the names of the ways that take x (rows, 4, size) and a weight (out, size)."""

@@ -16,8 +16,8 @@ triton = pytest.importorskip("triton", reason="no Triton for this machine: nothi
 
 def rows_of(text: str) -> dict[str, list[str]]:
     """Return the cells of the three targets by kernel."""
-    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in text.splitlines() if line.startswith("| ")]
-    return {name: cells for name, _, *cells in rows[1:]}
+    rows = [line.strip("| ").split("|") for line in text.splitlines() if line.startswith("| ")]
+    return {name.strip(): [cell.strip() for cell in cells] for name, _, *cells in rows[1:]}
 
 
 def test_no_kernel_spills_on_any_target() -> None:

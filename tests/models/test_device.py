@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dit_serve.models.device import choose_device, choose_dtype
+from dit_serve.models.device import check_precision, choose_device, choose_dtype
 from dit_serve.models.errors import DeviceError
 
 
@@ -79,6 +79,27 @@ def test_the_number_format_asked_for_is_taken() -> None:
     assert choose_dtype("float32", cpu) is torch.float32
     assert choose_dtype("bfloat16", cpu) is torch.bfloat16
     assert choose_dtype(torch.float16, cpu) is torch.float16
+
+
+@pytest.mark.parametrize(
+    ("capability", "hip", "got"),
+    [((8, 6), None, "cuda:1 of 8.6"), ((9, 4), "7.0", "an AMD card, whose float8 is another one, as cuda:1")],
+)
+def test_a_card_without_float8_products_is_told_what_is_needed(
+    capability: tuple[int, int], hip: str | None, got: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.version, "hip", hip)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    with pytest.raises(DeviceError, match=f"needs an NVIDIA card of compute capability 8.9 or later, got {got}"):
+        check_precision("fp8", torch.device("cuda:1"))
+    check_precision(None, torch.device("cuda:1"))
+
+
+@pytest.mark.parametrize("capability", [(8, 9), (9, 0), (10, 0)])
+def test_a_card_with_float8_products_is_taken(capability: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    check_precision("fp8", torch.device("cuda"))
 
 
 @pytest.mark.parametrize("name", ["fp8", "float64", torch.int8])

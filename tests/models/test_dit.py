@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from dit_serve.kernels.linear import linear
-from dit_serve.models.dit import DiT, DiTConfig, patchify, sincos_positions, timestep_waves, unpatchify
+from dit_serve.models.dit import DiT, DiTConfig
+from dit_serve.models.tokens import patchify, sincos_positions, timestep_waves, unpatchify
 
 SMALL = DiTConfig(input_size=8, patch_size=2, hidden_size=48, depth=3, num_heads=4, num_classes=10)
 
@@ -33,7 +34,8 @@ def test_a_new_model_is_zero_as_the_paper_initialises_it(inputs: tuple[torch.Ten
     x, t, y = inputs
     model = DiT(SMALL)
     tokens, normed = torch.randn(4, 16, 48), torch.randn(4, 16, 48)
-    assert torch.equal(model.blocks[0](tokens, normed, model.modulations(t, y)[:, 2:8])[0], tokens)
+    block = model.blocks[0]
+    assert torch.equal(block(tokens, normed, model.modulations(t, y)[:, 2:8], model.products, model.final)[0], tokens)
     assert not model(x.float(), t, y).any()
 
 
@@ -70,6 +72,28 @@ def test_modulations_computed_beforehand_give_the_same_output(inputs: tuple[torc
     assert torch.equal(model.denoise(x, modulations), model(x, t, y))
 
 
+def test_modulations_may_be_rows_of_a_pool(inputs: tuple[torch.Tensor, ...]) -> None:
+    x, t, y = inputs
+    model = random_dit(SMALL)
+    modulations = model.modulations(t, y)
+    pool, rows = torch.cat([torch.randn_like(modulations), modulations.flip(0)]), torch.tensor([7, 6, 5, 4])
+    assert torch.equal(model.denoise(x, pool, rows), model.denoise(x, modulations))
+
+
+def test_in_float8_the_output_is_near_and_not_the_same(inputs: tuple[torch.Tensor, ...]) -> None:
+    x, t, y = inputs
+    model = random_dit(SMALL).float()
+    exact = model(x, t, y)
+    assert not model.is_float8
+    model.quantise()
+    assert model.is_float8
+    narrow = model(x, t, y)
+    assert narrow.dtype == torch.float32
+    assert 1e-4 < (narrow - exact).norm() / exact.norm() < 0.1
+    alone = torch.cat([model(x[i : i + 1], t[i : i + 1], y[i : i + 1]) for i in range(4)])
+    torch.testing.assert_close(narrow, alone, rtol=0, atol=0.05 * float(exact.abs().max()))  # a rounding may turn
+
+
 @pytest.mark.parametrize("batch_invariant", [False, True])
 def test_every_product_of_a_step_is_asked_for_as_the_model_is_told(
     inputs: tuple[torch.Tensor, ...], batch_invariant: bool, monkeypatch: pytest.MonkeyPatch
@@ -77,13 +101,13 @@ def test_every_product_of_a_step_is_asked_for_as_the_model_is_told(
     x, t, y = inputs
     asked = []
 
-    def recorded(*arguments: Any, batch_invariant: bool) -> torch.Tensor:
+    def recorded(*arguments: Any, batch_invariant: bool, residual: torch.Tensor | None) -> torch.Tensor:
         asked.append(batch_invariant)
-        return linear(*arguments, batch_invariant=batch_invariant)
+        return linear(*arguments, batch_invariant=batch_invariant, residual=residual)
 
     model = random_dit(SMALL)
-    model.batch_invariant = batch_invariant
-    monkeypatch.setattr("dit_serve.models.dit.linear", recorded)
+    model.products.batch_invariant = batch_invariant
+    monkeypatch.setattr("dit_serve.models.products.linear", recorded)
     model(x, t, y)
     assert asked == [batch_invariant] * (4 * SMALL.depth + 2)  # a block's four, the patches and the final layer
 

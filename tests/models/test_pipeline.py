@@ -228,6 +228,25 @@ def test_cuda_asked_for_and_absent_is_refused(folder: Path) -> None:
         load_pipeline(folder, device="cuda")
 
 
+def test_float8_is_refused_where_the_device_has_no_products_of_it(folder: Path) -> None:
+    words = "precision fp8 needs an NVIDIA card of compute capability 8.9 or later, got cpu: leave it out"
+    with pytest.raises(DeviceError, match=words):
+        load_pipeline(folder, device="cpu", precision="fp8")
+    with pytest.raises(ValueError, match="precision must be fp8, got 'fp4'"):
+        load_pipeline(folder, device="cpu", precision="fp4")
+
+
+def test_float8_walks_end_near_those_of_full_precision(
+    pipeline: Pipeline, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dit_serve.models.pipeline.check_precision", lambda *given: None)
+    narrow = load_pipeline(folder, device="cpu", precision="fp8")
+    assert narrow.model.is_float8
+    assert (narrow.info.precision, pipeline.info.precision) == ("fp8", "")
+    near, exact = (one.generate([1], [0], steps=4, output_type="latents")[0] for one in (narrow, pipeline))
+    assert 1e-4 < np.linalg.norm(near - exact) / np.linalg.norm(exact) < 0.3
+
+
 def test_a_class_may_be_given_by_its_name() -> None:
     digits = load_pipeline("digits-64", device="cpu")
     by_name, by_id = (digits.generate([seven], [0], steps=2)[0] for seven in ("Seven", 7))

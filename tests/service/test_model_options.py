@@ -26,7 +26,9 @@ def other_value(field: Field[Any]) -> Any:
     assert field.default is not MISSING
     if isinstance(field.default, bool):
         return not field.default
-    return int(field.metadata["ge"]) + 1 if "ge" in field.metadata else "other"
+    if "ge" in field.metadata:
+        return int(field.metadata["ge"]) + 1
+    return field.metadata.get("choices", ("other",))[0]
 
 
 def flag(field: Field[Any]) -> str:

@@ -101,7 +101,7 @@ def json_images(response: httpx.Response) -> list[bytes]:
 
 def test_every_option_reaches_the_pipeline(random_folder: Path) -> None:
     bare = load_pipeline(random_folder, ModelOptions(device="cpu", modulation_cache_bytes=0, batch_invariant=False))
-    assert not bare.model.batch_invariant
+    assert not bare.model.products.batch_invariant
     bare.step([bare.begin(SampleSpec(1, 0, 2, 4.0))])
     assert bare.modulation_counts == (0, 2)
     assert load_pipeline(random_folder, dtype="float32").info.dtype == "float32"

@@ -10,7 +10,7 @@ import torch
 
 from dit_serve.kernels.launch import FLOAT8_CAPABILITY, is_interpreted, reaches
 from dit_serve.kernels.linear_float8 import linear_float8_tma_triton, linear_float8_triton
-from dit_serve.kernels.linear_ways import FLOAT8_BLAS, FLOAT8_WHOLE, Float8Way
+from dit_serve.kernels.linear_ways import FLOAT8_BLAS, FLOAT8_WHOLE, Way
 from tests.kernels.launched.spoil import spoiled
 
 pytestmark = pytest.mark.skipif(
@@ -56,7 +56,7 @@ def exact(arguments: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
     return x @ weight.T + bias, x.abs() @ weight.abs().T + bias.abs()
 
 
-def is_taken(way: Float8Way, arguments: dict[str, Any]) -> bool:
+def is_taken(way: Way, arguments: dict[str, Any]) -> bool:
     if is_interpreted():
         return way not in FLOAT8_BLAS
     return way.takes(arguments["x"], arguments["weight"], "none")
@@ -74,7 +74,7 @@ def test_equals_the_definition(shape: tuple[int, int, int, int], dtype: torch.dt
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("way", FLOAT8_WHOLE + FLOAT8_BLAS, ids=lambda way: way.name)
 def test_every_way_equals_the_definition(
-    way: Float8Way, shape: tuple[int, int, int, int], device: torch.device
+    way: Way, shape: tuple[int, int, int, int], device: torch.device
 ) -> None:
     arguments = make_arguments(shape, device)
     if not is_taken(way, arguments):

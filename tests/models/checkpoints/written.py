@@ -16,8 +16,9 @@ import torch
 from diffusers import DDIMScheduler, DiTPipeline, DiTTransformer2DModel
 from safetensors.torch import save_file
 
-from dit_serve.models.dit import DiTConfig, sincos_positions
+from dit_serve.models.dit import DiTConfig
 from dit_serve.models.registry import SIZES
+from dit_serve.models.tokens import sincos_positions
 from tests.models.checkpoints.folders import random_vae, randomise, share_embedders
 
 TINY = DiTConfig(input_size=8, hidden_size=48, depth=3, num_heads=4, num_classes=10)

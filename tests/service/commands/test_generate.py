@@ -69,6 +69,8 @@ def test_the_paths_are_printed(random_folder: Path, tmp_path: Path, capsys: pyte
         (["--class-id", "-1", "--cfg", "21"], "or equal to 0; --cfg is 21.0; must be less than or equal to 20"),
         (["--class-id", "1", "--modulation-cache-bytes", "-1"], "modulation_cache_bytes must be 0 to 1099511627776"),
         (["--class-id", "1", "-n", "0"], "-n is 0; must be greater"),
+        (["--class-id", "1", "--precision", "int4"], "precision must be fp8, got 'int4'"),
+        (["--class-id", "1", "--precision", "fp8", "--device", "cpu"], "precision fp8 needs an NVIDIA card"),
     ],
 )
 def test_what_cannot_be_made_is_told(
@@ -110,6 +112,7 @@ def test_repro_counts_the_pixels_that_differ(
         ({"weights_sha256": "f" * 64}, "name the right one with --model"),
         ({"resolution": 128}, "the image has 128 pixels"),
         ({"sampler": "euler"}, "euler"),
+        ({"precision": "fp8"}, "precision fp8 needs an NVIDIA card"),
     ],
 )
 def test_repro_refuses_another_model(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -41,8 +41,16 @@ def test_the_receipt_has_everything_that_an_image_depends_on() -> None:
 
 def test_every_value_is_one_text_chunk_under_our_prefix() -> None:
     text = Image.open(io.BytesIO(encode_png(PIXELS, receipt().to_chunks()))).text  # type: ignore[attr-defined]
-    assert set(text) == {f"dit:{field.name}" for field in fields(Receipt)}
+    assert set(text) == {f"dit:{field.name}" for field in fields(Receipt)} - {"dit:precision"}
     assert text["dit:seed"] == str(2**63 - 1)
+
+
+def test_a_precision_stands_in_the_receipt_of_an_image_that_has_one_alone() -> None:
+    lossy = make_receipt(SPEC, replace(MODEL, precision="fp8"), "1.2.3")
+    data = encode_png(PIXELS, lossy.to_chunks())
+    assert Image.open(io.BytesIO(data)).text["dit:precision"] == "fp8"  # type: ignore[attr-defined]
+    assert read_receipt(data) == lossy
+    assert read_receipt(encode_png(PIXELS, receipt().to_chunks())).precision == ""
 
 
 def test_the_same_image_gives_the_same_bytes() -> None:

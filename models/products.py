@@ -1,0 +1,111 @@
+"""How a DiT's linear layers are multiplied: as the library likes, batch-invariant, or in float8.
+
+On a card there are several ways to each of them; the fastest is found once, at warm-up (models/trial.py). Knows no
+samples.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import torch
+from torch import nn
+
+from dit_serve.kernels.gelu_float8 import gelu_float8
+from dit_serve.kernels.linear import linear
+from dit_serve.kernels.linear_float8 import linear_float8
+from dit_serve.kernels.linear_ways import Way, starve_cublaslt
+from dit_serve.models.float8 import Float8Linear, Layer
+from dit_serve.models.trial import Kind, Trial, kind_of
+
+Activations: TypeAlias = torch.Tensor | tuple[torch.Tensor, torch.Tensor]  # or float8 values and a scale a row
+
+
+class Products:
+    """Multiplies the linear layers of one DiT.
+
+    Attributes:
+        batch_invariant: whether a row's numbers may not depend on how many rows there are.
+    """
+
+    def __init__(self) -> None:
+        self.batch_invariant = False
+        self._chosen: dict[Kind, dict[int, Way]] = {}
+
+    @property
+    def chosen(self) -> dict[str, dict[int, str]]:
+        """The name of the way that was chosen, by layer ("1152 → 3456, none, bfloat16") and number of rows."""
+        return {
+            f"{size} → {out}, {epilogue}, {str(dtype).removeprefix('torch.')}": {
+                rows: way.name for rows, way in ways.items()
+            }
+            for (out, size, epilogue, dtype), ways in self._chosen.items()
+        }
+
+    def __call__(self, layer: Layer, x: Activations, residual: torch.Tensor | None = None) -> torch.Tensor:
+        """Return x Wᵀ + b + residual, (N, T, O); or parts of x Wᵀ, (P, N, T, O) float32, to which b is still due.
+
+        Args:
+            layer: an nn.Linear, or a Float8Linear.
+            x: (N, T, K); of a Float8Linear its float8 values, and (N, T) scales.
+            residual: (T, O) that is added to every sequence, of an nn.Linear alone.
+        """
+        if isinstance(layer, Float8Linear):
+            return self._float8(layer, x)
+        return self._wide(layer, x, "none", residual)
+
+    def gelu(self, layer: Layer, x: Activations) -> Activations:
+        """Return GELU(x Wᵀ + b), (N, T, O); of a Float8Linear as float8 values and (N, T) scales."""
+        if isinstance(layer, Float8Linear):
+            return gelu_float8(self._float8(layer, x))
+        return self._wide(layer, x, "gelu_tanh")
+
+    def choose(
+        self,
+        layers: Sequence[tuple[Layer, str]],
+        tokens: int,
+        batches: Sequence[int],
+        milliseconds: Callable[[Callable[[], object]], float],
+    ) -> None:
+        """Find the ways of these layers on the device that they are on; a layer without a choice takes `linear`.
+
+        Args:
+            layers: one of each kind, with its epilogue.
+            tokens: T of every sequence.
+            batches: the numbers of sequences, in ascending order, that a choice is made for.
+            milliseconds: how long a piece of work takes on the device.
+        """
+        log = logging.getLogger("dit.models")
+        if self.batch_invariant:
+            starve_cublaslt()
+        for layer, epilogue in layers:
+            trial = Trial(layer, "none" if isinstance(layer, Float8Linear) else epilogue, batches, tokens)
+            try:
+                self._chosen[trial.kind] = trial.choose(self.batch_invariant, milliseconds)
+            except torch.OutOfMemoryError:
+                log.warning("no memory to try the linear layer %s: it takes the default", trial.kind)
+        log.info("linear layers: %s", self.chosen)
+
+    def _wide(
+        self, layer: nn.Linear, x: Activations, epilogue: str, residual: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        assert isinstance(x, torch.Tensor)
+        way = self._way(layer.weight, x, epilogue) if residual is None else None
+        if way is not None:
+            return way.product(x, layer.weight, layer.bias, epilogue)
+        return linear(
+            x, layer.weight, layer.bias, epilogue, batch_invariant=self.batch_invariant, residual=residual
+        )
+
+    def _float8(self, layer: Float8Linear, x: Activations) -> torch.Tensor:
+        assert isinstance(x, tuple)
+        way = self._way(layer.weight, x[0], "none")
+        product = linear_float8 if way is None else way.product
+        return product(*x, layer.weight, layer.weight_scales, layer.bias)
+
+    def _way(self, weight: torch.Tensor, x: torch.Tensor, epilogue: str) -> Way | None:
+        """Return what was chosen for so many rows, None where nothing was."""
+        ways = self._chosen.get(kind_of(weight, epilogue)) if self._chosen else None
+        return ways.get(x.shape[0] * x.shape[1]) if ways else None

@@ -1,0 +1,143 @@
+"""A linear layer tried on its device in every way there is, to find the fastest one whose bits may be given.
+
+There are several ways to compute the same product (kernels/linear_ways.py), and none is the fastest for every layer and
+number of rows. Which *bits* a layer has is decided by the order of the families in `ORDER` and by no measurement, so
+that two processes on two cards of one kind agree: the first family whose result is right, and which some way reproduces
+for every number of rows and at every place, is taken. Among the ways that give exactly those bits, of whatever family,
+the fastest one is taken for each number of rows. Knows no network.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeAlias
+
+import torch
+
+from dit_serve.kernels.float8 import quantise_reference
+from dit_serve.kernels.gate_residual_layernorm_modulate import gate_residual_layernorm_modulate
+from dit_serve.kernels.linear import linear_reference
+from dit_serve.kernels.linear_float8 import linear_float8_reference
+from dit_serve.kernels.linear_ways import BLAS, FLOAT8_BLAS, FLOAT8_WHOLE, PARTS, WHOLE, Way
+from dit_serve.models.errors import is_device_lost
+from dit_serve.models.float8 import Float8Linear, Layer
+
+Kind: TypeAlias = tuple[int, int, str, torch.dtype]  # O, K, epilogue, number format: layers of one kind share a choice
+ORDER = (WHOLE, PARTS, BLAS)
+FLOAT8_ORDER = (FLOAT8_WHOLE, FLOAT8_BLAS)
+WRONG = 0.02  # |y - definition| / |definition| that no rounding of 16-bit results explains
+
+class Trial:
+    """One layer on random rows, tried in every way.
+
+    Args:
+        layer: whose weight and bias are used.
+        epilogue: of its products; "none" of a Float8Linear.
+        batches: the numbers of sequences to try, in ascending order.
+        tokens: of a sequence.
+    """
+
+    def __init__(self, layer: Layer, epilogue: str, batches: Sequence[int], tokens: int) -> None:
+        self._layer, self._epilogue, self._batches, self._tokens = layer, epilogue, batches, tokens
+        self.kind = kind_of(layer.weight, epilogue)
+        self._bias = bias = layer.bias
+        generator = torch.Generator(bias.device).manual_seed(0)  # in every process the same bits
+        shape = (batches[-1], tokens, self.kind[1])
+        x = torch.randn(shape, generator=generator, device=bias.device, dtype=bias.dtype)
+        self._is_float8 = isinstance(layer, Float8Linear)
+        self._x = quantise_reference(x) if self._is_float8 else (x,)
+        self._order = FLOAT8_ORDER if self._is_float8 else ORDER
+        self._ways: list[Way] = []
+
+    def choose(self, is_invariant: bool, milliseconds: Callable[[Callable[[], object]], float]) -> dict[int, Way]:
+        """Return the fastest way by number of rows among those whose bits may be given; none if no family's may."""
+        self._ways = self._working()
+        able = self._of_one_family() if is_invariant else self._right()
+        return {
+            batch * self._tokens: min(ways, key=lambda way: milliseconds(partial(self.followed, way, batch)))
+            for batch, ways in able.items()
+        }
+
+    def run(self, way: Way, first: int, sequences: int) -> torch.Tensor:
+        """Return what a way makes of so many sequences from `first` on."""
+        return way.product(*self._operands(first, sequences))
+
+    def followed(self, way: Way, sequences: int) -> None:
+        """Do a product and, where it may come in parts, the op after it, which takes longer to read those."""
+        y = self.run(way, 0, sequences)
+        if any(other in PARTS for other in self._ways):
+            x, vector = self._x[0].new_empty(y.shape[-3:]), self._bias.expand(sequences, -1)
+            bias = self._bias if y.ndim == 4 else None
+            gate_residual_layernorm_modulate(x, vector, y, vector, vector, 1e-6, None, bias)
+
+    def _of_one_family(self) -> dict[int, list[Way]]:
+        """Return by number of sequences the ways that give the bits of the first family that has any for all."""
+        for family in self._order:
+            base = next((way for way in family if way in self._ways), None)
+            if base is None or not self._is_right(base, self._batches[0]):
+                continue
+            expected = self._settled(base, 0, self._batches[-1])
+            able = {batch: [way for way in self._ways if self._gives(way, batch, expected)] for batch in self._batches}
+            if all(able.values()):
+                return able
+        if not self._ways:
+            return {}
+        words = "no way of computing %s gives a row the same bits in every batch"
+        logging.getLogger("dit.models").warning(words, self.kind)
+        return {}
+
+    def _right(self) -> dict[int, list[Way]]:
+        """Return by number of sequences the ways whose results are right."""
+        found = {batch: [way for way in self._ways if self._is_right(way, batch)] for batch in self._batches}
+        return {batch: ways for batch, ways in found.items() if ways}
+
+    def _working(self) -> list[Way]:
+        """Return all ways that take these tensors here and do not fail."""
+        x, weight = self._x[0], self._layer.weight
+        ways = [way for family in self._order for way in family if way.takes(x, weight, self._epilogue)]
+        return [way for way in ways if self._works(way)]
+
+    def _works(self, way: Way) -> bool:
+        try:
+            for batch in self._batches:
+                self.run(way, 0, batch)
+        except RuntimeError as error:
+            if is_device_lost(error) or isinstance(error, torch.OutOfMemoryError):
+                raise
+            logging.getLogger("dit.models").warning("%s cannot be computed by %s: %s", self.kind, way.name, error)
+            return False
+        return True
+
+    def _gives(self, way: Way, batch: int, expected: torch.Tensor) -> bool:
+        """Return whether a batch has the bits of the same rows in the largest one, at its start, middle and end."""
+        last = self._batches[-1] - batch
+        return all(
+            torch.equal(self._settled(way, first, batch), expected[first : first + batch])
+            for first in sorted({0, last // 2, last})
+        )
+
+    def _is_right(self, way: Way, batch: int) -> bool:
+        """Return whether a batch is what the definition makes of it, but for rounding."""
+        definition = linear_float8_reference if self._is_float8 else linear_reference
+        exact = definition(*self._operands(0, batch)).float()
+        error = (self._settled(way, 0, batch).float() - exact).norm() / exact.norm()
+        return bool(error <= WRONG)  # never of NaN
+
+    def _operands(self, first: int, sequences: int) -> tuple[Any, ...]:
+        x = tuple(each[first : first + sequences] for each in self._x)
+        if isinstance(self._layer, Float8Linear):
+            return *x, self._layer.weight, self._layer.weight_scales, self._bias
+        return *x, self._layer.weight, self._bias, self._epilogue
+
+    def _settled(self, way: Way, first: int, sequences: int) -> torch.Tensor:
+        """Return a way's result, its parts added as the op after it adds them."""
+        y = self.run(way, first, sequences)
+        return y if y.ndim == 3 else (sum(y[1:], start=y[0]) + self._bias).to(self._bias.dtype)
+
+
+def kind_of(weight: torch.Tensor, epilogue: str) -> Kind:
+    """Return what decides a layer's ways, beside the number of rows."""
+    out, size = weight.shape
+    return out, size, epilogue, weight.dtype
