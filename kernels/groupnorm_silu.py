@@ -125,8 +125,8 @@ def statistics_kernel(  # type: ignore[no-untyped-def]
         m2 += step * (x - mean)
     count = tl.minimum((left + PIXELS - 1) // PIXELS, TURNS).to(tl.float32)  # of each row of places
     weight = tl.where(is_channel[None, :], count[:, None], 0.0)
-    total = (tl.minimum(P - first, TURNS * PIXELS) * WIDTH).to(tl.float32)
-    merged = of_groups(tl.sum(mean * weight, axis=0), GROUPS, SIZE) / total
+    total = tl.zeros((GROUPS,), tl.float32) + tl.minimum(P - first, TURNS * PIXELS) * WIDTH
+    merged = tl.div_rn(of_groups(tl.sum(mean * weight, axis=0), GROUPS, SIZE), total)
     apart = mean - of_columns(merged, GROUPS, SIZE)[None, :]
     squares = of_groups(tl.sum(m2 + weight * apart * apart, axis=0), GROUPS, SIZE)
     group = chunk * GROUPS + tl.arange(0, GROUPS)
@@ -166,9 +166,10 @@ def normalise_kernel(  # type: ignore[no-untyped-def]
     squares = tl.load(parts_ptr + ALL, mask=is_part, other=0.0)
     span: tl.constexpr = TURNS * PIXELS
     counts = (tl.minimum(tl.maximum(P - other * span, 0), span) * WIDTH).to(tl.float32)[:, None]
-    mean = tl.sum(means * counts, axis=0) / (P * WIDTH)
+    total = tl.full((GROUPS,), P * WIDTH, tl.float32)
+    mean = tl.div_rn(tl.sum(means * counts, axis=0), total)
     apart = means - mean[None, :]
-    variance = tl.sum(squares + counts * apart * apart, axis=0) / (P * WIDTH)
+    variance = tl.div_rn(tl.sum(squares + counts * apart * apart, axis=0), total)
     channel, is_channel = channels_of(chunk, WIDTH, ALL, GROUPS, SIZE)
     weight = tl.load(weight_ptr + channel, mask=is_channel, other=0.0).to(tl.float32)
     bias = tl.load(bias_ptr + channel, mask=is_channel, other=0.0).to(tl.float32)

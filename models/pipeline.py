@@ -29,7 +29,7 @@ from dit_serve.models.options import ModelInfo, ModelOptions, SampleSpec
 from dit_serve.models.registry import demo_path
 from dit_serve.models.sampling.card import Card, CudaCard, upload
 from dit_serve.models.sampling.conditioning import Conditioning
-from dit_serve.models.sampling.decoding import Decoder, Pixels
+from dit_serve.models.sampling.decoding import Decoder, Pixels, decoded_beside, decodes_beside
 from dit_serve.models.sampling.graphs import BUCKETS, StepGraphs
 from dit_serve.models.sampling.preview import LatentPreview, Look
 from dit_serve.models.sampling.sample import Sample
@@ -204,6 +204,7 @@ class Pipeline:
 
         Raises:
             ValueError: an argument is none that this model has, or seeds and class_ids differ in number.
+            FloatingPointError: an image is not finite.
         """
         if len(seeds) != len(class_ids):
             raise ValueError(f"seeds must be one an image: {len(class_ids)} class ids, {len(seeds)} seeds")
@@ -214,13 +215,19 @@ class Pipeline:
         specs = [SampleSpec(y, seed, steps, guidance_scale, sampler) for y, seed in zip(ids, seeds, strict=True)]
         samples = [self.begin(spec) for spec in specs]
         at_once = self.max_sequences // 2
-        for batch in (samples[first : first + at_once] for first in range(0, len(samples), at_once)):
-            for _ in range(steps):
-                self.step(batch)
+        batches = [samples[first : first + at_once] for first in range(0, len(samples), at_once)]
+        if output_type == "pixels" and len(batches) > 1 and decodes_beside(self.device):
+            return decoded_beside(batches, self._walk, self.decode)
+        for batch in batches:
+            self._walk(batch)
         if output_type == "latents":
             return [sample.latents[0].float().cpu().numpy() for sample in samples]
         return self.decode(samples)
 
+    def _walk(self, batch: Sequence[Sample]) -> None:
+        """Take new samples of equally many steps to their end."""
+        for _ in range(batch[0].steps):
+            self.step(batch)
 
 def load_pipeline(
     checkpoint: str | Path, options: ModelOptions | None = None, *, revision: str | None = None, **knobs: Any

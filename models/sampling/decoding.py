@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from functools import partial
 
@@ -154,3 +155,32 @@ class Decoder:
         if not finite.all():
             raise FloatingPointError(f"the autoencoder's image is not finite: {sample.spec}")
         return image[0].cpu()
+
+
+def decodes_beside(device: torch.device) -> bool:
+    """Return whether decoding beside steps gains time: a card has room for both, a processor's cores have not."""
+    return device.type == "cuda"
+
+
+def decoded_beside(
+    batches: Sequence[Sequence[Sample]],
+    walk: Callable[[Sequence[Sample]], object],
+    decode: Callable[[Sequence[Sample]], list[Pixels]],
+) -> list[Pixels]:
+    """Return all images in their order; each batch is decoded in another thread while the next one is walked.
+
+    What `walk` or `decode` raises is raised, after the decoding under way has ended.
+
+    Args:
+        batches: new samples.
+        walk: takes a batch through all its steps.
+        decode: makes the images of a batch that is done.
+    """
+    decoding: list[Future[list[Pixels]]] = []
+    with ThreadPoolExecutor(1, thread_name_prefix="decode") as thread:
+        for batch in batches:
+            walk(batch)
+            if decoding:
+                decoding[-1].result()  # or a failure would be told after all other batches
+            decoding.append(thread.submit(decode, batch))
+        return [image for one in decoding for image in one.result()]
