@@ -229,6 +229,7 @@ class Pipeline:
         for _ in range(batch[0].steps):
             self.step(batch)
 
+
 def load_pipeline(
     checkpoint: str | Path, options: ModelOptions | None = None, *, revision: str | None = None, **knobs: Any
 ) -> Pipeline:

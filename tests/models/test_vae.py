@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from diffusers import AutoencoderKL
 
+from dit_serve.kernels.groupnorm_silu import groupnorm_silu_reference
 from dit_serve.models.vae import VAE, FusedNorm, fuse_norms, load_vae, vae_dtype
 from tests.models.tiny_vae import save_tiny_vae
 
@@ -129,6 +131,20 @@ def test_fused_norms_give_the_same_image(layout: torch.memory_format) -> None:
     assert expected.std() > 0.1
     # float32 through 35 convolutions, which sum in another order in the other layout
     torch.testing.assert_close(fused.decode(latents).sample, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_every_norm_of_a_decoder_in_channels_last_finds_its_image_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+
+    def looks(x: torch.Tensor, *rest: Any) -> torch.Tensor:
+        seen.append(x.is_contiguous(memory_format=torch.channels_last))
+        return groupnorm_silu_reference(x, *rest).to(memory_format=torch.channels_last)  # as the kernel leaves it
+
+    monkeypatch.setattr("dit_serve.models.vae.groupnorm_silu", looks)
+    module = _lively().to(memory_format=torch.channels_last)
+    fuse_norms(module.decoder)
+    module.decode(_normal(2, 4, 5, 5))
+    assert seen == [True] * 30
 
 
 def test_the_widened_autoencoder_has_its_norms_fused_and_in_float32() -> None:

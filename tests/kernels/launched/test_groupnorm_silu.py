@@ -50,22 +50,31 @@ def test_equals_the_definition(
     torch.testing.assert_close(got.double(), expected, rtol=rtol, atol=atol)
 
 
-def test_blocks_of_several_turns_of_which_the_last_are_not_full(device: torch.device) -> None:
-    x, weight, bias = inputs((1, 8, 363, 371), torch.float32, device)
-    cut = division(8, 4, 363 * 371)
-    assert cut.turns > 1
-    assert 363 * 371 % (cut.turns * cut.pixels) % cut.pixels
+@pytest.fixture
+def two_blocks(monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
+    """The sides of an image that is divided into two blocks of three turns, the last of which is not full."""
+    monkeypatch.setattr("dit_serve.kernels.groupnorm_silu.BLOCKS", 2)
+    cut = division(8, 4, 45 * 51)
+    assert (cut.blocks, cut.turns) == (2, 3)
+    assert (cut.turns + 1) * cut.pixels < 45 * 51 < (cut.turns + 2) * cut.pixels
+    return 45, 51
+
+
+def test_blocks_of_several_turns_are_merged(two_blocks: tuple[int, int], device: torch.device) -> None:
+    x, weight, bias = inputs((2, 8, *two_blocks), torch.float32, device)
+    x[:, :, 40:] *= 3  # blocks and turns differ in mean and variance
+    x[:, :, 20:30] += 5
     got = groupnorm_silu_triton(x, 4, weight, bias, 1e-6, True)
     torch.testing.assert_close(got.double(), exact(x, 4, weight, bias, True), rtol=1e-5, atol=1e-5)  # float32
 
 
-@pytest.mark.parametrize("pixels", [(16, 17), (363, 371)])  # one turn, several
-def test_a_large_mean_costs_no_precision(pixels: tuple[int, int], device: torch.device) -> None:
-    x = inputs((1, 8, *pixels), torch.float32, device)[0] + 10_000
-    weight, bias = torch.ones(8, device=device), torch.zeros(8, device=device)
-    got = groupnorm_silu_triton(x, 4, weight, bias, 1e-6, False)
-    # float32 has steps of 10⁻³ at 10⁴, a mean is good to a few; E[x²] - E[x]² would keep nothing of a variance of 9
-    torch.testing.assert_close(got.double(), exact(x, 4, weight, bias, False), rtol=0, atol=4e-3)
+def test_a_large_mean_costs_no_precision(two_blocks: tuple[int, int], device: torch.device) -> None:
+    for sides in two_blocks, (16, 17):
+        x = inputs((1, 8, *sides), torch.float32, device)[0] + 10_000
+        weight, bias = torch.ones(8, device=device), torch.zeros(8, device=device)
+        got = groupnorm_silu_triton(x, 4, weight, bias, 1e-6, False)
+        # float32 has steps of 10⁻³ at 10⁴, and a mean is good to a few; E[x²] - E[x]² would keep nothing of 9
+        torch.testing.assert_close(got.double(), exact(x, 4, weight, bias, False), rtol=0, atol=4e-3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
