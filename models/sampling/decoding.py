@@ -71,7 +71,7 @@ class Decoder:
                 if is_device_lost(error):
                     raise
                 logging.getLogger("dit.models").warning("no graph for the decoding of %d images: %s", size, error)
-        if self._is_invariant:
+        if self._is_invariant and len(self.sizes) > 1:
             self._leave_out_variant_sizes()
 
     def __call__(self, samples: Sequence[Sample]) -> list[Pixels]:

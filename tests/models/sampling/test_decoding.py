@@ -155,6 +155,13 @@ def test_the_number_of_threads_is_as_before(tmp_path: Path, is_invariant: bool) 
     assert torch.get_num_threads() == before
 
 
+def test_nothing_is_probed_where_nothing_could_be_captured(tmp_path: Path) -> None:
+    def overflows(count: int, place: int) -> float:
+        raise torch.OutOfMemoryError("no memory left")
+
+    assert captured(OneByOne(save_tiny_vae(tmp_path), overflows), SlowCard(fails_at=(0, 1, 2, 3)))[0].sizes == (1,)
+
+
 def test_an_image_that_overflows_is_made_again_in_float32(tmp_path: Path) -> None:
     vae, finished = tiny(tmp_path, torch.float16), [*samples(1), *samples(1, scale=1e6), *samples(1)]
     assert not vae.render(finished[1].latents)[1].item()
