@@ -4,7 +4,8 @@
 
 First the ceilings of the day on this card: a large matrix product on random data and a copy. Then a row a kernel:
 medians of milliseconds with a cold L2, the rate that the shortest possible traffic or the arithmetic amounts to, its
-share of the ceiling, and the largest difference from torch's own result.
+share of the ceiling, its share of a copy of as many bytes (launched and timed the same way, so that what a launch costs
+is in both), and the largest difference from torch's own result. The linear layers are `benchmarks.gpu.linear`'s.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ import torch
 from benchmarks.timing import captured, ceilings, measure, rate
 
 if TYPE_CHECKING:
-    from benchmarks.kernel_cases import Case
+    from benchmarks.kernel_cases import Case, Shape
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One row of the table: milliseconds of each, our rate and its share of the ceiling, the largest difference."""
+    """One row of the table: milliseconds of each, our rate, its shares, the largest difference."""
 
     name: str
     ours_ms: float
@@ -32,22 +33,23 @@ class Result:
     rate: float
     unit: str
     ceiling_share: float
+    copy_share: float | None  # None of what is bound by arithmetic
     difference: float
 
 
-def results(dtype: torch.dtype, device: torch.device, ceiling: Mapping[str, float]) -> Iterator[Result]:
-    """Yield every kernel's row, on every shape that is timed.
+def results(dtype: torch.dtype, device: torch.device, ceiling: Mapping[str, float]) -> Iterator[tuple[Shape, Result]]:
+    """Yield every kernel's row, on every shape that is timed, with the shape.
 
     Args:
         dtype: of the activations and weights.
         device: a card; on a processor the shapes are tiny and the kernels interpreted.
         ceiling: the largest rates of the device, by unit.
     """
-    from benchmarks.kernel_cases import TIMED, TINY, cases  # imports triton: the environment must be set before
+    from benchmarks.kernel_cases import TIMED, TINY, fused_cases  # imports triton: the environment must be set before
 
     for shape in TIMED if device.type == "cuda" else TINY:
-        for case in cases(shape, dtype, device):
-            yield result(case, device, ceiling)
+        for case in fused_cases(shape, dtype, device):
+            yield shape, result(case, device, ceiling)
 
 
 def result(case: Case, device: torch.device, ceiling: Mapping[str, float]) -> Result:
@@ -65,8 +67,13 @@ def result(case: Case, device: torch.device, ceiling: Mapping[str, float]) -> Re
 
     ours_ms, eager_ms, compiled_ms = map(milliseconds, (case.ours, case.torchs, lambda: compiled(*case.arguments)))
     reached = rate(case.amount, case.unit, ours_ms)
+    copied = None
+    if case.unit == "GB/s":
+        source = torch.empty(int(case.amount / 2), device=device, dtype=torch.uint8)  # read once, written once
+        target = torch.empty_like(source)
+        copied = milliseconds(lambda: target.copy_(source)) / ours_ms
     share = reached / ceiling[case.unit]
-    return Result(case.name, ours_ms, eager_ms, compiled_ms, reached, case.unit, share, difference)
+    return Result(case.name, ours_ms, eager_ms, compiled_ms, reached, case.unit, share, copied, difference)
 
 
 def ceiling_rates(dtype: torch.dtype, device: torch.device) -> dict[str, float]:

@@ -44,7 +44,7 @@ class Shape(NamedTuple):
     mlp: int = 4608
 
 
-TIMED = (Shape(64, 256), Shape(2, 256), Shape(16, 1024))  # the first is the one to keep if time is short
+TIMED = (Shape(64, 256), Shape(16, 1024), Shape(2, 256))  # those that decide first
 CHECKED = (Shape(2, 256), Shape(2, 1024), Shape(3, 257), Shape(1, 1), Shape(5, 65, 384, 6, 1536))
 TINY = (Shape(2, 5, width=72, heads=1, mlp=96),)
 
@@ -85,10 +85,15 @@ class Case:
 
 def cases(shape: Shape, dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     """Yield every kernel's case on a shape."""
+    yield from fused_cases(shape, dtype, device)
+    yield from _linear_cases(shape, dtype, device)
+
+
+def fused_cases(shape: Shape, dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
+    """Yield the cases of all that is done between the matrix products."""
     yield from _token_cases(shape, dtype, device)
     if dtype == torch.bfloat16 and takes_kernel(torch.empty(0, device=device), least=FLOAT8_CAPABILITY):
         yield from _float8_cases(shape, dtype, device)
-    yield from _linear_cases(shape, dtype, device)
     yield _sampler_step_case(shape, device)
     yield from _groupnorm_cases(shape, dtype, device)
 

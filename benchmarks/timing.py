@@ -36,12 +36,12 @@ def captured(work: Work, device: torch.device) -> Work:
         return work
     side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(side):  # compiles and warms up beside the stream that is captured, as torch asks
-        work()
-    torch.cuda.current_stream(device).wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        work()
+    with torch.cuda.stream(side):  # round the capture too: one that fails leaves its stream set
+        work()  # compiles and warms up before the capture, as torch asks
+        with torch.cuda.graph(graph, stream=side):
+            work()
+    torch.cuda.current_stream(device).wait_stream(side)
     return graph.replay
 
 

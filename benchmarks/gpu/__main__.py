@@ -3,6 +3,9 @@
     benchmarks/gpu.sh                           # on a card, within nine minutes
     benchmarks/gpu.sh --only steps,ours         # some of the sections
     benchmarks/gpu.sh --device cpu --out FOLDER # a dry run with tiny shapes: all of the code, no figure that counts
+
+The report goes to --out, else to the folder that $OUT names, else to benchmarks/results: NAME.md, NAME.json, and what
+the sections printed as NAME.log, tracebacks whole.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import report
-from benchmarks.gpu.sections import SECTIONS, Outcome, Row, Section
+from benchmarks.gpu.sections import SECTIONS, Outcome, Row, Section, told
 from benchmarks.gpu.verdict import verdicts
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ ROOT = Path(__file__).parents[2]
 HERE = "section-here"  # says that this process is one section's
 NEEDED = ("ceilings", "folders")  # by other sections
 DRY_PATIENCE = 5  # times as long a limit on a processor, which may be busy with other work and promises no time
+LOG_BYTES = 1 << 20  # of a section's log that are kept, the last ones
 VERSIONS = ("torch", "triton", "diffusers", "safetensors", "numpy")
 
 
@@ -111,21 +115,36 @@ def section_here(name: str, device: str, folder: str, rows: str, began: str) -> 
     with Path(rows).open("w", encoding="utf-8", buffering=1) as out:
         out.write(json.dumps({"machine": card(bench.device)}) + "\n")
         module, _, function = section.work.rpartition(".")
-        for row in getattr(importlib.import_module(f"benchmarks.{module}"), function)(bench, section.argument):
-            out.write(json.dumps(row) + "\n")
+        try:
+            for row in getattr(importlib.import_module(f"benchmarks.{module}"), function)(bench, section.argument):
+                out.write(json.dumps(row) + "\n")
+        except Exception as failure:
+            sys.exit(told(failure))  # the log's last line is what the report says
 
 
 def environment(device: str, work: Path) -> dict[str, str]:
-    """Return a section's environment: no network, compiled code kept from one section to the next, Triton's mode."""
+    """Return a section's environment: no network, compiled code kept from one section to the next, Triton's mode.
+
+    Caches that the environment names already stay: they keep what is compiled from one run to the next.
+    """
     caches = {"TORCHINDUCTOR_CACHE_DIR": str(work / "inductor"), "TRITON_CACHE_DIR": str(work / "triton")}
     interpreted = {"TRITON_INTERPRET": "1"} if device == "cpu" else {}
-    return {**os.environ, "HF_HUB_OFFLINE": "1", **caches, **interpreted}
+    return {**caches, **os.environ, "HF_HUB_OFFLINE": "1", **interpreted}
 
 
 def read(path: Path) -> list[Row]:
     """Return the rows that were written whole."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def end_of(path: Path) -> str:
+    """Return the end of a log; nothing if there is none."""
+    if not path.exists():
+        return ""
+    with path.open("rb") as log:
+        log.seek(max(log.seek(0, os.SEEK_END) - LOG_BYTES, 0))
+        return log.read().decode(errors="replace")
 
 
 def wanted(only: str) -> Sequence[Section]:
@@ -148,9 +167,10 @@ def write_report(folder: Path, name: str, machine: Mapping[str, Any], outcomes: 
 
 def markdown(machine: Mapping[str, Any], outcomes: Mapping[str, Outcome], goals: list[Row]) -> str:
     is_dry = machine["device"] != "cuda"
-    heading = "A dry run on a processor: no figure here says anything" if is_dry else f"Measured on {machine['card']}"
+    measured = f"Measured on {machine.get('card', 'a card that no section could name')}"
+    heading = "A dry run on a processor: no figure here says anything" if is_dry else measured
     lines = [f"# {heading}", "", ", ".join(f"{key} {value}" for key, value in machine.items()), ""]
-    lines += ["## Goals", "", "Set for an H200, as ratios within one run.", "", table(goals)]
+    lines += ["## Goals", "", "Set for an H100 and an H200, as ratios within one run.", "", table(goals)]
     for outcome in outcomes.values():
         lines += [f"## {outcome.title}", "", f"{outcome.status}, {outcome.seconds:.0f} s", ""]
         lines += [table(outcome.rows)] if outcome.rows else []
@@ -178,24 +198,34 @@ def shown(name: str, value: object) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder of the report")
+    out = Path(os.environ.get("OUT") or ROOT / "benchmarks" / "results")
+    parser.add_argument("--out", type=Path, default=out, help="folder of the report; default $OUT, if that is set")
     parser.add_argument("--only", default="", help=f"of {', '.join(section.name for section in SECTIONS)}")
+    parser.add_argument("--patience", type=float, help="times as long a limit for each section; default 1 on a card")
     options = parser.parse_args()
+    is_card = options.device == "cuda"
+    patience = options.patience or (1 if is_card else DRY_PATIENCE)
     try:
         sections = wanted(options.only)
     except ValueError as error:
         parser.error(str(error))
     about, outcomes = machine(options.device), dict[str, Outcome]()
-    name = f"gpu-{about['date']}" if options.device == "cuda" else "gpu-dry-run"
-    due = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="dit-gpu-", ignore_cleanup_errors=True) as work:
+    name = f"gpu-{about['date']}" if is_card else "gpu-dry-run"
+    options.out.mkdir(parents=True, exist_ok=True)
+    due, logs = time.monotonic(), options.out / f"{name}.log"
+    with (
+        tempfile.TemporaryDirectory(prefix="dit-gpu-", ignore_cleanup_errors=True) as work,
+        logs.open("w", encoding="utf-8") as log,
+    ):
         for section in sections:
-            due += section.seconds * (1 if options.device == "cuda" else DRY_PATIENCE)
-            outcomes[section.name], said_of = run(section, options.device, Path(work), due - time.monotonic())
-            about |= said_of
+            due += section.seconds * patience
+            outcome, said_of = run(section, options.device, Path(work), due - time.monotonic())
+            outcomes[section.name], about = outcome, about | said_of
+            log.write(f"== {section.name}: {outcome.status}\n{end_of(Path(work) / f'{section.name}.log')}\n")
+            log.flush()
             write_report(options.out, name, about, outcomes)
-            print(f"{section.title}: {outcomes[section.name].status}", flush=True)
-    print(f"\n{(options.out / f'{name}.md').read_text(encoding='utf-8')}\n{options.out / name}.md, .json")
+            print(f"{section.title}: {outcome.status}", flush=True)
+    print(f"\n{(options.out / f'{name}.md').read_text(encoding='utf-8')}\n{options.out / name}.md, .json, .log")
 
 
 if __name__ == "__main__":

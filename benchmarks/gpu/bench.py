@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -26,16 +26,16 @@ class Scale:
 
     model: Sizes  # of the random weights
     latent_sides: tuple[int, int]  # of the two resolutions; 32 is 256 pixels
-    sequences: tuple[int, ...]  # in one step
-    images: int  # made at once, end to end; as many of each sampler for invariance, and of random weights for quality
-    steps: tuple[int, int]  # of an image; the first is that of the latency
+    sequences: tuple[int, ...]  # in one step, those that decide first
+    images: int  # made at once, end to end; as many of each sampler for invariance
+    steps: tuple[int, int]  # of an image; the last is that of the latency and of the quality
     runs: int  # timed of anything that is timed; of whole images a fraction
     matrix_side: int  # of the ceiling's matrices
     copied_bytes: int  # of the ceiling's copy
 
 
-FULL = Scale(Sizes(), (32, 64), (1, 2, 4, 8, 16, 32, 64), 16, (50, 20), 10, 8192, 2**30)
-TINY = Scale(Sizes(2, 2, 72, (16, 32, 32, 32), 1, 8), (8, 16), (1, 2, 4), 2, (5, 2), 2, 64, 2**16)
+FULL = Scale(Sizes(), (32, 64), (64, 16, 2, 32, 8, 4, 1), 16, (20, 50), 10, 8192, 2**30)
+TINY = Scale(Sizes(2, 2, 72, (16, 32, 32, 32), 1, 8), (8, 16), (4, 2, 1), 2, (2, 5), 2, 64, 2**16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +63,14 @@ class Bench:
     def folder(self, resolution: int) -> Path:
         return self.work / f"random-{resolution}"
 
-    def load(self, resolution: int, *, batch_invariant: bool = True) -> Pipeline:
+    def load(self, resolution: int, *, batch_invariant: bool = True, precision: str | None = None) -> Pipeline:
         """Return our pipeline on the random weights, ready for its first image."""
         from dit_serve import load_pipeline  # seconds of import, which the sections without a model do without
 
-        folder, device = self.folder(resolution), str(self.device)
-        pipeline = load_pipeline(folder, device=device, dtype=self.dtype, batch_invariant=batch_invariant)
+        knobs: dict[str, Any] = {"device": str(self.device), "dtype": self.dtype, "batch_invariant": batch_invariant}
+        if precision is not None:
+            knobs["precision"] = precision
+        pipeline = load_pipeline(self.folder(resolution), **knobs)
         pipeline.warm_up()
         return pipeline
 

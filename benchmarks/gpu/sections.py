@@ -1,10 +1,12 @@
 """What is measured, in which order, for how long. Knows no torch: the process that reads it starts the others.
 
-The limits add up to less than nine minutes. Limits are a timetable: a section may also use what those before it left.
+The limits add up to less than nine minutes. Limits are a timetable: a section may also use what those before it left,
+so the first ones, which find a cold machine, have more than they need. What decides most comes first.
 """
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,21 +25,27 @@ class Section:
     needs_card: bool = False  # whether there is nothing to run on a processor, not even dry
 
 
-END = "gpu.end_to_end.rows"
+END, FP8 = "gpu.end_to_end.rows", "fp8"
 SECTIONS = (
-    Section("ceilings", "Ceilings of the day", "gpu.bench.ceilings", 20),
-    Section("folders", "Random weights of DiT-XL/2's form, written", "gpu.bench.folders", 30),
-    Section("ops", "Every op against float64", "gpu.ops.rows", 35),
+    Section("ceilings", "Ceilings of the day", "gpu.bench.ceilings", 45),
+    Section("folders", "Random weights of DiT-XL/2's form, written", "gpu.bench.folders", 20),
+    Section("ops", "Every op against float64", "gpu.ops.rows", 60),
     Section("invariance", "Images alone and in mixed batches", "gpu.steps.invariance", 35),
-    Section("steps", "One denoising step of DiT-XL/2", "gpu.steps.rows", 60),
+    Section("steps", "One denoising step of DiT-XL/2", "gpu.steps.rows", 35),
     Section("ours", "End to end: ours", END, 35, "ours"),
-    Section("eager", "End to end: diffusers, eager", END, 40, "diffusers, eager"),
-    Section("compiled", "End to end: diffusers, compiled", END, 90, "diffusers, max-autotune-no-cudagraphs"),
-    Section("quality", "bfloat16 against float32 over 50 steps", "bench_quality.rows", 35),
-    Section("free", "End to end: ours, not batch-invariant", END, 20, "ours, free shapes"),
-    Section("fused", "End to end: diffusers, q, k, v fused", END, 20, "diffusers, fused qkv"),
-    Section("graphs", "End to end: diffusers, compiled with graphs", END, 60, "diffusers, max-autotune", True),
-    Section("kernels", "Each kernel against torch's operators", "gpu.steps.kernels", 45),
+    Section("eager", "End to end: diffusers, eager", END, 25, "diffusers, eager"),
+    Section("compiled", "End to end: diffusers, compiled", END, 45, "diffusers, compiled"),
+    Section("kernels", "Each kernel between the products against torch's operators", "gpu.steps.kernels", 25),
+    Section("linear", "Each way of the linear layers", "gpu.linear.rows", 30),
+    Section("served", "By HTTP", "gpu.served.rows", 35),
+    Section("fp8-invariance", "In fp8: images alone and in mixed batches", "gpu.steps.invariance", 15, FP8, True),
+    Section("fp8-steps", "In fp8: one denoising step", "gpu.steps.rows", 15, FP8, True),
+    Section("fp8", "In fp8: end to end", END, 15, "ours, fp8", True),
+    Section("fp8-served", "In fp8: by HTTP", "gpu.served.rows", 20, FP8, True),
+    Section("quality", "bfloat16 against float32 over 50 steps", "bench_quality.rows", 20),
+    Section("graphs", "End to end: diffusers, compiled, in CUDA graphs", END, 20, "diffusers, compiled, in graphs"),
+    Section("free", "End to end: ours, not batch-invariant", END, 15, "ours, free shapes"),
+    Section("autotuned", "End to end: diffusers, max-autotune", END, 20, "diffusers, max-autotune-no-cudagraphs"),
 )
 
 
@@ -49,3 +57,9 @@ class Outcome:
     status: str  # "done", or why its rows are not all there
     seconds: float
     rows: list[Row]  # found until its end
+
+
+def told(failure: Exception) -> str:
+    """Return the first line of what a failure says; the log gets all of it."""
+    traceback.print_exception(failure)
+    return traceback.format_exception_only(failure)[0].splitlines()[0]

@@ -28,15 +28,19 @@ AT_ONCE = 32
 WARM = 2  # runs that timing.measure does not count
 
 
-def rows(bench: Bench, argument: str) -> Iterator[Row]:
-    """Yield a row for each resolution and number of sequences, first as served, then with any shape allowed."""
-    for batch_invariant in (True, False):
-        for resolution in bench.resolutions:
-            pipeline = bench.load(resolution, batch_invariant=batch_invariant)
-            for sequences in bench.scale.sequences:
-                yield row(bench, pipeline, resolution, sequences)
-            del pipeline
-            bench.clear()
+def resolutions(bench: Bench, precision: str) -> list[int]:
+    """Return what is measured: of another precision than the usual one, "", the smaller resolution alone."""
+    return list(bench.resolutions)[: 1 if precision else 2]
+
+
+def rows(bench: Bench, precision: str) -> Iterator[Row]:
+    """Yield a row for each resolution and number of sequences, as served in that precision."""
+    for resolution in resolutions(bench, precision):
+        pipeline = bench.load(resolution, precision=precision or None)
+        for sequences in bench.scale.sequences:
+            yield row(bench, pipeline, resolution, sequences)
+        del pipeline
+        bench.clear()
 
 
 def row(bench: Bench, pipeline: Pipeline, resolution: int, sequences: int) -> Row:
@@ -48,21 +52,22 @@ def row(bench: Bench, pipeline: Pipeline, resolution: int, sequences: int) -> Ro
     spread = measure(lambda: pipeline.step(samples), bench.device, runs=runs)
     reached = rate(2.0 * multiply_adds(pipeline.checkpoint.config) * sequences, "TFLOP/s", spread.median)
     ceiling = bench.largest.get("TFLOP/s")
-    what = {"resolution": resolution, "batch_invariant": pipeline.model.batch_invariant, "sequences": sequences}
     times = {"median_ms": spread.median, "least_ms": spread.least}
-    return {**what, **times, "tflops": reached, "share": reached / ceiling if ceiling else None}
+    share = reached / ceiling if ceiling else None
+    return {"resolution": resolution, "sequences": sequences, **times, "tflops": reached, "share": share}
 
 
 def kernels(bench: Bench, argument: str) -> Iterator[Row]:
-    """Yield a row for each kernel and shape: its rate beside torch's operators and what torch.compile makes of them."""
-    for result in results(bench.dtype, bench.device, bench.largest or ceiling_rates(bench.dtype, bench.device)):
-        yield asdict(result)
+    """Yield a row for each kernel and shape but for the linear layers, which `linear` has, with torch's beside it."""
+    ceiling = bench.largest or ceiling_rates(bench.dtype, bench.device)
+    for shape, result in results(bench.dtype, bench.device, ceiling):
+        yield {"sequences": shape.sequences, **asdict(result)}
 
 
-def invariance(bench: Bench, argument: str) -> Iterator[Row]:
+def invariance(bench: Bench, precision: str) -> Iterator[Row]:
     """Yield a row for each resolution and sampler: how many images were compared and how many differed."""
-    for resolution in bench.resolutions:
-        pipeline = bench.load(resolution)
+    for resolution in resolutions(bench, precision):
+        pipeline = bench.load(resolution, precision=precision or None)
         specs = mixed_specs(random.Random(resolution), pipeline.info.num_classes, bench.scale.images)
         alone = images_alone(pipeline, specs)
         compared, differing = dict.fromkeys(SAMPLERS, 0), dict.fromkeys(SAMPLERS, 0)
@@ -73,6 +78,8 @@ def invariance(bench: Bench, argument: str) -> Iterator[Row]:
         for sampler in SAMPLERS:
             counts = {"compared": compared[sampler], "differing": differing[sampler]}
             yield {"resolution": resolution, "sampler": sampler, **counts}
+        del pipeline
+        bench.clear()
 
 
 def mixed_specs(draw: random.Random, num_classes: int, images: int) -> list[SampleSpec]:

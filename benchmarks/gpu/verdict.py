@@ -1,7 +1,8 @@
 """The goals, each reached, missed or not measured: computed from the rows, never from anything else. Knows no torch.
 
-They were set for an H200 as ratios within one run. A goal whose figures are not all there is not measured: the half of
-a sweep that a time limit left would flatter.
+They are ratios within one run, and the wait for one image; the ceiling is a large bfloat16 product on the same card, of
+fp8 too. A goal whose figures are not all there is not measured: the half of a sweep that a time limit left would
+flatter.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from dataclasses import dataclass
 
 from benchmarks.gpu.sections import Outcome, Row
 
-FROM_SEQUENCES = (16, 32, 64)
-OURS, EAGER = "ours", "diffusers, eager"
-COMPILED = ("diffusers, max-autotune-no-cudagraphs", "diffusers, max-autotune")
+OURS, OURS_FP8, SERVED, EAGER = "ours", "ours, fp8", "served", "diffusers, eager"
+COMPILED = ("diffusers, compiled", "diffusers, compiled, in graphs", "diffusers, max-autotune-no-cudagraphs")
+CONTENDERS = ("ours", "fp8", "eager", "compiled", "graphs", "autotuned", "served")  # the sections that have them
+BOUND_BY_MEMORY = ("layernorm_modulate", "gate_residual_layernorm_modulate", "sampler_step")
+LARGE = 16  # sequences from which a kernel moves enough for its rate to be the memory's
 Found = float | None
 Outcomes = Mapping[str, Outcome]
 
@@ -26,14 +29,19 @@ class Goal:
     bound: float
     is_least: bool  # whether the bound is the least value, or the most
     found: Callable[[Outcomes], Found]  # the value from all sections' rows; None where they do not give it
+    stretch: float | None = None  # the bound beyond
 
     def verdict(self, outcomes: Outcomes, device: str) -> Row:
         """Return the goal's row; on a processor nothing that is found counts."""
         value = self.found(outcomes) if device == "cuda" else None
-        is_met = value is not None and (value >= self.bound if self.is_least else value <= self.bound)
-        verdict = "not measured" if value is None else "reached" if is_met else "missed"
+        verdict = "not measured" if value is None else "reached" if self.is_met(value, self.bound) else "missed"
+        if value is not None and self.stretch is not None and self.is_met(value, self.stretch):
+            verdict = "reached, the stretch too"
         bound = f"at {'least' if self.is_least else 'most'} {self.bound:g}"
-        return {"goal": self.name, "bound": bound, "found": value, "verdict": verdict}
+        return {"goal": self.name, "bound": bound, "stretch": self.stretch, "found": value, "verdict": verdict}
+
+    def is_met(self, value: float, bound: float) -> bool:
+        return value >= bound if self.is_least else value <= bound
 
 
 def verdicts(outcomes: Outcomes, device: str) -> list[Row]:
@@ -46,22 +54,33 @@ def rows_of(outcomes: Outcomes, *names: str, **wanted: object) -> list[Row]:
     return [row for row in rows if wanted.items() <= row.items()]
 
 
-def least_share(outcomes: Outcomes, resolution: int, batch_invariant: bool) -> Found:
-    """Return the least share of the matrix ceiling over the numbers of sequences that the goal speaks of."""
-    rows = rows_of(outcomes, "steps", resolution=resolution, batch_invariant=batch_invariant)
-    shares = {row["sequences"]: row["share"] for row in rows if row["share"] is not None}
-    found = [shares[sequences] for sequences in FROM_SEQUENCES if sequences in shares]
-    return min(found) if len(found) == len(FROM_SEQUENCES) else None
+def share(outcomes: Outcomes, section: str, resolution: int, sequences: int) -> Found:
+    """Return the share of the matrix ceiling that a step of so many sequences reached."""
+    return next((r["share"] for r in rows_of(outcomes, section, resolution=resolution, sequences=sequences)), None)
 
 
-def speed_over(outcomes: Outcomes, *contenders: str) -> Found:
+def speed_over(outcomes: Outcomes, ours: str, *contenders: str) -> Found:
     """Return our images a second at 256 pixels over the fastest contender's, the least of both numbers of steps."""
     rates: dict[str, dict[str, float]] = {}  # by how many of how many steps, by contender
-    for row in rows_of(outcomes, "ours", "eager", "compiled", "graphs", resolution=256, unit="images/s"):
+    for row in rows_of(outcomes, *CONTENDERS, resolution=256, unit="images/s"):
         rates.setdefault(row["what"], {})[row["contender"]] = row["value"]
-    found = [(by.get(OURS), [by[name] for name in contenders if name in by]) for by in rates.values()]
+    found = [(by.get(ours), [by[name] for name in contenders if name in by]) for by in rates.values()]
     ratios = [ours / max(theirs) for ours, theirs in found if ours and theirs]
     return min(ratios) if len(ratios) == len(rates) >= 2 else None
+
+
+def wait(outcomes: Outcomes, section: str) -> Found:
+    """Return the milliseconds from a request for one image of 50 steps at 256 pixels to its PNG."""
+    rows = rows_of(outcomes, section, resolution=256, what="one image, 50 steps")
+    return next((row["value"] for row in rows), None)
+
+
+def least_of_copy(outcomes: Outcomes) -> Found:
+    """Return the least share of a copy of as many bytes over the kernels that memory bounds, at the large shapes."""
+    rows = [row for row in rows_of(outcomes, "kernels", unit="GB/s") if row["sequences"] >= LARGE]
+    seen = [row["name"].split()[0] for row in rows]
+    is_whole = all(seen.count(name) >= 2 for name in BOUND_BY_MEMORY)
+    return min(row["copy_share"] for row in rows) if is_whole else None
 
 
 def worse_than_torch(outcomes: Outcomes) -> Found:
@@ -81,16 +100,25 @@ def failures(outcomes: Outcomes, section: str, count: Callable[[Row], int]) -> F
     return float(sum(map(count, rows_of(outcomes, section)))) if is_whole else None
 
 
+def step_share(section: str, resolution: int, sequences: int, bound: float, stretch: float | None = None) -> Goal:
+    kind = "fp8, " if section.startswith("fp8") else ""
+    name = f"{kind}share of the matrix ceiling, {resolution} px, {sequences} sequences"
+    return Goal(name, bound, True, lambda outcomes: share(outcomes, section, resolution, sequences), stretch)
+
+
 GOALS = (
     Goal("ops outside rounding of float64", 0, False, lambda o: failures(o, "ops", lambda row: not row["is_within"])),
     Goal("images that differ by their batch", 0, False, lambda o: failures(o, "invariance", lambda r: r["differing"])),
-    Goal("share of the matrix ceiling, 256 px, from 16 sequences", 0.72, True, lambda o: least_share(o, 256, True)),
-    Goal("share of the matrix ceiling, 512 px, from 16 sequences", 0.70, True, lambda o: least_share(o, 512, True)),
-    Goal("the same, 256 px, any shape allowed", 0.72, True, lambda o: least_share(o, 256, False)),
-    Goal("the same, 512 px, any shape allowed", 0.70, True, lambda o: least_share(o, 512, False)),
-    Goal("images/s over diffusers compiled, 256 px", 1.15, True, lambda o: speed_over(o, *COMPILED)),
-    Goal("images/s over diffusers eager, 256 px", 1.8, True, lambda o: speed_over(o, EAGER)),
-    Goal("one image of 50 steps, 256 px, ms", 60, False, lambda o: next((row["value"] for row in rows_of(
-        o, "ours", contender=OURS, resolution=256, what="one image, 50 steps")), None)),
+    step_share("steps", 256, 64, 0.60, 0.68),
+    step_share("steps", 256, 16, 0.55, 0.65),
+    step_share("steps", 512, 16, 0.58),
+    step_share("fp8-steps", 256, 64, 0.75),
+    Goal("images/s over diffusers compiled, 256 px", 1.15, True, lambda o: speed_over(o, OURS, *COMPILED)),
+    Goal("images/s over diffusers eager, 256 px", 1.5, True, lambda o: speed_over(o, OURS, EAGER)),
+    Goal("fp8, images/s over diffusers compiled, 256 px", 1.4, True, lambda o: speed_over(o, OURS_FP8, *COMPILED)),
+    Goal("one image of 50 steps by HTTP, 256 px, ms", 80, False, lambda o: wait(o, "served"), 65),
+    Goal("fp8, one image of 50 steps by HTTP, 256 px, ms", 50, False, lambda o: wait(o, "fp8-served")),
+    Goal("images/s by HTTP over the bare pipeline's, 256 px", 0.97, True, lambda o: speed_over(o, SERVED, OURS)),
+    Goal("memory-bound kernels' share of a copy", 0.85, True, least_of_copy),
     Goal("error over that of torch's own bfloat16", 1.1, False, worse_than_torch),
 )

@@ -6,17 +6,22 @@ import importlib
 import random
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from benchmarks import bench_quality, kernel_cases
+import dit_serve
+from benchmarks import bench_kernels, bench_quality, kernel_cases
 from benchmarks.bench_kernels import result
 from benchmarks.gpu import end_to_end, ops, steps
 from benchmarks.gpu.bench import Bench, ceilings
-from benchmarks.gpu.sections import SECTIONS
-from benchmarks.kernel_cases import TINY, Case, cases
+from benchmarks.gpu.sections import SECTIONS, Row
+from benchmarks.kernel_cases import TINY, Case, Shape, cases
+from benchmarks.timing import Spread
+from dit_serve import Pipeline
 from dit_serve.kernels.float8 import quantise_reference
 from dit_serve.kernels.launch import FLOAT8_CAPABILITY
 from dit_serve.models.sampling.sampler import SAMPLERS
@@ -28,11 +33,28 @@ def test_the_ceilings_are_left_for_the_sections_after(bench: Bench) -> None:
     assert bench.largest == found
 
 
-def test_steps_are_measured_for_every_number_of_sequences_with_and_without_invariance(bench: Bench) -> None:
+def test_steps_are_measured_for_every_resolution_and_number_of_sequences(bench: Bench) -> None:
     rows = list(steps.rows(bench, ""))
-    expected = {(r, i, s) for r in bench.resolutions for i in (True, False) for s in bench.scale.sequences}
-    assert {(row["resolution"], row["batch_invariant"], row["sequences"]) for row in rows} == expected
+    expected = {(r, s) for r in bench.resolutions for s in bench.scale.sequences}
+    assert {(row["resolution"], row["sequences"]) for row in rows} == expected
     assert len(rows) == len(expected)
+
+
+@pytest.mark.parametrize("section", [steps.rows, steps.invariance])
+def test_another_precision_is_asked_of_the_pipeline_at_the_smaller_resolution(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, section: Callable[[Bench, str], Iterator[Row]]
+) -> None:
+    asked = list[tuple[Path, object]]()
+    load = dit_serve.load_pipeline
+
+    def recorded(folder: Path, *, precision: object = None, **knobs: object) -> Pipeline:
+        asked.append((folder, precision))
+        return load(folder, **knobs)
+
+    monkeypatch.setattr(dit_serve, "load_pipeline", recorded)
+    assert {row["resolution"] for row in section(bench, "fp8")} == {64}
+    assert {row["resolution"] for row in section(bench, "")} == {64, 128}
+    assert asked == [(bench.folder(64), "fp8"), (bench.folder(64), None), (bench.folder(128), None)]
 
 
 def test_a_steps_share_is_its_rate_over_the_ceiling(bench: Bench) -> None:
@@ -75,17 +97,37 @@ def test_the_images_compared_differ_in_steps_and_guidance() -> None:
     assert {spec.guidance_scale for spec in specs} == {1.0, 1.5, 4.0}
 
 
-@pytest.mark.parametrize("contender", ["ours", "ours, free shapes", "diffusers, eager", "diffusers, fused qkv"])
+@pytest.mark.parametrize("contender", [name for name in end_to_end.CONTENDERS if "fp8" not in name])
 def test_a_contender_gives_every_figure(bench: Bench, contender: str) -> None:
     rows = list(end_to_end.rows(bench, contender))
-    of_small = [row["what"] for row in rows if row["resolution"] == 64]
-    assert sorted(of_small) == sorted(
-        ["start-up", "first answer, 1 of 5 steps", "one image, 5 steps", "2 at once, 5 steps", "2 at once, 2 steps",
-         "peak memory"]
-    )
+    assert [row["what"] for row in rows if row["resolution"] == 64] == [
+        "start-up", "first answer, 2 of 2 steps", "2 at once, 2 steps", "2 at once, 5 steps", "one image, 5 steps",
+        "peak memory",
+    ]
     assert {row["contender"] for row in rows} == {contender}
     assert all(row["value"] > 0 for row in rows if row["what"] != "peak memory")
     assert all(row["value"] is None for row in rows if row["what"] == "peak memory")  # nobody counts on a processor
+
+
+@pytest.mark.parametrize("contender", ["diffusers, compiled", "diffusers, compiled, in graphs"])
+def test_a_compiled_peer_makes_the_eager_one_s_images(bench: Bench, contender: str) -> None:
+    eager, other = (
+        end_to_end.open_contender(bench, end_to_end.CONTENDERS[name], 64) for name in ("diffusers, eager", contender)
+    )
+    for images in (2, 1, 2):
+        np.testing.assert_allclose(np.asarray(other(images, 3)), np.asarray(eager(images, 3)), atol=1e-4)  # float32
+
+
+def test_the_peer_is_compiled_block_by_block_in_the_mode_asked_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = list[tuple[str, dict[str, object]]]()
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda self, **how: compiled.append((type(self).__name__, how))
+    )
+    end_to_end.open_contender(bench, end_to_end.CONTENDERS["diffusers, compiled"], 64)
+    block = ("BasicTransformerBlock", {"dynamic": False, "fullgraph": True, "backend": "eager"})
+    assert compiled == [block, block, ("Decoder", {"dynamic": False, "backend": "eager"})]
 
 
 def test_every_contender_that_a_section_names_is_there() -> None:
@@ -98,6 +140,20 @@ def test_quality_has_our_arithmetic_and_torchs_for_both_models(bench: Bench) -> 
     assert len(rows) == 4
     assert {row["model"] for row in rows} == {"random, 64 px", "digits-64"}
     assert all(0 < row["error"] < 0.5 for row in rows)
+
+
+def test_float32_is_computed_by_torch_s_operators(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, load = list[tuple[object, bool]](), bench_quality.load_pipeline
+
+    def recorded(folder: object, *, dtype: object, **knobs: object) -> Pipeline:
+        asked.append((dtype, bench_quality.OPS[0].takes_kernel is not takes_kernel))
+        return load(folder, dtype=dtype, **knobs)  # type: ignore[arg-type]
+
+    takes_kernel = bench_quality.OPS[0].takes_kernel
+    monkeypatch.setattr(bench_quality, "load_pipeline", recorded)
+    rows = list(bench_quality.differences("m", bench.folder(64), "cpu", 2, 2))
+    assert [row.arithmetic for row in rows] == ["torch's operators, bfloat16", "ours, bfloat16"]
+    assert asked == [(torch.float32, True), (torch.bfloat16, True), (torch.bfloat16, False)]
 
 
 def test_an_ops_row_says_whether_its_error_is_rounding() -> None:
@@ -127,7 +183,6 @@ def test_an_op_of_eight_bit_floats_is_judged_by_what_they_stand_for() -> None:
     assert found["error"] == pytest.approx(0.1, rel=0.2)
 
 
-
 def test_on_a_card_with_float8_its_ops_are_cases_too(monkeypatch: pytest.MonkeyPatch) -> None:
     device, names = torch.device("cpu"), [case.name for case in cases(TINY[0], torch.bfloat16, torch.device("cpu"))]
     assert not any("float8" in name for name in names)
@@ -138,12 +193,63 @@ def test_on_a_card_with_float8_its_ops_are_cases_too(monkeypatch: pytest.MonkeyP
         assert ops.distance(case.torchs(), case.exact()) <= ops.FLOAT8_BOUND
 
 
+def test_an_op_that_fails_says_why_in_its_own_row(capsys: pytest.CaptureFixture[str]) -> None:
+    def broken(x: torch.Tensor) -> torch.Tensor:
+        raise ValueError("no such block\nand more")
+
+    case = Case("op", broken, lambda x: x * 2.0, (torch.ones(8),), 1.0, "GB/s")
+    assert ops.row(case, torch.float32) == {
+        "kernel": "op", "dtype": "float32", "is_within": False, "failed": "ValueError: no such block"
+    }
+    assert 'in broken\n    raise ValueError("no such block' in capsys.readouterr().err
+
+
+def test_the_served_format_goes_first_and_through_all_shapes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = (Shape(1, 4, 72, 1, 96), Shape(2, 4, 72, 1, 96))
+    monkeypatch.setattr(ops, "TINY", shapes)
+    monkeypatch.setattr(Case, "ours", Case.torchs)  # kernels are only interpreted in a process of their own
+    rows = list(ops.rows(bench, ""))
+    of_one = len(list(cases(shapes[0], torch.float32, bench.device)))
+    assert [row["dtype"] for row in rows] == ["float32"] * 2 * of_one + ["float16"] * of_one
+    assert not any("failed" in row for row in rows)
+
+
 def test_a_kernels_row_has_its_rate_and_share(bench: Bench) -> None:
     case = Case("op", lambda x: x + 1, lambda x: x + 1.5, (torch.zeros(8),), 1e9, "GB/s")
     found = result(case, bench.device, {"GB/s": 50.0})
     assert found.rate == pytest.approx(1e9 / (found.ours_ms * 1e-3) / 1e9)
     assert found.ceiling_share == pytest.approx(found.rate / 50.0)
     assert found.difference == pytest.approx(0.5)
+
+
+def test_a_kernel_that_moves_bytes_is_held_to_a_copy_of_as_many(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_kernels, "measure", lambda work, *_, **__: timed(work))
+    moved = list[int]()
+
+    def timed(work: Callable[[], object]) -> Spread:
+        made = work()
+        moved.append(made.nbytes if isinstance(made, torch.Tensor) else 0)
+        return Spread(float(len(moved)), 0.0)  # ours 1 ms, the copy 4 ms
+
+    def case(unit: str) -> Case:
+        return Case("op", lambda x: x + 1, lambda x: x + 1.5, (torch.zeros(8),), 2e6, unit)
+
+    assert result(case("GB/s"), bench.device, {"GB/s": 50.0}).copy_share == 4.0
+    assert moved[3] == 1_000_000  # each read and written
+    assert result(case("TFLOP/s"), bench.device, {"TFLOP/s": 50.0}).copy_share is None
+
+
+def test_kernels_have_no_linear_layers_and_say_of_which_step_they_are(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Case, "ours", Case.torchs)  # kernels are only interpreted in a process of their own
+    rows = list(steps.kernels(bench, ""))
+    assert {row["name"].split()[0] for row in rows} == {
+        "layernorm_modulate", "gate_residual_layernorm_modulate", "attention", "sampler_step"
+    }
+    assert {row["sequences"] for row in rows} == {2}
 
 
 def test_every_section_has_its_rows() -> None:
@@ -158,7 +264,7 @@ def test_nothing_of_the_service_is_needed() -> None:
         "sys.modules |= dict.fromkeys(('pydantic', 'fastapi', 'starlette', 'uvicorn', 'prometheus_client'))\n"
         "import benchmarks.gpu.__main__\n"
         "from benchmarks import bench_quality\n"
-        "from benchmarks.gpu import bench, end_to_end, ops, steps\n"
+        "from benchmarks.gpu import bench, end_to_end, linear, ops, served, steps\n"
         "from diffusers import DiTPipeline\n"
         "assert not any(name.startswith(('dit_serve.service', 'tests')) for name in sys.modules)\n"
     )

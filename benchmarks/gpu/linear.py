@@ -1,0 +1,142 @@
+"""Every way of the linear layers of a block: how fast it is on this card, how exact, and whose bits it gives.
+
+Ways with the same letter gave the same bits for all rows, however many there were: the letters are a layer's own. A
+step captures its launches, so each way is timed as a graph, over several weights and inputs, as in a step no layer
+finds its weights in the L2.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+
+from benchmarks.gpu.bench import Bench
+from benchmarks.gpu.sections import Row, told
+from benchmarks.timing import captured, measure, rate
+
+SEQUENCES = (64, 16, 2)
+FAR_BYTES = 128 << 20  # of weights and inputs that a graph goes through: more than an L2 holds
+RUNS = 20
+Inputs = tuple[torch.Tensor, ...]  # what a way takes: x, weight, bias; in float8 the scales after each, five in all
+Product = Callable[[Inputs], torch.Tensor]
+
+
+class Layer(NamedTuple):
+    """One of a block's linear layers: (N, T, size) -> (N, T, out)."""
+
+    name: str
+    size: int
+    out: int
+    epilogue: str
+
+
+def rows(bench: Bench, argument: str) -> Iterator[Row]:
+    """Yield a row for each layer, number of rows and way; a way that fails costs its own row alone."""
+    linear_ways = importlib.import_module("dit_serve.kernels.linear_ways")
+    groups = {name: ways for name, ways in vars(linear_ways).items() if name.isupper() and isinstance(ways, tuple)}
+    is_card, model = bench.device.type == "cuda", bench.scale.model
+    width, tokens = model.heads * model.head_size, 256 if is_card else 16
+    layers = (
+        Layer("qkv", width, 3 * width, "none"), Layer("proj", width, width, "none"),
+        Layer("fc1", width, 4 * width, "gelu_tanh"), Layer("fc2", 4 * width, width, "none"),
+    )
+    for layer in layers:
+        letters: dict[str, list[torch.Tensor]] = {"": [], "float8": []}
+        for sequences in SEQUENCES if is_card else (2, 1):
+            for name, ways in groups.items():
+                kind = "float8" if name.startswith("FLOAT8") else ""
+                for way in ways:
+                    what = {"layer": layer.name, "rows": sequences * tokens, "way": f"{name.lower()} {way.name}"}
+                    if row := found(bench, layer, (sequences, tokens), way, kind, letters[kind]):
+                        yield what | row
+
+
+def found(
+    bench: Bench, layer: Layer, count: tuple[int, int], way: Any, kind: str, letters: list[torch.Tensor]
+) -> Row | None:
+    """Return what is found of one way for so many sequences of tokens, or why nothing is; None if it takes no such."""
+    try:
+        given = inputs(layer, count, kind, bench)
+        if not way.takes(given[0], given[2 if kind else 1], layer.epilogue):
+            return None
+        product: Product = (lambda given: way.product(*given)) if kind else (lambda g: way.product(*g, layer.epilogue))
+        result, exact = whole(product(given), given), exactly(layer, given)
+        error = float((result.double() - exact).norm() / exact.norm())
+        del exact
+        is_same = torch.equal(whole(product(first(given)), first(given)), result[:1])
+        letter = letter_of(result, letters)
+        ms = milliseconds(bench, product, given)
+    except Exception as failure:
+        return {"failed": told(failure)}
+    amount, ceiling = 2.0 * count[0] * count[1] * layer.size * layer.out, bench.largest.get("TFLOP/s")
+    reached = rate(amount, "TFLOP/s", ms)
+    speed = {"us": ms * 1e3, "tflops": reached, "share": reached / ceiling if ceiling else None}
+    return {**speed, "error": error, "bits": letter, "is_same_alone": is_same}
+
+
+def inputs(layer: Layer, count: tuple[int, int], kind: str, bench: Bench) -> Inputs:
+    """Return random inputs, of which fewer sequences are the first of more."""
+    generator = torch.Generator(bench.device).manual_seed(layer.size + layer.out)
+    draw = partial(torch.randn, generator=generator, device=bench.device)
+    weight, bias = draw(layer.out, layer.size) / layer.size**0.5, draw(layer.out).to(bench.dtype)
+    x = draw(max(SEQUENCES), count[1], layer.size)[: count[0]]
+    if not kind:
+        return x.to(bench.dtype), weight.to(bench.dtype), bias
+    float8 = importlib.import_module("dit_serve.kernels.float8")
+    return (*float8.quantise_reference(x), *float8.quantise_weight(weight), bias)
+
+
+def first(given: Inputs) -> Inputs:
+    """Return the inputs with the first sequence alone: x, and in float8 its scales."""
+    count = 2 if len(given) == 5 else 1
+    return (*(tensor[:1].contiguous() for tensor in given[:count]), *given[count:])
+
+
+def whole(result: torch.Tensor, given: Inputs) -> torch.Tensor:
+    """Return (N, T, O): of sums of parts of K, (P, N, T, O), what their reader makes of them with the bias."""
+    if result.dim() == 3:
+        return result
+    total = result[0]
+    for part in result[1:]:
+        total = total + part
+    return (total + given[-1].float()).to(given[-1].dtype)
+
+
+def exactly(layer: Layer, given: Inputs) -> torch.Tensor:
+    """Return the layer's result in float64, of the numbers as they are given."""
+    if len(given) == 5:
+        x, x_scales, weight, weight_scales, bias = (tensor.to(torch.float64) for tensor in given)
+        x, weight = x * x_scales[..., None], weight * weight_scales[:, None]
+    else:
+        x, weight, bias = (tensor.double() for tensor in given)
+    y = torch.nn.functional.linear(x, weight, bias)
+    is_gelu = layer.epilogue == "gelu_tanh" and len(given) == 3
+    return torch.nn.functional.gelu(y, approximate="tanh") if is_gelu else y
+
+
+def letter_of(result: torch.Tensor, letters: list[torch.Tensor]) -> str:
+    """Return the letter of the results that agree in all rows that both have; a new one if none does."""
+    for i, other in enumerate(letters):
+        shared = min(len(other), len(result))
+        if torch.equal(other[:shared], result[:shared]):
+            return chr(ord("a") + i)
+    letters.append(result)
+    return chr(ord("a") + len(letters) - 1)
+
+
+def milliseconds(bench: Bench, product: Product, given: Inputs) -> float:
+    """Return the time of one product, of a graph that goes through copies of what it reads."""
+    size = sum(tensor.numel() * tensor.element_size() for tensor in given)
+    count = min(max(FAR_BYTES // size, 2), 16) if bench.device.type == "cuda" else 2
+    copies = [tuple(tensor.clone() for tensor in given) for _ in range(count)]
+
+    def work() -> None:
+        for each in copies:
+            product(each)
+
+    runs = RUNS if bench.device.type == "cuda" else bench.scale.runs
+    return measure(captured(work, bench.device), bench.device, runs=runs).median / count
