@@ -10,29 +10,33 @@ from typing import Any
 
 import pytest
 
-from benchmarks.gpu.__main__ import ROOT, read, run, wanted, write_report
+import benchmarks.gpu.__main__ as whole
+from benchmarks.gpu.__main__ import LOG_BYTES, ROOT, end_of, environment, read, run, wanted, write_report
 from benchmarks.gpu.sections import SECTIONS, Outcome, Section
 from benchmarks.gpu.verdict import GOALS
 
 BY_NAME = {section.name: section for section in SECTIONS}
 
 
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "PYTHON": sys.executable}
+
+
 def dry_run(out: Path, *options: str) -> dict[str, Any]:
     command = [ROOT / "benchmarks" / "gpu.sh", "--device", "cpu", "--out", out, *options]
-    subprocess.run(command, check=True, capture_output=True, env={"PATH": "/usr/bin:/bin", "PYTHON": sys.executable})
+    subprocess.run(command, check=True, capture_output=True, env=ENVIRONMENT)
     assert (out / "gpu-dry-run.md").read_text(encoding="utf-8").startswith("# A dry run on a processor")
     found: dict[str, Any] = json.loads((out / "gpu-dry-run.json").read_text(encoding="utf-8"))
     return found
 
 
 def test_a_dry_run_reports_machine_goals_and_sections(tmp_path: Path) -> None:
-    found = dry_run(tmp_path, "--only", "ops,graphs")
+    found = dry_run(tmp_path, "--only", "ops,fp8")
     assert set(found) == {"machine", "goals", "sections"}
     assert found["machine"]["device"] == "cpu"
     assert {"date", "commit", "driver", "cuda", "python", "torch", "triton", "diffusers"} <= set(found["machine"])
     assert [goal["verdict"] for goal in found["goals"]] == ["not measured"] * len(GOALS)
     assert {name: section["status"] for name, section in found["sections"].items()} == {
-        "ceilings": "done", "folders": "done", "ops": "done", "graphs": "not on this device"
+        "ceilings": "done", "folders": "done", "ops": "done", "fp8": "not on this device"
     }
     kernels = {row["kernel"].split()[0] for row in found["sections"]["ops"]["rows"]}
     assert kernels == {
@@ -46,9 +50,49 @@ def test_a_dry_run_reports_machine_goals_and_sections(tmp_path: Path) -> None:
 def test_a_whole_dry_run_comes_to_the_end_of_every_section(tmp_path: Path) -> None:
     found = dry_run(tmp_path)
     assert set(found["sections"]) == set(BY_NAME)
+    on_a_card = {section.name for section in SECTIONS if section.needs_card}
     statuses = {name: section["status"] for name, section in found["sections"].items()}
-    assert {name for name, status in statuses.items() if status != "done"} == {"graphs"}
-    assert all(section["rows"] for name, section in found["sections"].items() if name != "graphs")
+    assert {name for name, status in statuses.items() if status != "done"} == on_a_card
+    assert all(section["rows"] for name, section in found["sections"].items() if name not in on_a_card)
+    rows = [row for name, section in found["sections"].items() if name != "linear" for row in section["rows"]]
+    assert not [row for row in rows if "failed" in row]  # of linear's ways some are for cards alone
+
+
+def test_a_first_section_that_fails_costs_its_own_figures_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Section("unheard-of", "First", "gpu.nowhere.rows", 60)  # its process knows no such section
+    monkeypatch.setattr(whole, "SECTIONS", (first, BY_NAME["folders"], BY_NAME["eager"]))
+    monkeypatch.setattr(sys, "argv", ["gpu", "--device", "cpu", "--out", str(tmp_path)])
+    whole.main()
+    found = json.loads((tmp_path / "gpu-dry-run.json").read_text(encoding="utf-8"))
+    statuses = {name: section["status"] for name, section in found["sections"].items()}
+    assert statuses == {"unheard-of": "failed: StopIteration", "folders": "done", "eager": "done"}
+    assert "## First\n\nfailed: StopIteration" in (tmp_path / "gpu-dry-run.md").read_text(encoding="utf-8")
+    log = (tmp_path / "gpu-dry-run.log").read_text(encoding="utf-8")
+    assert log.startswith("== unheard-of: failed: StopIteration\nTraceback (most recent call last):")
+    assert "\n== folders: done\n" in log
+
+
+def test_where_no_section_can_name_the_card_there_is_a_report_all_the_same(tmp_path: Path) -> None:
+    out = {**ENVIRONMENT, "OUT": str(tmp_path / "new"), "CUDA_VISIBLE_DEVICES": ""}  # no card, wherever this is run
+    subprocess.run([ROOT / "benchmarks" / "gpu.sh", "--only", "ceilings"], check=True, capture_output=True, env=out)
+    [report] = (tmp_path / "new").glob("gpu-20*.json")
+    found = json.loads(report.read_text(encoding="utf-8"))
+    assert set(found["sections"]) == {"ceilings", "folders"}
+    assert all(section["status"].startswith("failed: ") for section in found["sections"].values())
+    text = report.with_suffix(".md").read_text(encoding="utf-8")
+    assert text.startswith("# Measured on a card that no section could name")
+    log = report.with_suffix(".log").read_text(encoding="utf-8")
+    assert log.count("\nTraceback (most recent call last):") == 2
+
+
+def test_the_end_of_a_long_log_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"first\n" + b"x" * (LOG_BYTES - 5) + b"\xfflast")
+    text = end_of(tmp_path / "log")
+    assert len(text) == LOG_BYTES
+    assert text.endswith("x\ufffdlast")
+    assert end_of(tmp_path / "absent") == ""
 
 
 def test_the_timetable_ends_within_nine_minutes() -> None:
@@ -64,9 +108,18 @@ def test_a_section_that_overruns_is_cut_and_keeps_what_it_found(tmp_path: Path) 
 
 def test_a_section_that_fails_says_why(tmp_path: Path) -> None:
     outcome, about = run(Section("steps", "Steps", "gpu.steps.rows", 1), "cpu", tmp_path, limit=120.0)
-    assert outcome.status.startswith("failed: dit_serve.models.errors.CheckpointError")  # there are no weights
+    assert outcome.status.startswith("failed: dit_serve.models.errors.CheckpointError: ")  # there are no weights
+    assert "Traceback (most recent call last):" in (tmp_path / "steps.log").read_text(encoding="utf-8")
     assert outcome.rows == []
     assert about["threads"] >= 1
+
+
+def test_caches_of_the_environment_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", "/kept")
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    found = environment("cuda", tmp_path)
+    assert found["TRITON_CACHE_DIR"] == "/kept"
+    assert found["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "inductor")
 
 
 def test_a_line_that_was_not_written_whole_is_no_row(tmp_path: Path) -> None:
