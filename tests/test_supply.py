@@ -88,6 +88,12 @@ def test_a_dependency_is_installed_at_its_pin_and_above_its_floor(requirement: R
         assert requirement.specifier.contains(installed, prereleases=True)
 
 
+@pytest.mark.parametrize("name", ["torch", "triton"])
+def test_kernels_and_sums_are_promised_of_no_older_version_than_is_tested(name: str) -> None:
+    [floor] = [each for requirement in DIRECT if requirement.name == name for each in requirement.specifier]
+    assert Version(floor.version).release == Version(CONSTRAINTS[name][0]).release[:2]
+
+
 @pytest.mark.parametrize("name", FIXED)
 def test_floors_exclude_versions_with_known_holes(name: str) -> None:
     fixed = Version(FIXED[name][0])

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from benchmarks.random_models import Sizes, write_folder
 from dit_serve import Pipeline, SampleSpec, load_pipeline
 from dit_serve.models.sampling.card import CudaCard
 from dit_serve.models.sampling.sample import Sample
+from tests.cards import no_waiting, settled
 from tests.models.checkpoints.folders import random_transformer, save_folder, share_embedders
 
 pytestmark = pytest.mark.gpu
@@ -22,6 +23,12 @@ SPECS = tuple(
     SampleSpec(class_id=i, seed=i, steps=4 + i % 3, guidance_scale=scale, sampler=sampler)
     for i, (scale, sampler) in enumerate((scale, name) for scale in (1.0, 4.0) for name in ("ddim", "ddpm", "dpm++"))
 )
+
+
+@pytest.fixture(autouse=True)
+def card_that_is_settled() -> Iterator[None]:
+    with settled():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -38,22 +45,20 @@ def pipeline(folder: Path) -> Pipeline:
     return pipeline
 
 
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two blocks of DiT-XL/2's width on as many tokens: what the kernels are tuned for."""
+    folder = tmp_path_factory.mktemp("models") / "wide"
+    write_folder(folder, Sizes(layers=2, vae_channels=(32, 32, 32, 32), vae_layers=1), 32, 0, torch.device("cpu"))
+    return folder
+
+
 def walked(pipeline: Pipeline, spec: SampleSpec, company: int = 0) -> Sample:
     sample = pipeline.begin(spec)
     while not sample.is_done:
         others = [pipeline.begin(SampleSpec(i % 10, 100 + i, steps=2)) for i in range(company)]
         pipeline.step([*others[: company // 2], sample, *others[company // 2 :]])
     return sample
-
-
-@contextmanager
-def no_waiting() -> Iterator[None]:
-    """Any copy or read that waits for the card raises."""
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        yield
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_all_buckets_are_captured_and_say_how_large_a_batch_may_be(pipeline: Pipeline) -> None:
@@ -72,6 +77,22 @@ def test_the_bucket_changes_no_bit(pipeline: Pipeline, spec: SampleSpec) -> None
     alone = walked(pipeline, spec).latents
     for company in (1, 3, 7, 15, 30):
         assert torch.equal(walked(pipeline, spec, company).latents, alone), company
+
+
+def test_at_full_width_a_replayed_step_is_the_eager_one_bit_for_bit(wide: Path) -> None:
+    captured, eager = (load_pipeline(wide, device="cuda", dtype="bfloat16") for _ in range(2))
+    captured.warm_up()
+    specs = [SampleSpec(class_id=i, seed=i, steps=2) for i in range(32)]
+    alone = [walked(eager, spec).latents for spec in specs]
+    assert all(latents.isfinite().all() for latents in alone)
+    for images in (1, 2, 4, 8, 16, 32):
+        for pipeline in (captured, eager):
+            samples = [pipeline.begin(spec) for spec in specs[:images]]
+            for _ in range(2):
+                pipeline.step(samples)
+            assert all(torch.equal(sample.latents, one) for sample, one in zip(samples, alone, strict=False)), images
+    unguided = SampleSpec(class_id=1, seed=1, steps=2, guidance_scale=1.0)
+    assert torch.equal(walked(captured, unguided).latents, walked(eager, unguided).latents)
 
 
 def test_nan_stays_with_its_sample(pipeline: Pipeline) -> None:
