@@ -65,20 +65,18 @@ def rows(bench: Bench, argument: str) -> Iterator[Row]:
 
 def figures(bench: Bench, generate: Generate, began: float) -> Iterator[tuple[str, float | None, str]]:
     """Yield (what, value, unit) of a contender that is ready, each as soon as it is known, those that decide first."""
-    images, steps = bench.scale.images, bench.scale.steps
+    images, steps, runs = bench.scale.images, bench.scale.steps, max(bench.scale.runs // 3, 1)
+
+    def median(images: int, steps: int) -> float:
+        return statistics.median(seconds(lambda: generate(images, steps), bench.device) for _ in range(runs))
+
     yield "start-up", time.time() - began, "s"
     yield f"first answer, {images} of {steps[0]} steps", seconds(lambda: generate(images, steps[0]), bench.device), "s"
     for count in steps:
-        yield f"{images} at once, {count} steps", images / median(bench, generate, images, count), "images/s"
+        yield f"{images} at once, {count} steps", images / median(images, count), "images/s"
     generate(1, steps[0])  # compiles
-    yield f"one image, {steps[-1]} steps", median(bench, generate, 1, steps[-1]) * 1e3, "ms"
+    yield f"one image, {steps[-1]} steps", median(1, steps[-1]) * 1e3, "ms"
     yield "peak memory", bench.peak_gib(), "GiB"
-
-
-def median(bench: Bench, generate: Generate, images: int, steps: int) -> float:
-    """Return the seconds in the middle of a few runs."""
-    runs = max(bench.scale.runs // 3, 1)
-    return statistics.median(seconds(lambda: generate(images, steps), bench.device) for _ in range(runs))
 
 
 def open_contender(bench: Bench, contender: Contender, resolution: int) -> Generate:

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+from torch.nn import functional as F
 
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.sections import Row, told
@@ -61,7 +62,7 @@ def found(
     """Return what is found of one way for so many sequences of tokens, or why nothing is; None if it takes no such."""
     try:
         given = inputs(layer, count, kind, bench)
-        if not way.takes(given[0], given[2 if kind else 1], layer.epilogue):
+        if not way.takes(given[0], given[2 if kind else 1], "none" if kind else layer.epilogue):
             return None
         product: Product = (lambda given: way.product(*given)) if kind else (lambda g: way.product(*g, layer.epilogue))
         result, exact = whole(product(given), given), exactly(layer, given)
@@ -100,32 +101,25 @@ def whole(result: torch.Tensor, given: Inputs) -> torch.Tensor:
     """Return (N, T, O): of sums of parts of K, (P, N, T, O), what their reader makes of them with the bias."""
     if result.dim() == 3:
         return result
-    total = result[0]
-    for part in result[1:]:
-        total = total + part
-    return (total + given[-1].float()).to(given[-1].dtype)
+    return (sum(result[1:].unbind(), result[0]) + given[-1].float()).to(given[-1].dtype)
 
 
 def exactly(layer: Layer, given: Inputs) -> torch.Tensor:
     """Return the layer's result in float64, of the numbers as they are given."""
-    if len(given) == 5:
-        x, x_scales, weight, weight_scales, bias = (tensor.to(torch.float64) for tensor in given)
-        x, weight = x * x_scales[..., None], weight * weight_scales[:, None]
-    else:
-        x, weight, bias = (tensor.double() for tensor in given)
-    y = torch.nn.functional.linear(x, weight, bias)
-    is_gelu = layer.epilogue == "gelu_tanh" and len(given) == 3
-    return torch.nn.functional.gelu(y, approximate="tanh") if is_gelu else y
+    *factors, bias = (tensor.to(torch.float64) for tensor in given)
+    if len(factors) == 4:  # in float8, where GELU is another op's
+        return F.linear(factors[0] * factors[1][..., None], factors[2] * factors[3][:, None], bias)
+    y = F.linear(factors[0], factors[1], bias)
+    return F.gelu(y, approximate="tanh") if layer.epilogue == "gelu_tanh" else y
 
 
 def letter_of(result: torch.Tensor, letters: list[torch.Tensor]) -> str:
     """Return the letter of the results that agree in all rows that both have; a new one if none does."""
-    for i, other in enumerate(letters):
-        shared = min(len(other), len(result))
-        if torch.equal(other[:shared], result[:shared]):
-            return chr(ord("a") + i)
-    letters.append(result)
-    return chr(ord("a") + len(letters) - 1)
+    pairs = ((other[: len(result)], result[: len(other)]) for other in letters)
+    place = next((i for i, pair in enumerate(pairs) if torch.equal(*pair)), len(letters))
+    if place == len(letters):
+        letters.append(result)
+    return chr(ord("a") + place)
 
 
 def milliseconds(bench: Bench, product: Product, given: Inputs) -> float:

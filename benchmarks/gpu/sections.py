@@ -35,7 +35,7 @@ SECTIONS = (
     Section("ours", "End to end: ours", END, 35, "ours"),
     Section("eager", "End to end: diffusers, eager", END, 25, "diffusers, eager"),
     Section("compiled", "End to end: diffusers, compiled", END, 45, "diffusers, compiled"),
-    Section("kernels", "Each kernel between the products against torch's operators", "gpu.steps.kernels", 25),
+    Section("kernels", "Each kernel between the products against torch's operators", "gpu.kernels.rows", 25),
     Section("linear", "Each way of the linear layers", "gpu.linear.rows", 30),
     Section("served", "By HTTP", "gpu.served.rows", 35),
     Section("fp8-invariance", "In fp8: images alone and in mixed batches", "gpu.steps.invariance", 15, FP8, True),

@@ -1,5 +1,5 @@
-"""One step of the random DiT-XL/2 through the pipeline's door, for each number of sequences; each kernel's rate;
-and the promise of same bytes on this card: every image alone, then all of them in mixed batches that others join.
+"""One step of the random DiT-XL/2 through the pipeline's door, for each number of sequences; and the promise of same
+bytes on this card: every image alone, then all of them in mixed batches that others join.
 
 A step's rate counts the network's operations alone (237.2 GFLOP a sequence at 256 pixels, 1049.1 at 512); its time is
 all of the step, the update and what the processor does included.
@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import asdict
 
 import numpy as np
 
 from benchmarks.bare import make_all
-from benchmarks.bench_kernels import ceiling_rates, results
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.sections import Row
 from benchmarks.timing import measure, rate
@@ -55,13 +53,6 @@ def row(bench: Bench, pipeline: Pipeline, resolution: int, sequences: int) -> Ro
     times = {"median_ms": spread.median, "least_ms": spread.least}
     share = reached / ceiling if ceiling else None
     return {"resolution": resolution, "sequences": sequences, **times, "tflops": reached, "share": share}
-
-
-def kernels(bench: Bench, argument: str) -> Iterator[Row]:
-    """Yield a row for each kernel and shape but for the linear layers, which `linear` has, with torch's beside it."""
-    ceiling = bench.largest or ceiling_rates(bench.dtype, bench.device)
-    for shape, result in results(bench.dtype, bench.device, ceiling):
-        yield {"sequences": shape.sequences, **asdict(result)}
 
 
 def invariance(bench: Bench, precision: str) -> Iterator[Row]:

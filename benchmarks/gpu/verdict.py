@@ -78,7 +78,7 @@ def wait(outcomes: Outcomes, section: str) -> Found:
 def least_of_copy(outcomes: Outcomes) -> Found:
     """Return the least share of a copy of as many bytes over the kernels that memory bounds, at the large shapes."""
     rows = [row for row in rows_of(outcomes, "kernels", unit="GB/s") if row["sequences"] >= LARGE]
-    seen = [row["name"].split()[0] for row in rows]
+    seen = [row["kernel"].split()[0] for row in rows]
     is_whole = all(seen.count(name) >= 2 for name in BOUND_BY_MEMORY)
     return min(row["copy_share"] for row in rows) if is_whole else None
 

@@ -14,9 +14,8 @@ import pytest
 import torch
 
 import dit_serve
-from benchmarks import bench_kernels, bench_quality, kernel_cases
-from benchmarks.bench_kernels import result
-from benchmarks.gpu import end_to_end, ops, steps
+from benchmarks import bench_quality, kernel_cases
+from benchmarks.gpu import end_to_end, kernels, ops, steps
 from benchmarks.gpu.bench import Bench, ceilings
 from benchmarks.gpu.sections import SECTIONS, Row
 from benchmarks.kernel_cases import TINY, Case, Shape, cases
@@ -214,39 +213,37 @@ def test_the_served_format_goes_first_and_through_all_shapes(bench: Bench, monke
     assert not any("failed" in row for row in rows)
 
 
-def test_a_kernels_row_has_its_rate_and_share(bench: Bench) -> None:
-    case = Case("op", lambda x: x + 1, lambda x: x + 1.5, (torch.zeros(8),), 1e9, "GB/s")
-    found = result(case, bench.device, {"GB/s": 50.0})
-    assert found.rate == pytest.approx(1e9 / (found.ours_ms * 1e-3) / 1e9)
-    assert found.ceiling_share == pytest.approx(found.rate / 50.0)
-    assert found.difference == pytest.approx(0.5)
+def test_a_kernels_row_has_its_rate_and_shares(bench: Bench) -> None:
+    list(ceilings(bench, ""))
+    found = kernels.row(bench, Case("op", lambda x: x + 1, lambda x: x + 1.5, (torch.zeros(8),), 1e9, "TFLOP/s"))
+    assert found["rate"] == pytest.approx(1e9 / (found["ours_ms"] * 1e-3) / 1e12)
+    assert found["ceiling_share"] == pytest.approx(found["rate"] / bench.largest["TFLOP/s"])
+    assert found["difference"] == pytest.approx(0.5)
+    assert "copy_share" not in found
 
 
 def test_a_kernel_that_moves_bytes_is_held_to_a_copy_of_as_many(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bench_kernels, "measure", lambda work, *_, **__: timed(work))
     moved = list[int]()
 
-    def timed(work: Callable[[], object]) -> Spread:
+    def timed(work: Callable[[], object], *_: object, **__: object) -> Spread:
         made = work()
         moved.append(made.nbytes if isinstance(made, torch.Tensor) else 0)
         return Spread(float(len(moved)), 0.0)  # ours 1 ms, the copy 4 ms
 
-    def case(unit: str) -> Case:
-        return Case("op", lambda x: x + 1, lambda x: x + 1.5, (torch.zeros(8),), 2e6, unit)
-
-    assert result(case("GB/s"), bench.device, {"GB/s": 50.0}).copy_share == 4.0
+    monkeypatch.setattr(kernels, "measure", timed)
+    found = kernels.row(bench, Case("op", lambda x: x + 1, lambda x: x + 1.5, (torch.zeros(8),), 2e6, "GB/s"))
+    assert found["copy_share"] == 4.0
     assert moved[3] == 1_000_000  # each read and written
-    assert result(case("TFLOP/s"), bench.device, {"TFLOP/s": 50.0}).copy_share is None
 
 
 def test_kernels_have_no_linear_layers_and_say_of_which_step_they_are(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Case, "ours", Case.torchs)  # kernels are only interpreted in a process of their own
-    rows = list(steps.kernels(bench, ""))
-    assert {row["name"].split()[0] for row in rows} == {
+    rows = list(kernels.rows(bench, ""))
+    assert {row["kernel"].split()[0] for row in rows} == {
         "layernorm_modulate", "gate_residual_layernorm_modulate", "attention", "sampler_step"
     }
     assert {row["sequences"] for row in rows} == {2}
@@ -264,7 +261,7 @@ def test_nothing_of_the_service_is_needed() -> None:
         "sys.modules |= dict.fromkeys(('pydantic', 'fastapi', 'starlette', 'uvicorn', 'prometheus_client'))\n"
         "import benchmarks.gpu.__main__\n"
         "from benchmarks import bench_quality\n"
-        "from benchmarks.gpu import bench, end_to_end, linear, ops, served, steps\n"
+        "from benchmarks.gpu import bench, end_to_end, kernels, linear, ops, served, steps\n"
         "from diffusers import DiTPipeline\n"
         "assert not any(name.startswith(('dit_serve.service', 'tests')) for name in sys.modules)\n"
     )

@@ -135,7 +135,7 @@ def test_the_wait_for_one_image_is_that_by_http(ms: float, expected: str, in_fp8
 
 
 def kernel(name: str, sequences: int, share: float | None, unit: str = "GB/s") -> Row:
-    return {"name": f"{name} 1 x 2 x 3", "sequences": sequences, "unit": unit, "copy_share": share}
+    return {"kernel": f"{name} 1 x 2 x 3", "sequences": sequences, "unit": unit, "copy_share": share}
 
 
 def test_the_slowest_memory_bound_kernel_decides_at_the_large_shapes() -> None:
