@@ -1,13 +1,12 @@
 """Every way of the linear layers of a block: how fast it is on this card, how exact, and whose bits it gives.
 
-Ways with the same letter gave the same bits for all rows, however many there were: the letters are a layer's own. A
-step captures its launches, so each way is timed as a graph, over several weights and inputs, as in a step no layer
-finds its weights in the L2.
+Ways with the same letter gave the same bits for all rows, however many there were: the letters are a layer's own, and
+float8 has its own. A step captures its launches, so each way is timed as a graph, over several weights and inputs, as
+in a step no layer finds its weights in the L2.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,6 +17,8 @@ from torch.nn import functional as F
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.sections import Row, told
 from benchmarks.timing import captured, measure, rate
+from dit_serve.kernels import linear_ways
+from dit_serve.kernels.float8 import quantise_reference, quantise_weight
 
 SEQUENCES = (64, 16, 2)
 FAR_BYTES = 128 << 20  # of weights and inputs that a graph goes through: more than an L2 holds
@@ -37,8 +38,8 @@ class Layer(NamedTuple):
 
 def rows(bench: Bench, argument: str) -> Iterator[Row]:
     """Yield a row for each layer, number of rows and way; a way that fails costs its own row alone."""
-    linear_ways = importlib.import_module("dit_serve.kernels.linear_ways")
-    groups = {name: ways for name, ways in vars(linear_ways).items() if name.isupper() and isinstance(ways, tuple)}
+    linear_ways.starve_cublaslt()  # as it is served
+    families = {name.lower(): ways for name, ways in vars(linear_ways).items() if is_family(ways)}
     is_card, model = bench.device.type == "cuda", bench.scale.model
     width, tokens = model.heads * model.head_size, 256 if is_card else 16
     layers = (
@@ -48,12 +49,16 @@ def rows(bench: Bench, argument: str) -> Iterator[Row]:
     for layer in layers:
         letters: dict[str, list[torch.Tensor]] = {"": [], "float8": []}
         for sequences in SEQUENCES if is_card else (2, 1):
-            for name, ways in groups.items():
-                kind = "float8" if name.startswith("FLOAT8") else ""
+            for name, ways in families.items():
+                kind = "float8" if name.startswith("float8") else ""
                 for way in ways:
-                    what = {"layer": layer.name, "rows": sequences * tokens, "way": f"{name.lower()} {way.name}"}
+                    what = {"layer": layer.name, "rows": sequences * tokens, "family": name, "way": way.name}
                     if row := found(bench, layer, (sequences, tokens), way, kind, letters[kind]):
                         yield what | row
+
+
+def is_family(value: object) -> bool:
+    return isinstance(value, tuple) and all(hasattr(each, "product") for each in value)
 
 
 def found(
@@ -87,8 +92,7 @@ def inputs(layer: Layer, count: tuple[int, int], kind: str, bench: Bench) -> Inp
     x = draw(max(SEQUENCES), count[1], layer.size)[: count[0]]
     if not kind:
         return x.to(bench.dtype), weight.to(bench.dtype), bias
-    float8 = importlib.import_module("dit_serve.kernels.float8")
-    return (*float8.quantise_reference(x), *float8.quantise_weight(weight), bias)
+    return (*quantise_reference(x), *quantise_weight(weight), bias)
 
 
 def first(given: Inputs) -> Inputs:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import NamedTuple
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -51,34 +51,38 @@ def in_float8(x: Tensor, x_scales: Tensor, weight: Tensor, weight_scales: Tensor
     return (y + bias).to(bias.dtype)
 
 
-def quantise(x: Tensor) -> tuple[Tensor, Tensor]:
-    scales = x.abs().amax(-1) / 448.0
-    return (x / scales[..., None]).to(torch.float8_e4m3fn), scales
+@pytest.fixture
+def starved() -> Mock:
+    return Mock()
 
 
 @pytest.fixture
-def rows(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[Row]:
+def rows(starved: Mock, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[Row]:
     long = bench.scale.model.heads * bench.scale.model.head_size * 4
     ways = SimpleNamespace(
         WHOLE=(Way("first", always, plain), Way("second", always, plain), Way("uneven", always, of_the_batch)),
         PARTS=(Way("apart", lambda x, weight, epilogue: x.shape[-1] == long, apart),),
         BLAS=(Way("broken", always, broken),),
         FLOAT8_WHOLE=(Way("first", lambda x, weight, _: x.dtype == weight.dtype == torch.float8_e4m3fn, in_float8),),
-        LARGEST=448.0,
+        CAPABILITY=(8, 9),
+        starve_cublaslt=starved,
     )
-    monkeypatch.setitem(sys.modules, "dit_serve.kernels.linear_ways", ways)
-    float8 = SimpleNamespace(quantise_reference=quantise, quantise_weight=quantise)
-    monkeypatch.setitem(sys.modules, "dit_serve.kernels.float8", float8)
+    monkeypatch.setattr(linear, "linear_ways", ways)
     list(ceilings(bench, ""))
     return list(linear.rows(bench, ""))
 
 
-def test_there_is_a_row_a_layer_number_of_rows_and_way_that_takes_it(rows: list[Row]) -> None:
+def way(row: Row) -> str:
+    return f"{row['family']} {row['way']}"
+
+
+def test_there_is_a_row_a_layer_number_of_rows_and_way_that_takes_it(starved: Mock, rows: list[Row]) -> None:
     ways = ["whole first", "whole second", "whole uneven", "blas broken", "float8_whole first"]
     expected = {(layer, count, way) for layer in ("qkv", "proj", "fc1", "fc2") for count in (32, 16) for way in ways}
     expected |= {("fc2", count, "parts apart") for count in (32, 16)}
-    assert {(row["layer"], row["rows"], row["way"]) for row in rows} == expected
+    assert {(row["layer"], row["rows"], way(row)) for row in rows} == expected
     assert len(rows) == len(expected)
+    starved.assert_called_once_with()
 
 
 def test_a_row_has_its_speed_and_its_share_of_the_ceiling(bench: Bench, rows: list[Row]) -> None:
@@ -89,13 +93,13 @@ def test_a_row_has_its_speed_and_its_share_of_the_ceiling(bench: Bench, rows: li
 
 
 def test_the_error_is_that_against_float64_of_the_same_numbers(rows: list[Row]) -> None:
-    errors = {row["way"]: row["error"] for row in rows if row["layer"] == "fc2" and "error" in row}
+    errors = {way(row): row["error"] for row in rows if row["layer"] == "fc2" and "error" in row}
     assert all(0 < errors[way] < 1e-6 for way in ("whole first", "parts apart", "float8_whole first"))
     assert errors["whole uneven"] == pytest.approx(1e-5, rel=0.1)
 
 
 def test_ways_of_equal_bits_share_a_letter(rows: list[Row]) -> None:
-    letters = {(row["way"], row["rows"]): row["bits"] for row in rows if row["layer"] == "proj" and "bits" in row}
+    letters = {(way(row), row["rows"]): row["bits"] for row in rows if row["layer"] == "proj" and "bits" in row}
     assert letters == {
         ("whole first", 32): "a", ("whole second", 32): "a", ("whole uneven", 32): "b", ("float8_whole first", 32): "a",
         ("whole first", 16): "a", ("whole second", 16): "a", ("whole uneven", 16): "c", ("float8_whole first", 16): "a",
@@ -103,12 +107,12 @@ def test_ways_of_equal_bits_share_a_letter(rows: list[Row]) -> None:
 
 
 def test_a_way_whose_bits_depend_on_the_rows_is_told(rows: list[Row]) -> None:
-    same = {(row["way"], row["is_same_alone"]) for row in rows if row["rows"] == 32 and "bits" in row}
+    same = {(way(row), row["is_same_alone"]) for row in rows if row["rows"] == 32 and "bits" in row}
     assert {("whole first", True), ("whole uneven", False)} <= same
     assert ("whole first", False) not in same
 
 
 def test_a_way_that_fails_costs_its_own_rows_alone(rows: list[Row]) -> None:
     failed = [row for row in rows if "failed" in row]
-    assert {row["way"] for row in failed} == {"blas broken"}
+    assert {way(row) for row in failed} == {"blas broken"}
     assert {row["failed"] for row in failed} == {"RuntimeError: out of shared memory"}

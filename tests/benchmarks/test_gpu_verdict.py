@@ -134,13 +134,16 @@ def test_the_wait_for_one_image_is_that_by_http(ms: float, expected: str, in_fp8
     assert verdict("fp8, one image", outcomes(fp8_served=[wait("served, fp8", ms)])) == (in_fp8, ms)
 
 
-def kernel(name: str, sequences: int, share: float | None, unit: str = "GB/s") -> Row:
-    return {"kernel": f"{name} 1 x 2 x 3", "sequences": sequences, "unit": unit, "copy_share": share}
+def kernel(name: str, sequences: int, share: float | None, unit: str = "GB/s", megabytes: float = 4.6) -> Row:
+    what = {"kernel": f"{name} 1 x 2 x 3", "sequences": sequences, "unit": unit}
+    return {**what, "rate": megabytes / 0.5, "ours_ms": 0.5, "copy_share": share}
 
 
 def test_the_slowest_memory_bound_kernel_decides_at_the_large_shapes() -> None:
     rows = [kernel(name, sequences, 0.9) for name in BOUND_BY_MEMORY for sequences in (64, 16)]
     rows += [kernel("attention", 64, None, "TFLOP/s"), kernel("sampler_step", 2, 0.2)]
+    rows += [kernel("groupnorm_silu", 64, 0.3, megabytes=2.1)]
+    rows += [kernel("gate_residual_layernorm_modulate of 4 parts", 64, 0.4), kernel("gelu_float8", 64, 0.5)]
     assert verdict("memory-bound", outcomes(kernels=rows)) == ("reached", 0.9)
     assert verdict("memory-bound", outcomes(kernels=[*rows, kernel("groupnorm_silu", 16, 0.8)])) == ("missed", 0.8)
     assert verdict("memory-bound", outcomes(kernels=rows[1:])) == ("not measured", None)
