@@ -1,8 +1,9 @@
 """What all ops share: Triton where it is installed, the choice between kernel and definition, the launch itself.
 
 It knows no op. There is no autotuning: each op has a small table of block sizes, chosen by dtype and by the shape of
-one row, never by the number of rows, so that a row's arithmetic is the same in any batch. Triton also compiles by
-whether a pointer is a multiple of 16 bytes: what torch allocates is, and so is each row if D is a multiple of 8.
+one row, so that a row's arithmetic is the same in any batch; by the number of rows only where no bit depends on the
+choice (kernels/tiles.py). Triton also compiles by whether a pointer is a multiple of 16 bytes: what torch allocates is,
+and so is each row if D is a multiple of 8.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from dit_serve.kernels.launch import Launch, jit, tl, torch_op
 from dit_serve.kernels.tiles import GROUP, TILES, Tile, operands, sum_over_k, tile_for
 
 PARTS_OF_K = 4
+TILES_OF_A_WHOLE = ("128x128", "64x64")  # the sum of parts stands beside a part's: four warps spill with 64 x 128
 
 
 def linear_parts_reference(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -120,7 +121,7 @@ def linear_by_parts_launch(x: torch.Tensor, weight: torch.Tensor, bias: torch.Te
     checks.alike(x=x, weight=weight, bias=bias)
     checks.contiguous(x=x, weight=weight, bias=bias)
     y = x.new_empty(sequences, tokens, out)
-    tile = TILES[x.dtype][tile_for(x.dtype, sequences * tokens, out)]
+    tile = TILES[x.dtype][tile_for(x.dtype, sequences * tokens, out, TILES_OF_A_WHOLE)]
     arguments = {"x_ptr": x, "weight_ptr": weight, "bias_ptr": bias, "y_ptr": y}
     programs = -(-sequences * tokens // tile.m) * -(-out // tile.n)
     return _launch(y, linear_by_parts_kernel, programs, arguments, tile)

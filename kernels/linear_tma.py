@@ -33,7 +33,9 @@ class Tile(NamedTuple):
     programs: int
 
 
-TILES = {  # of 228 KiB of shared memory a multiprocessor and 64 Ki registers; two programs hide each other's epilogues
+# Of 228 KiB of shared memory and 65,536 registers a multiprocessor. Two programs hide each other's epilogues; where one
+# fills it, its own next turns do.
+TILES = {
     "128x256": Tile(128, 256, 64, 8, 4, 1),
     "128x128": Tile(128, 128, 64, 8, 3, 2),
     "64x128": Tile(64, 128, 64, 4, 4, 2),
@@ -75,14 +77,16 @@ def linear_tma_kernel(  # type: ignore[no-untyped-def]
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
     GROUP: tl.constexpr,
+    FLAT: tl.constexpr,
 ):
     """A program computes every tile whose number is its own plus a multiple of how many programs there are.
 
     What lies beyond the edge is read as zeros and is not stored. Two halves leave one after the other, so that the
-    shared memory beside the operands' need hold one.
+    shared memory beside the operands' need hold one. FLAT makes one loop of the tiles and their turns, so that a tile's
+    first blocks come while the one before is finished.
     """
     tiles = tl.cdiv(rows, BLOCK_M) * ((OUT + BLOCK_N - 1) // BLOCK_N)
-    for tile in tl.range(tl.program_id(0), tiles, tl.num_programs(0)):
+    for tile in tl.range(tl.program_id(0), tiles, tl.num_programs(0), flatten=FLAT):
         m, n = place(tile, rows, OUT, BLOCK_M, BLOCK_N, GROUP)
         y = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
         for k in tl.range(0, K, BLOCK_K):
@@ -157,6 +161,7 @@ def blocks_launch(
         "x_scales_ptr": x_scales, "weight_scales_ptr": weight_scales, "bias_ptr": bias,
         "rows": rows, "OUT": out, "K": size, "GELU": epilogue == "gelu_tanh",
         "BLOCK_M": blocks.m, "BLOCK_N": blocks.n, "BLOCK_K": blocks.k, "GROUP": GROUP,
+        "FLAT": blocks.programs == 1,
     }
     options = {"num_warps": blocks.num_warps, "num_stages": blocks.num_stages}
     programs = blocks.programs * _multiprocessors(x.device)

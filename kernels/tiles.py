@@ -47,18 +47,20 @@ TILES = {
 DEFAULTS = ("128x128", "64x128", "64x64")  # largest first
 
 
-def tile_for(dtype: torch.dtype, rows: int, out: int) -> str:
+def tile_for(dtype: torch.dtype, rows: int, out: int, among: tuple[str, ...] = DEFAULTS) -> str:
     """Return the name of the tile that a product takes unless it is asked for another.
 
-    The largest of DEFAULTS that makes PROGRAMS programs of the result, else the smallest. DiT-XL/2's outputs 1152, 3456
-    and 4608 are whole tiles of 128, and K = 1152 or 4608 whole turns of 64. kernels/RESOURCES.md shows what tiles cost.
+    The largest of those it may be that makes PROGRAMS programs of the result, else the smallest. DiT-XL/2's outputs
+    1152, 3456 and 4608 are whole tiles of 128, and K = 1152 or 4608 whole turns of 64. kernels/RESOURCES.md shows what
+    tiles cost.
 
     Args:
         dtype: of the operands.
         rows: N·T; a trace's symbolic number is not asked for its value, because nothing is launched there.
         out: O.
+        among: names, the largest tile's first.
     """
-    names = [name for name in DEFAULTS if name in TILES[dtype]]
+    names = [name for name in among if name in TILES[dtype]]
     if isinstance(rows, int):  # a torch.SymInt is none
         for name in names:
             tile = TILES[dtype][name]
