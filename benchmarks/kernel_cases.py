@@ -21,7 +21,7 @@ from dit_serve.kernels.gate_residual_layernorm_modulate import (
 )
 from dit_serve.kernels.gelu_float8 import gelu_float8_reference, gelu_float8_triton
 from dit_serve.kernels.groupnorm_silu import groupnorm_silu_reference, groupnorm_silu_triton
-from dit_serve.kernels.launch import FLOAT8_CAPABILITY, takes_kernel
+from dit_serve.kernels.launch import FLOAT8_CAPABILITY, reaches, takes_kernel
 from dit_serve.kernels.layernorm_modulate import (
     layernorm_modulate_float8_reference,
     layernorm_modulate_float8_triton,
@@ -29,9 +29,20 @@ from dit_serve.kernels.layernorm_modulate import (
     layernorm_modulate_triton,
 )
 from dit_serve.kernels.linear import linear_reference, linear_triton
+from dit_serve.kernels.linear_float8 import linear_float8_reference, linear_float8_triton
+from dit_serve.kernels.linear_parts import (
+    PARTS_OF_K,
+    linear_by_parts_reference,
+    linear_by_parts_triton,
+    linear_parts_reference,
+    linear_parts_triton,
+)
+from dit_serve.kernels.linear_tma import linear_tma_reference, linear_tma_triton, takes_tma
 from dit_serve.kernels.sampler_step import sampler_step_reference, sampler_step_triton
+from dit_serve.kernels.tiles import TILES, tile_for
 
 EPS = 1e-6
+PATCH = 16  # numbers in a patch of 2 x 2 of four channels
 
 
 class Shape(NamedTuple):
@@ -87,6 +98,7 @@ def cases(shape: Shape, dtype: torch.dtype, device: torch.device) -> Iterator[Ca
     """Yield every kernel's case on a shape."""
     yield from fused_cases(shape, dtype, device)
     yield from _linear_cases(shape, dtype, device)
+    yield from _other_linear_cases(shape, dtype, device)
 
 
 def fused_cases(shape: Shape, dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
@@ -150,20 +162,57 @@ def _float8_cases(shape: Shape, dtype: torch.dtype, device: torch.device) -> Ite
 
 
 def _linear_cases(shape: Shape, dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
-    """Yield the four layers of a block, as the block calls them."""
+    """Yield the four layers of a block and that of the patches, as the network calls them."""
     n, t, width, _, mlp = shape
     layers = (
         ("qkv", width, 3 * width, "none"), ("proj", width, width, "none"),
         ("fc1", width, mlp, "gelu_tanh"), ("fc2", mlp, width, "none"),
     )
     for name, size, out, epilogue in layers:
-        x = torch.randn(n, t, size, device=device, dtype=dtype)
-        weight = torch.randn(out, size, device=device, dtype=dtype) / size**0.5
-        bias = torch.randn(out, device=device, dtype=dtype)
         yield Case(
             f"linear {name}, {epilogue} {n} x {t} x {size}", linear_triton, linear_reference,
-            (x, weight, bias, epilogue), 2.0 * n * t * size * out, "TFLOP/s",
+            (*_layer(n, t, size, out, dtype, device), epilogue), 2.0 * n * t * size * out, "TFLOP/s",
         )
+    positions = torch.randn(t, width, device=device, dtype=dtype)
+    yield Case(
+        f"linear patches, residual {n} x {t} x {PATCH}", linear_triton, linear_reference,
+        (*_layer(n, t, PATCH, width, dtype, device), "none", positions),
+        1.0 * (n + 1) * positions.numel() * positions.element_size(), "GB/s",
+    )
+
+
+def _other_linear_cases(shape: Shape, dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
+    """Yield the other forms of the MLP's layers that the device and the shape allow."""
+    n, t, width, _, mlp = shape
+    fc1, fc2 = _layer(n, t, width, mlp, dtype, device), _layer(n, t, mlp, width, dtype, device)
+    amount = 2.0 * n * t * width * mlp
+    if takes_tma(*fc1[:2]):
+        yield Case(
+            f"linear_tma fc1, gelu_tanh {n} x {t} x {width}", linear_tma_triton, linear_tma_reference,
+            (*fc1, "gelu_tanh"), amount, "TFLOP/s",
+        )
+    if mlp % (PARTS_OF_K * TILES[dtype][tile_for(dtype, n * t, width)].k) == 0:
+        where = f"fc2 {n} x {t} x {mlp}"
+        yield Case(
+            f"linear_by_parts {where}", linear_by_parts_triton, linear_by_parts_reference, fc2, amount, "TFLOP/s"
+        )
+        yield Case(f"linear_parts {where}", linear_parts_triton, linear_parts_reference, fc2[:2], amount, "TFLOP/s")
+    if dtype == torch.bfloat16 and device.type == "cuda" and reaches(device, FLOAT8_CAPABILITY):
+        x, weight = (each.to(torch.float8_e4m3fn) for each in fc2[:2])
+        scales = torch.rand(n, t, device=device), torch.rand(width, device=device)
+        yield Case(
+            f"linear_float8 fc2 {n} x {t} x {mlp}", linear_float8_triton, linear_float8_reference,
+            (x, scales[0], weight, scales[1], fc2[2]), amount, "TFLOP/s",
+        )
+
+
+def _layer(
+    n: int, t: int, size: int, out: int, dtype: torch.dtype, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return random x (n, t, size), weight (out, size) and bias (out,)."""
+    x = torch.randn(n, t, size, device=device, dtype=dtype)
+    weight = torch.randn(out, size, device=device, dtype=dtype) / size**0.5
+    return x, weight, torch.randn(out, device=device, dtype=dtype)
 
 
 def _sampler_step_case(shape: Shape, device: torch.device) -> Case:
