@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dit_serve.kernels.linear_ways import starve_cublaslt
 from dit_serve.models.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from dit_serve.models.checkpoints.hub import fetch_vae
 from dit_serve.models.checkpoints.weights import load_dit
@@ -48,6 +49,8 @@ TOKEN_ROWS = 16  # rows of every matrix product come in multiples; with fewer, i
 class Pipeline:
     """A DiT, its autoencoder and its schedule, on one device.
 
+    On a CUDA card, batch invariance sets how cuBLASLt works in the whole process: see `starve_cublaslt`.
+
     Args:
         checkpoint: where the model came from.
         model: the transformer, on `device`.
@@ -66,6 +69,8 @@ class Pipeline:
         self.device = device
         self.info = _describe(checkpoint, model, vae, device, options)
         self.model.products.batch_invariant = options.batch_invariant
+        if options.batch_invariant and device.type == "cuda":
+            starve_cublaslt()  # before the first product: what conditions a sample has its bits from the library too
         self._conditioning = Conditioning(self.model, options.modulation_cache_bytes, CAPACITY)
         self._slots = Slots(self.model, self._conditioning, checkpoint.guidance_channels)
         whole = TOKEN_ROWS // math.gcd(TOKEN_ROWS, checkpoint.config.tokens)

@@ -16,7 +16,7 @@ from torch import nn
 from dit_serve.kernels.gelu_float8 import gelu_float8
 from dit_serve.kernels.linear import linear
 from dit_serve.kernels.linear_float8 import linear_float8
-from dit_serve.kernels.linear_ways import Way, starve_cublaslt
+from dit_serve.kernels.linear_ways import Way
 from dit_serve.models.float8 import Float8Linear, Layer
 from dit_serve.models.trial import Kind, Trial, kind_of
 
@@ -78,14 +78,13 @@ class Products:
             milliseconds: how long a piece of work takes on the device.
         """
         log = logging.getLogger("dit.models")
-        if self.batch_invariant:
-            starve_cublaslt()
         for layer, epilogue in layers:
-            trial = Trial(layer, "none" if isinstance(layer, Float8Linear) else epilogue, batches, tokens)
+            kind = kind_of(layer.weight, "none" if isinstance(layer, Float8Linear) else epilogue)
             try:
-                self._chosen[trial.kind] = trial.choose(self.batch_invariant, milliseconds)
+                trial = Trial(layer, kind[2], batches, tokens)
+                self._chosen[kind] = trial.choose(self.batch_invariant, milliseconds)
             except torch.OutOfMemoryError:
-                log.warning("no memory to try the linear layer %s: it takes the default", trial.kind)
+                log.warning("no memory to try the linear layer %s: it takes the default", kind)
         log.info("linear layers: %s", self.chosen)
 
     def _wide(
@@ -107,5 +106,7 @@ class Products:
 
     def _way(self, weight: torch.Tensor, x: torch.Tensor, epilogue: str) -> Way | None:
         """Return what was chosen for so many rows, None where nothing was."""
-        ways = self._chosen.get(kind_of(weight, epilogue)) if self._chosen else None
+        if not self._chosen or torch.compiler.is_compiling():  # a trace keeps the number of rows free
+            return None
+        ways = self._chosen.get(kind_of(weight, epilogue))
         return ways.get(x.shape[0] * x.shape[1]) if ways else None

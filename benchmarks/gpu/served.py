@@ -69,13 +69,15 @@ def serving(bench: Bench, resolution: int, precision: str) -> Iterator[int]:
     with subprocess.Popen(command, cwd=ROOT, env=settings, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         lines = SimpleQueue[str]()
-        threading.Thread(target=follow, args=(process.stderr, lines), daemon=True).start()
+        following = threading.Thread(target=follow, args=(process.stderr, lines), daemon=True)
+        following.start()
         try:
             port = int(told_of("listening", lines)["port"])
             told_of("ready", lines)
             yield port
         finally:
             process.kill()
+            following.join()  # reads to the end, before the pipe is closed
 
 
 def follow(stderr: IO[str], lines: SimpleQueue[str]) -> None:
