@@ -19,6 +19,7 @@ import platform
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
@@ -29,13 +30,15 @@ from numpy.typing import NDArray
 
 from benchmarks import report
 from benchmarks.random_models import Sizes, write_folder
-from dit_serve import SampleSpec, load_pipeline
+from dit_serve import Pipeline, SampleSpec, load_pipeline
 from dit_serve.models.registry import DEMOS
 
 if TYPE_CHECKING:
     from benchmarks.gpu.bench import Bench
 
-KERNELS = ("attention", "gate_residual_layernorm_modulate", "layernorm_modulate", "linear", "sampler_step")
+KERNELS = (
+    "attention", "gate_residual_layernorm_modulate", "groupnorm_silu", "layernorm_modulate", "linear", "sampler_step",
+)
 OPS = [importlib.import_module(f"dit_serve.kernels.{name}") for name in KERNELS]
 SHALLOW = Sizes(layers=2, vae_channels=(32, 64, 128, 128), vae_layers=1)  # DiT-XL/2's width, in a processor's reach
 AT_ONCE = 8
@@ -60,19 +63,22 @@ class Difference:
     largest: int  # difference of two pixels' values, of 255
 
 
-def differences(model: str, checkpoint: str | Path, device: str, images: int, steps: int) -> Iterator[Difference]:
-    """Yield a row for our bfloat16 and one for torch's, both against float32."""
-    with torch_operators():
-        exact = walk(checkpoint, device, torch.float32, images, steps)
-        theirs = walk(checkpoint, device, torch.bfloat16, images, steps)
+def differences(
+    model: str, checkpoint: str | Path, device: str, images: int, steps: int, precisions: Sequence[str] = ()
+) -> Iterator[Difference]:
+    """Yield a row for torch's bfloat16, ours, and ours in some precisions, each against float32."""
+    load = partial(load_pipeline, checkpoint, device=device)
+    with torch_operators():  # and no warm-up, which would choose among other ways to multiply
+        exact, theirs = (walk(load(dtype=dtype), images, steps) for dtype in (torch.float32, torch.bfloat16))
     yield difference(model, "torch's operators, bfloat16", theirs, exact)
-    yield difference(model, "ours, bfloat16", walk(checkpoint, device, torch.bfloat16, images, steps), exact)
+    for precision in (None, *precisions):
+        ours = load(dtype=torch.bfloat16, precision=precision)
+        ours.warm_up()
+        yield difference(model, f"ours, {precision or 'bfloat16'}", walk(ours, images, steps), exact)
 
 
-def walk(checkpoint: str | Path, device: str, dtype: torch.dtype, images: int, steps: int) -> Walk:
-    """Return images of seeds 0, 1, … and classes in turn, guided, as a number format makes them."""
-    pipeline = load_pipeline(checkpoint, device=device, dtype=dtype)
-    pipeline.warm_up()
+def walk(pipeline: Pipeline, images: int, steps: int) -> Walk:
+    """Return a pipeline's images of seeds 0, 1, … and classes in turn, guided."""
     latents, pixels = list[NDArray[np.float32]](), list[NDArray[np.uint8]]()
     specs = [SampleSpec(seed % pipeline.info.num_classes, seed, steps) for seed in range(images)]
     for first in range(0, images, AT_ONCE):
@@ -115,11 +121,13 @@ def table(rows: Sequence[Difference]) -> str:
 
 
 def rows(bench: Bench, argument: str) -> Iterator[dict[str, Any]]:
-    """Yield the rows of the random DiT-XL/2 and of a trained demo model, for benchmarks/gpu.sh."""
+    """Yield the rows of a trained demo model and of the random DiT-XL/2, for benchmarks/gpu.sh."""
     small = next(iter(bench.resolutions))
     images, steps = min(bench.scale.images, 4), bench.scale.steps[-1]
-    for name, checkpoint in ((f"random, {small} px", bench.folder(small)), (DEMOS[0], DEMOS[0])):
-        yield from map(asdict, differences(name, checkpoint, str(bench.device), images, steps))
+    precisions = ("fp8",) if bench.device.type == "cuda" else ()
+    yield from map(asdict, differences(DEMOS[0], DEMOS[0], str(bench.device), images, steps))
+    name, folder = f"random, {small} px", bench.folder(small)
+    yield from map(asdict, differences(name, folder, str(bench.device), images, steps, precisions))
 
 
 def main() -> None:

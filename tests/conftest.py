@@ -1,9 +1,10 @@
-"""Random inputs are fresh in every run; a failing test prints the seed that it ran with."""
+"""Random inputs are fresh in every run, a failing test prints the seed that it ran with; a card is left as it was."""
 
 from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterator
 
 import pytest
 
@@ -17,3 +18,15 @@ def fresh_random_inputs(request: pytest.FixtureRequest) -> None:
         import torch
 
         torch.manual_seed(seed)
+
+
+@pytest.fixture(autouse=True)
+def card_is_settled(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What fails on a card fails in the test that began it, and spoils none that comes after."""
+    if request.node.get_closest_marker("gpu") is None:
+        yield
+        return
+    from tests.cards import settled
+
+    with settled():
+        yield

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -73,3 +76,21 @@ def test_the_stream_is_put_back_and_waited_for_after_a_failure(monkeypatch: pyte
     with pytest.raises(ValueError, match="within"), settled():
         fail()
     assert done == ["first"]
+
+
+def test_a_test_that_is_marked_for_a_card_is_settled_and_no_other(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "import pytest, torch\n"
+        "seen = []\n"
+        "torch.cuda.current_stream = lambda: 'first'\n"
+        "torch.cuda.set_stream = seen.append\n"
+        "torch.cuda.synchronize = lambda: seen.append('synchronised')\n"
+        "@pytest.mark.gpu\n"
+        "def test_1(): assert seen == []\n"
+        "def test_2(): assert seen == ['first', 'synchronised']\n"
+        "def test_3(): assert seen == ['first', 'synchronised']\n"
+    )
+    options = ["-p", "tests.conftest", "-p", "no:cacheprovider", "-c", "/dev/null", "-o", "markers=gpu"]
+    command = [sys.executable, "-m", "pytest", "-q", *options, tmp_path / "test_it.py"]
+    child = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)
+    assert "3 passed" in child.stdout, child.stdout + child.stderr

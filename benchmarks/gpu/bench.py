@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -67,10 +67,10 @@ class Bench:
         """Return our pipeline on the random weights, ready for its first image."""
         from dit_serve import load_pipeline  # seconds of import, which the sections without a model do without
 
-        knobs: dict[str, Any] = {"device": str(self.device), "dtype": self.dtype, "batch_invariant": batch_invariant}
-        if precision is not None:
-            knobs["precision"] = precision
-        pipeline = load_pipeline(self.folder(resolution), **knobs)
+        pipeline = load_pipeline(
+            self.folder(resolution), device=str(self.device), dtype=self.dtype, batch_invariant=batch_invariant,
+            precision=precision,
+        )
         pipeline.warm_up()
         return pipeline
 

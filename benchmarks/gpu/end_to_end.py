@@ -82,8 +82,7 @@ def figures(bench: Bench, generate: Generate, began: float) -> Iterator[tuple[st
 def open_contender(bench: Bench, contender: Contender, resolution: int) -> Generate:
     """Return a contender on the device: ours, or diffusers' pipeline with what its users do to make it faster."""
     if contender.is_ours:
-        how: dict[str, Any] = {"batch_invariant": contender.batch_invariant, "precision": contender.precision}
-        ours = bench.load(resolution, **how)
+        ours = bench.load(resolution, batch_invariant=contender.batch_invariant, precision=contender.precision)
         return lambda images, steps: ours.generate(range(images), range(images), steps=steps, guidance_scale=GUIDANCE)
     from diffusers import DiTPipeline
 

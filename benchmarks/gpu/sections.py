@@ -42,10 +42,10 @@ SECTIONS = (
     Section("fp8-steps", "In fp8: one denoising step", "gpu.steps.rows", 15, FP8, True),
     Section("fp8", "In fp8: end to end", END, 15, "ours, fp8", True),
     Section("fp8-served", "In fp8: by HTTP", "gpu.served.rows", 20, FP8, True),
-    Section("quality", "bfloat16 against float32 over 50 steps", "bench_quality.rows", 20),
+    Section("quality", "bfloat16 against float32 over 50 steps", "bench_quality.rows", 25),
     Section("graphs", "End to end: diffusers, compiled, in CUDA graphs", END, 20, "diffusers, compiled, in graphs"),
     Section("free", "End to end: ours, not batch-invariant", END, 15, "ours, free shapes"),
-    Section("autotuned", "End to end: diffusers, max-autotune", END, 20, "diffusers, max-autotune-no-cudagraphs"),
+    Section("autotuned", "End to end: diffusers, max-autotune", END, 15, "diffusers, max-autotune-no-cudagraphs"),
 )
 
 

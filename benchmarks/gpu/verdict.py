@@ -89,12 +89,12 @@ def least_of_copy(outcomes: Outcomes) -> Found:
 
 def worse_than_torch(outcomes: Outcomes) -> Found:
     """Return our error over that of torch's own bfloat16, the largest of all models; None if one is missing."""
-    errors: dict[str, dict[bool, float]] = {}
+    errors: dict[str, dict[str, float]] = {}
     for row in rows_of(outcomes, "quality"):
-        errors.setdefault(row["model"], {})[row["arithmetic"].startswith("ours")] = row["error"]
-    if len(errors) < 2 or any(len(pair) < 2 for pair in errors.values()):
-        return None
-    return max(pair[True] / pair[False] for pair in errors.values())
+        errors.setdefault(row["model"], {})[row["arithmetic"]] = row["error"]
+    pairs = [(by.get("ours, bfloat16"), by.get("torch's operators, bfloat16")) for by in errors.values()]
+    ratios = [ours / theirs for ours, theirs in pairs if ours and theirs]
+    return max(ratios) if len(ratios) == len(errors) >= 2 else None
 
 
 def failures(outcomes: Outcomes, section: str, count: Callable[[Row], int]) -> Found:

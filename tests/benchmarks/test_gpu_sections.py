@@ -141,18 +141,24 @@ def test_quality_has_our_arithmetic_and_torchs_for_both_models(bench: Bench) -> 
     assert all(0 < row["error"] < 0.5 for row in rows)
 
 
-def test_float32_is_computed_by_torch_s_operators(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, load = list[tuple[object, bool]](), bench_quality.load_pipeline
+def test_float32_is_computed_by_torch_s_operators_and_another_precision_by_ours(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, load, takes_kernel = list[object](), bench_quality.load_pipeline, bench_quality.OPS[0].takes_kernel
 
-    def recorded(folder: object, *, dtype: object, **knobs: object) -> Pipeline:
-        asked.append((dtype, bench_quality.OPS[0].takes_kernel is not takes_kernel))
-        return load(folder, dtype=dtype, **knobs)  # type: ignore[arg-type]
+    def recorded(folder: Path, *, dtype: torch.dtype, precision: str | None = None, **knobs: object) -> Pipeline:
+        is_torchs = bench_quality.OPS[0].takes_kernel is not takes_kernel
+        asked.append((dtype, precision, "torch's" if is_torchs else "ours"))
+        return load(folder, dtype=dtype, **knobs)
 
-    takes_kernel = bench_quality.OPS[0].takes_kernel
     monkeypatch.setattr(bench_quality, "load_pipeline", recorded)
-    rows = list(bench_quality.differences("m", bench.folder(64), "cpu", 2, 2))
-    assert [row.arithmetic for row in rows] == ["torch's operators, bfloat16", "ours, bfloat16"]
-    assert asked == [(torch.float32, True), (torch.bfloat16, True), (torch.bfloat16, False)]
+    monkeypatch.setattr(Pipeline, "warm_up", lambda self: asked.append("warmed up"))
+    rows = list(bench_quality.differences("m", bench.folder(64), "cpu", 2, 2, ["fp8"]))
+    assert [row.arithmetic for row in rows] == ["torch's operators, bfloat16", "ours, bfloat16", "ours, fp8"]
+    assert asked == [
+        (torch.float32, None, "torch's"), (torch.bfloat16, None, "torch's"),
+        (torch.bfloat16, None, "ours"), "warmed up", (torch.bfloat16, "fp8", "ours"), "warmed up",
+    ]
 
 
 def test_an_ops_row_says_whether_its_error_is_rounding() -> None:

@@ -7,8 +7,7 @@ process without it they are marked `gpu`: `pytest -m gpu tests/kernels` runs the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ import pytest
 import torch
 
 from dit_serve.kernels.launch import is_interpreted
-from tests.cards import settled
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -30,12 +28,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def device() -> torch.device:
     return torch.device("cpu" if is_interpreted() else "cuda")
-
-
-@pytest.fixture(autouse=True)
-def card_that_is_settled() -> Iterator[None]:
-    with nullcontext() if is_interpreted() else settled():
-        yield
 
 
 @pytest.fixture(autouse=True)

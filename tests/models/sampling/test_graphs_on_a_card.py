@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from benchmarks.random_models import Sizes, write_folder
 from dit_serve import Pipeline, SampleSpec, load_pipeline
 from dit_serve.models.sampling.card import CudaCard
 from dit_serve.models.sampling.sample import Sample
-from tests.cards import no_waiting, settled
+from tests.cards import no_waiting
 from tests.models.checkpoints.folders import random_transformer, save_folder, share_embedders
 
 pytestmark = pytest.mark.gpu
@@ -23,12 +22,6 @@ SPECS = tuple(
     SampleSpec(class_id=i, seed=i, steps=4 + i % 3, guidance_scale=scale, sampler=sampler)
     for i, (scale, sampler) in enumerate((scale, name) for scale in (1.0, 4.0) for name in ("ddim", "ddpm", "dpm++"))
 )
-
-
-@pytest.fixture(autouse=True)
-def card_that_is_settled() -> Iterator[None]:
-    with settled():
-        yield
 
 
 @pytest.fixture(scope="module")
