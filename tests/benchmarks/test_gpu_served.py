@@ -29,6 +29,11 @@ def test_the_service_answers_with_every_figure(bench: Bench) -> None:
     assert all(row["value"] > 0 for row in rows)
 
 
+def test_another_precision_is_asked_of_the_server_whose_last_words_are_told(bench: Bench) -> None:
+    with pytest.raises(RuntimeError, match=r"ended before it was ready: dit serve: precision fp8 needs an NVIDIA card"):
+        list(served.rows(bench, "fp8"))  # there is none
+
+
 def test_what_the_service_needs_and_is_not_there_is_named(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(
