@@ -14,7 +14,8 @@ def walk(latent: float, pixel: int) -> Walk:
 
 
 def test_the_difference_of_walks_is_that_of_their_latents_and_pixels() -> None:
-    found = difference("m", "a", walk(1.5, 10), walk(1.0, 35))
+    found = difference("m", ("a", walk(1.5, 10)), ("b", walk(1.0, 35)))
+    assert (found.arithmetic, found.against) == ("a", "b")
     assert found.images == 2
     assert found.error == pytest.approx(0.5)
     assert found.largest == 25
@@ -22,7 +23,7 @@ def test_the_difference_of_walks_is_that_of_their_latents_and_pixels() -> None:
 
 
 def test_equal_pictures_have_no_psnr() -> None:
-    found = difference("m", "a", walk(1.0, 10), walk(1.0, 10))
+    found = difference("m", ("a", walk(1.0, 10)), ("b", walk(1.0, 10)))
     assert (found.error, found.psnr, found.largest) == (0.0, None, 0)
     assert "| equal |" in table([found])
 
@@ -36,5 +37,5 @@ def test_every_op_takes_its_definition_within_and_is_free_again_after() -> None:
 
 
 def test_the_table_has_a_line_a_row() -> None:
-    row = Difference("digits", "ours", 3, 0.0123, 41.26, 7)
-    assert table([row, row]).splitlines()[2:] == ["| digits | ours | 3 | 1.23e-02 | 41.3 | 7 of 255 |"] * 2
+    row = Difference("digits", "ours", "float32", 3, 0.0123, 41.26, 7)
+    assert table([row, row]).splitlines()[2:] == ["| digits | ours | float32 | 3 | 1.23e-02 | 41.3 | 7 of 255 |"] * 2

@@ -136,28 +136,32 @@ def test_every_contender_that_a_section_names_is_there() -> None:
 
 def test_quality_has_our_arithmetic_and_torchs_for_both_models(bench: Bench) -> None:
     rows = list(bench_quality.rows(bench, ""))
-    assert len(rows) == 4
+    assert len(rows) == 6
     assert {row["model"] for row in rows} == {"random, 64 px", "digits-64"}
     assert all(0 < row["error"] < 0.5 for row in rows)
+    assert all(row["against"] == ("ours, bfloat16" if "fp8" in row["arithmetic"] else "float32") for row in rows)
 
 
-def test_float32_is_computed_by_torch_s_operators_and_another_precision_by_ours(
+def test_float32_is_computed_by_torch_s_operators_and_fp8_by_ours(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, load, takes_kernel = list[object](), bench_quality.load_pipeline, bench_quality.OPS[0].takes_kernel
 
-    def recorded(folder: Path, *, dtype: torch.dtype, precision: str | None = None, **knobs: object) -> Pipeline:
+    def recorded(folder: Path, *, dtype: torch.dtype, **knobs: object) -> Pipeline:
         is_torchs = bench_quality.OPS[0].takes_kernel is not takes_kernel
-        asked.append((dtype, precision, "torch's" if is_torchs else "ours"))
+        asked.append((dtype, "torch's" if is_torchs else "ours"))
         return load(folder, dtype=dtype, **knobs)
 
+    def warm_up(pipeline: Pipeline) -> None:
+        asked.append("warmed up in fp8" if pipeline.model.is_float8 else "warmed up")
+
     monkeypatch.setattr(bench_quality, "load_pipeline", recorded)
-    monkeypatch.setattr(Pipeline, "warm_up", lambda self: asked.append("warmed up"))
-    rows = list(bench_quality.differences("m", bench.folder(64), "cpu", 2, 2, ["fp8"]))
+    monkeypatch.setattr(Pipeline, "warm_up", warm_up)
+    rows = list(bench_quality.differences("m", bench.folder(64), "cpu", 2, 2))
     assert [row.arithmetic for row in rows] == ["torch's operators, bfloat16", "ours, bfloat16", "ours, fp8"]
     assert asked == [
-        (torch.float32, None, "torch's"), (torch.bfloat16, None, "torch's"),
-        (torch.bfloat16, None, "ours"), "warmed up", (torch.bfloat16, "fp8", "ours"), "warmed up",
+        (torch.float32, "torch's"), (torch.bfloat16, "torch's"),
+        (torch.bfloat16, "ours"), "warmed up", (torch.bfloat16, "ours"), "warmed up in fp8",
     ]
 
 
