@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
+import faulthandler
 import importlib
 import importlib.metadata
 import json
@@ -82,6 +83,9 @@ def run(section: Section, device: str, work: Path, limit: float) -> tuple[Outcom
             status = "done" if code == 0 else f"failed: {last or f'exit status {code}'}"
         except subprocess.TimeoutExpired:
             status = f"cut: its time was over after {limit:.0f} s"
+            process.send_signal(signal.SIGUSR1)  # it logs where it is
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1)
         finally:
             with contextlib.suppress(ProcessLookupError):  # kills all that it started too, compilers for one
                 os.killpg(process.pid, signal.SIGKILL)
@@ -105,6 +109,8 @@ def card(device: torch.device) -> dict[str, Any]:
 
 def section_here(name: str, device: str, folder: str, rows: str, began: str) -> None:
     """Run one section in this process: its rows go, a line of JSON each, to a file that survives whatever happens."""
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1)
     import torch
 
     from benchmarks.gpu.bench import Bench

@@ -105,6 +105,16 @@ def test_a_section_that_overruns_is_cut_and_keeps_what_it_found(tmp_path: Path) 
     assert outcome.rows == [{"sequences": 1}]
 
 
+def test_a_section_that_is_cut_logs_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "torch.py").write_text("import time\n\ntime.sleep(600)\n", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))  # where the section's process finds its torch
+    outcome, _ = run(BY_NAME["steps"], "cpu", tmp_path, limit=5.0)
+    assert outcome.status == "cut: its time was over after 5 s"
+    log = (tmp_path / "steps.log").read_text(encoding="utf-8")
+    assert 'torch.py", line 3 in <module>' in log
+    assert "in section_here" in log
+
+
 def test_a_section_that_fails_says_why(tmp_path: Path) -> None:
     outcome, about = run(Section("steps", "Steps", "gpu.steps.rows", 1), "cpu", tmp_path, limit=120.0)
     assert outcome.status.startswith("failed: dit_serve.models.errors.CheckpointError: ")  # there are no weights
