@@ -72,6 +72,8 @@ class Bench:
             precision=precision,
         )
         pipeline.warm_up()
+        for layer, ways in pipeline.model.products.chosen.items():  # to the section's log
+            print(f"{layer}: {ways}")
         return pipeline
 
     @property

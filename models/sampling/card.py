@@ -16,7 +16,7 @@ import torch
 
 Output = TypeVar("Output")
 WARM_RUNS = 2  # before a capture: kernels are compiled, libraries make their handles and workspaces
-TIMED, REPLAYS = 10, 5  # how often a graph that is timed does the work, and how often it is replayed
+TIMED, REPLAYS = 5, 3  # how often a graph that is timed does the work, and how often it is replayed
 
 
 class Card(Protocol):
