@@ -17,8 +17,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 from queue import SimpleQueue
@@ -41,26 +41,44 @@ def rows(bench: Bench, precision: str) -> Iterator[Row]:
         ModuleNotFoundError: packages of the service are not there.
         RuntimeError: the server ended, or did not answer with an image.
     """
-    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
-        raise ModuleNotFoundError(f"the service needs {', '.join(missing)}")
     resolution, images, steps = min(bench.resolutions), bench.scale.images, bench.scale.steps
     what = {"contender": ", ".join(filter(None, ("served", precision))), "resolution": resolution}
     began = time.time()
-    with serving(bench, resolution, precision) as port:
+    with serving(bench, [resolution], precision) as server:
         yield {**what, "what": "start-up", "value": time.time() - began, "unit": "s"}
-        waits = waits_for_one(port, steps[-1], bench.scale.runs)
+        waits = waits_for_one(server.port, steps[-1], bench.scale.runs)
         name = f"one image, {steps[-1]} steps"
         yield {**what, "what": name, "value": statistics.median(waits) * 1e3, "unit": "ms"}
         for count in steps:
-            rate = asyncio.run(images_per_second(port, images, count))
+            rate = asyncio.run(images_per_second(server.port, images, count))
             yield {**what, "what": f"{images} at once, {count} steps", "value": rate, "unit": "images/s"}
 
 
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that is ready."""
+
+    port: int
+    worker_pid: int  # of its one worker
+    lines: SimpleQueue[str]  # of its log from then on; "" after the last
+
+
 @contextlib.contextmanager
-def serving(bench: Bench, resolution: int, precision: str) -> Iterator[int]:
-    """The port of a server that is ready; it ends with this process's group, whatever happens to this process."""
+def serving(bench: Bench, resolutions: Iterable[int], precision: str = "") -> Iterator[Server]:
+    """A server of the random weights of some resolutions, models that are called as their folders are.
+
+    It ends with this process's group, whatever happens to this process.
+
+    Raises:
+        ModuleNotFoundError: packages of the service are not there.
+        RuntimeError: the server ended.
+    """
+    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+        raise ModuleNotFoundError(f"the service needs {', '.join(missing)}")
+    folders = map(bench.folder, resolutions)
+    models = ",".join(f"{folder.name}={folder}" for folder in folders)
     device = "cuda:0" if bench.device.type == "cuda" else "cpu"
-    flags = {"port": 0, "metrics-port": 0, "models": bench.folder(resolution), "devices": device}
+    flags = {"port": 0, "metrics-port": 0, "models": models, "devices": device}
     flags |= {"dtype": str(bench.dtype).removeprefix("torch."), "max-batch-sequences": 2 * bench.scale.images}
     flags |= {"precision": precision} if precision else {}
     command = [sys.executable, "-m", "dit_serve", "serve"]
@@ -73,8 +91,7 @@ def serving(bench: Bench, resolution: int, precision: str) -> Iterator[int]:
         following.start()
         try:
             port = int(told_of("listening", lines)["port"])
-            told_of("ready", lines)
-            yield port
+            yield Server(port, told_of("ready", lines)["worker_pid"], lines)
         finally:
             process.kill()
             following.join()  # reads to the end, before the pipe is closed
@@ -93,11 +110,18 @@ def told_of(event: str, lines: SimpleQueue[str]) -> Row:
     last = ""
     while line := lines.get():
         last = line.strip() or last
-        with contextlib.suppress(json.JSONDecodeError):
-            found = json.loads(line)
-            if isinstance(found, dict) and found.get("event") == event:
-                return found
+        if (found := fields_of(line)).get("event") == event:
+            return found
     raise RuntimeError(f"the server ended before it was {event}: {last}")
+
+
+def fields_of(line: str) -> Row:
+    """Return what a line of the log holds; nothing where it is no JSON object."""
+    with contextlib.suppress(json.JSONDecodeError):
+        found = json.loads(line)
+        if isinstance(found, dict):
+            return found
+    return {}
 
 
 def waits_for_one(port: int, steps: int, runs: int) -> list[float]:
