@@ -134,11 +134,16 @@ def table(rows: Sequence[Difference]) -> str:
 
 
 def rows(bench: Bench, argument: str) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a trained demo model and of the random DiT-XL/2, for benchmarks/gpu.sh."""
-    small = next(iter(bench.resolutions))
+    """Yield the rows of both models of `trained_and_random`, for benchmarks/gpu.sh."""
     images, steps = min(bench.scale.images, 4), bench.scale.steps[-1]
-    for name, checkpoint in ((DEMOS[0], DEMOS[0]), (f"random, {small} px", bench.folder(small))):
+    for name, checkpoint in trained_and_random(bench).items():
         yield from map(asdict, differences(name, checkpoint, str(bench.device), images, steps))
+
+
+def trained_and_random(bench: Bench) -> dict[str, str | Path]:
+    """Return the checkpoints, by name, of a trained demo model and of the random DiT-XL/2 at the smaller resolution."""
+    small = min(bench.resolutions)
+    return {DEMOS[0]: DEMOS[0], f"random, {small} px": bench.folder(small)}
 
 
 def main() -> None:

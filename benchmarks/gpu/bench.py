@@ -32,10 +32,11 @@ class Scale:
     runs: int  # timed of anything that is timed; of whole images a fraction
     matrix_side: int  # of the ceiling's matrices
     copied_bytes: int  # of the ceiling's copy
+    requests: int  # to the service, whose images are compared byte by byte
 
 
-FULL = Scale(Sizes(), (32, 64), (64, 16, 2, 32, 8, 4, 1), 16, (20, 50), 10, 8192, 2**30)
-TINY = Scale(Sizes(2, 2, 72, (16, 32, 32, 32), 1, 8), (8, 16), (4, 2, 1), 2, (2, 5), 2, 64, 2**16)
+FULL = Scale(Sizes(), (32, 64), (64, 16, 2, 32, 8, 4, 1), 16, (20, 50), 10, 8192, 2**30, 200)
+TINY = Scale(Sizes(2, 2, 72, (16, 32, 32, 32), 1, 8), (8, 16), (4, 2, 1), 2, (2, 5), 2, 64, 2**16, 12)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,25 +27,26 @@ class Section:
 
 END, FP8 = "gpu.end_to_end.rows", "fp8"
 SECTIONS = (
-    Section("ceilings", "Ceilings of the day", "gpu.bench.ceilings", 45),
+    Section("ceilings", "Ceilings of the day", "gpu.bench.ceilings", 40),
     Section("folders", "Random weights of DiT-XL/2's form, written", "gpu.bench.folders", 20),
-    Section("ops", "Every op against float64", "gpu.ops.rows", 60),
+    Section("ops", "Every op against float64", "gpu.ops.rows", 50),
     Section("invariance", "Images alone and in mixed batches", "gpu.steps.invariance", 35),
     Section("steps", "One denoising step of DiT-XL/2", "gpu.steps.rows", 35),
     Section("ours", "End to end: ours", END, 35, "ours"),
     Section("eager", "End to end: diffusers, eager", END, 25, "diffusers, eager"),
-    Section("compiled", "End to end: diffusers, compiled", END, 45, "diffusers, compiled"),
+    Section("compiled", "End to end: diffusers, compiled", END, 40, "diffusers, compiled"),
     Section("kernels", "Each kernel between the products against torch's operators", "gpu.kernels.rows", 25),
-    Section("linear", "Each way of the linear layers", "gpu.linear.rows", 30),
+    Section("linear", "Each way of the linear layers", "gpu.linear.rows", 15),
     Section("served", "By HTTP", "gpu.served.rows", 35),
+    Section("bytes", "By HTTP: same bytes, with a worker killed", "gpu.same_bytes.rows", 60),
     Section("fp8-invariance", "In fp8: images alone and in mixed batches", "gpu.steps.invariance", 15, FP8, True),
     Section("fp8-steps", "In fp8: one denoising step", "gpu.steps.rows", 15, FP8, True),
     Section("fp8", "In fp8: end to end", END, 15, "ours, fp8", True),
-    Section("fp8-served", "In fp8: by HTTP", "gpu.served.rows", 20, FP8, True),
+    Section("fp8-served", "In fp8: by HTTP", "gpu.served.rows", 15, FP8, True),
     Section("quality", "bfloat16 against float32 over 50 steps", "bench_quality.rows", 25),
-    Section("graphs", "End to end: diffusers, compiled, in CUDA graphs", END, 20, "diffusers, compiled, in graphs"),
-    Section("free", "End to end: ours, not batch-invariant", END, 15, "ours, free shapes"),
-    Section("autotuned", "End to end: diffusers, max-autotune", END, 15, "diffusers, max-autotune-no-cudagraphs"),
+    Section("graphs", "End to end: diffusers, compiled, in CUDA graphs", END, 15, "diffusers, compiled, in graphs"),
+    Section("free", "End to end: ours, not batch-invariant", END, 5, "ours, free shapes"),
+    Section("autotuned", "End to end: diffusers, max-autotune", END, 10, "diffusers, max-autotune-no-cudagraphs"),
 )
 
 

@@ -104,6 +104,13 @@ def failures(outcomes: Outcomes, section: str, count: Callable[[Row], int]) -> F
     return float(sum(map(count, rows_of(outcomes, section)))) if is_whole else None
 
 
+def wrong_by_the_service(outcomes: Outcomes) -> Found:
+    """Return how many images differed or did not come; None unless work was lost with a worker and made again."""
+    was_killed = any(row["made_again"] for row in rows_of(outcomes, "bytes", is_replaced=True))
+    wrong = failures(outcomes, "bytes", lambda row: row.get("differing", 0) + row.get("lost", 0))
+    return wrong if was_killed else None
+
+
 def step_share(section: str, resolution: int, sequences: int, bound: float, stretch: float | None = None) -> Goal:
     kind = "fp8, " if section.startswith("fp8") else ""
     name = f"{kind}share of the matrix ceiling, {resolution} px, {sequences} sequences"
@@ -113,6 +120,7 @@ def step_share(section: str, resolution: int, sequences: int, bound: float, stre
 GOALS = (
     Goal("ops outside rounding of float64", 0, False, lambda o: failures(o, "ops", lambda row: not row["is_within"])),
     Goal("images that differ by their batch", 0, False, lambda o: failures(o, "invariance", lambda r: r["differing"])),
+    Goal("images through the service that differ, 200 requests, a worker killed", 0, False, wrong_by_the_service),
     step_share("steps", 256, 64, 0.60, 0.68),
     step_share("steps", 256, 16, 0.55, 0.65),
     step_share("steps", 512, 16, 0.58),

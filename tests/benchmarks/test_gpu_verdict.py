@@ -149,6 +149,21 @@ def test_the_slowest_memory_bound_kernel_decides_at_the_large_shapes() -> None:
     assert verdict("memory-bound", outcomes(kernels=rows[1:])) == ("not measured", None)
 
 
+def test_an_image_of_the_service_that_differs_or_is_lost_misses_and_without_a_kill_nothing_is_measured() -> None:
+    name = "images through the service that differ"
+    good, bad = {"differing": 0, "lost": 0}, {"differing": 1, "lost": 2}
+    killed = {"is_replaced": True, "made_again": 3}
+    picture = {"model": "digits-64", "psnr": 40.0}
+    assert verdict(name, outcomes(bytes=[good, good, killed, picture])) == ("reached", 0.0)
+    assert verdict(name, outcomes(bytes=[good, bad, killed])) == ("missed", 3.0)
+    for other in ({**killed, "is_replaced": False}, {**killed, "made_again": 0}):
+        assert verdict(name, outcomes(bytes=[good, other])) == ("not measured", None)
+    assert verdict(name, outcomes(bytes=[good])) == ("not measured", None)
+    cut = outcomes(bytes=[good, killed])
+    cut["bytes"].status = "cut: its time was over after 60 s"
+    assert verdict(name, cut) == ("not measured", None)
+
+
 def quality(model: str, ours: float, torchs: float) -> list[Row]:
     return [
         {"model": model, "arithmetic": "ours, bfloat16", "error": ours},
