@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import torch
 
+from dit_serve.kernels.launch import FLOAT8_CAPABILITY
 from dit_serve.models.errors import DeviceError
 
-FLOAT8_CAPABILITY = (8, 9)  # Ada and Hopper multiply float8
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 

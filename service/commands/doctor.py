@@ -163,14 +163,17 @@ def _driver(settings: Settings) -> Iterator[Finding]:
 def _device(settings: Settings) -> Iterator[Finding]:
     import torch
 
-    from dit_serve.models.device import choose_device, choose_dtype
+    from dit_serve.models.device import check_precision, choose_device, choose_dtype
     from dit_serve.models.errors import DeviceError
 
     try:
         devices = [choose_device(name) for name in settings.devices or (None,)]
         chosen = [f"{device} in {str(choose_dtype(settings.options.dtype, device))[6:]}" for device in devices]
+        for device in devices:
+            check_precision(settings.options.precision, device)
     except DeviceError as error:
-        yield Finding("device", False, str(error), "unset DIT_DEVICES DIT_DTYPE   # leaves the choice open")
+        mend = "unset DIT_DEVICES DIT_DTYPE DIT_PRECISION   # leaves the choice open"
+        yield Finding("device", False, str(error), mend)
         return
     yield Finding("device", True, ", ".join(chosen))
     if devices[0].type != "cuda":

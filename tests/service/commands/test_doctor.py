@@ -146,6 +146,12 @@ def test_a_wrong_variable_is_told(
     assert sentence in line
 
 
+def test_a_precision_that_a_device_lacks_is_told(anywhere: pytest.MonkeyPatch) -> None:
+    (device,) = found("device", {"DIT_PRECISION": "fp8", "DIT_DEVICES": "cpu"})
+    assert not device.is_well
+    assert device.what.startswith("precision fp8 needs an NVIDIA card")
+
+
 def test_what_is_missing_here_may_be_a_hub_id(anywhere: pytest.MonkeyPatch) -> None:
     (model,) = found("model", {"DIT_MODELS": "xl=facebook/DiT-XL-2-256"})
     assert (model.is_well, model.what) == (True, "facebook/DiT-XL-2-256: to be fetched from the hub")
