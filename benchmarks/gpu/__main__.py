@@ -52,10 +52,16 @@ def said(*command: str) -> str | None:
     return None
 
 
+def version(package: str) -> str | None:
+    """Return the version of the package that an import finds; None if it is not installed."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(package)
+    return None
+
+
 def machine(device: str) -> dict[str, Any]:
     """Return what the figures belong to, as far as it can be told without torch."""
     driver = said("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if device == "cuda" else None
-    installed = {each.name: each.version for each in importlib.metadata.distributions()}
     return {
         "device": device,
         "date": datetime.date.today().isoformat(),
@@ -63,7 +69,7 @@ def machine(device: str) -> dict[str, Any]:
         "driver": driver and driver.splitlines()[0],
         "processor": f"{platform.machine()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
-        **{name: installed.get(name) for name in VERSIONS},
+        **{name: version(name) for name in VERSIONS},
     }
 
 
