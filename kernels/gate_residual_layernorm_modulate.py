@@ -22,6 +22,7 @@ from dit_serve.kernels.layernorm_modulate import (
     modulate_and_store,
     vector_sizes,
 )
+from dit_serve.kernels.linear_parts import sum_of_parts
 from dit_serve.kernels.rows import load_tail, normalise, split, warps_for
 
 
@@ -69,13 +70,13 @@ def gate_residual_layernorm_modulate_float8_reference(
 
 @jit()
 def add_parts(  # type: ignore[no-untyped-def]
-    parts_ptr, distance, bias_ptr, at, tail_at, dtype: tl.constexpr, PARTS: tl.constexpr, WIDTH: tl.constexpr
+    parts_ptr, tokens, bias_ptr, at, tail_at, dtype: tl.constexpr, PARTS: tl.constexpr, WIDTH: tl.constexpr
 ):
     """Return a row's parts, first to last, and the bias in one float32 sum, rounded to the dtype, in two blocks."""
     head = tl.load(parts_ptr + at)
     tail = load_tail(parts_ptr, tail_at, WIDTH)
     for _ in tl.static_range(1, PARTS):
-        parts_ptr += distance
+        parts_ptr += tokens.to(tl.int64) * WIDTH
         head += tl.load(parts_ptr + at)
         tail += load_tail(parts_ptr, tail_at, WIDTH)
     head += tl.load(bias_ptr + at).to(tl.float32)
@@ -126,8 +127,7 @@ def gate_residual_layernorm_modulate_kernel(  # type: ignore[no-untyped-def]
         h_head = tl.load(h_ptr + at).to(tl.float32)
         h_tail = load_tail(h_ptr, tail_at, WIDTH)
     else:
-        distance = tokens.to(tl.int64) * WIDTH
-        h_head, h_tail = add_parts(h_ptr, distance, bias_ptr, at, tail_at, x_ptr.dtype.element_ty, PARTS, WIDTH)
+        h_head, h_tail = add_parts(h_ptr, tokens, bias_ptr, at, tail_at, x_ptr.dtype.element_ty, PARTS, WIDTH)
     head += tl.load(gate_ptr + at).to(tl.float32) * h_head
     tail += load_tail(gate_ptr, tail_at, WIDTH) * h_tail
     new_head = head.to(new_ptr.dtype.element_ty)
@@ -231,7 +231,7 @@ def _add_branch(
     _branch_sizes(x, h, bias)
     vector_sizes(x, rows, gate=gate)
     if bias is not None:
-        h = (sum(h[1:], start=h[0]) + bias).to(x.dtype)
+        h = sum_of_parts(h, bias, x.dtype)
     return torch.addcmul(x, (gate if rows is None else gate[rows]).unsqueeze(1), h)
 
 

@@ -42,11 +42,15 @@ def linear_by_parts_reference(x: torch.Tensor, weight: torch.Tensor, bias: torch
         bias: (O,).
     """
     checks.sizes(x=(x, "NTK"), weight=(weight, "OK"), bias=(bias, "O"))
-    parts = linear_parts_reference(x, weight)
+    return sum_of_parts(linear_parts_reference(x, weight), bias, x.dtype)
+
+
+def sum_of_parts(parts: torch.Tensor, bias: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Return parts (P, N, T, O) added from first to last, then the bias (O,), then rounded to dtype."""
     y = parts[0]
     for part in parts[1:]:
         y = y + part
-    return (y + bias).to(x.dtype)
+    return (y + bias).to(dtype)
 
 
 @jit(unspecialised=("rows",))

@@ -71,16 +71,8 @@ def _takes_tile(name: str, x: torch.Tensor, weight: torch.Tensor, epilogue: str)
     return takes_kernel(x, weight) and name in TILES[x.dtype]
 
 
-def _by_tile(name: str, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epilogue: str) -> torch.Tensor:
-    return linear_triton(x, weight, bias, epilogue, None, name)
-
-
 def _takes_tma(x: torch.Tensor, weight: torch.Tensor, epilogue: str) -> bool:
     return takes_kernel(x, weight) and takes_tma(x, weight)
-
-
-def _by_tma(name: str, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epilogue: str) -> torch.Tensor:
-    return linear_tma_triton(x, weight, bias, epilogue, name)
 
 
 def _takes_parts(x: torch.Tensor, weight: torch.Tensor, epilogue: str) -> bool:
@@ -118,30 +110,8 @@ def _takes_float8(x: torch.Tensor, weight: torch.Tensor, epilogue: str) -> bool:
     return is_on_a_card and is_float8 and epilogue == "none"
 
 
-def _float8_by_tile(
-    name: str,
-    x: torch.Tensor,
-    x_scales: torch.Tensor,
-    weight: torch.Tensor,
-    weight_scales: torch.Tensor,
-    bias: torch.Tensor,
-) -> torch.Tensor:
-    return linear_float8_triton(x, x_scales, weight, weight_scales, bias, name)
-
-
 def _takes_float8_tma(x: torch.Tensor, weight: torch.Tensor, epilogue: str) -> bool:
     return _takes_float8(x, weight, epilogue) and takes_tma(x, weight)
-
-
-def _float8_by_tma(
-    name: str,
-    x: torch.Tensor,
-    x_scales: torch.Tensor,
-    weight: torch.Tensor,
-    weight_scales: torch.Tensor,
-    bias: torch.Tensor,
-) -> torch.Tensor:
-    return linear_float8_tma_triton(x, x_scales, weight, weight_scales, bias, name)
 
 
 def _takes_float8_blas(x: torch.Tensor, weight: torch.Tensor, epilogue: str) -> bool:
@@ -163,8 +133,8 @@ def _float8_by_blas(
 
 _NAMES = dict.fromkeys(name for tiles in TILES.values() for name in tiles)
 WHOLE = (
-    *(Way(name, partial(_takes_tile, name), partial(_by_tile, name)) for name in _NAMES),
-    *(Way(f"tma {name}", _takes_tma, partial(_by_tma, name)) for name in linear_tma.TILES),
+    *(Way(name, partial(_takes_tile, name), partial(linear_triton, tile=name)) for name in _NAMES),
+    *(Way(f"tma {name}", _takes_tma, partial(linear_tma_triton, tile=name)) for name in linear_tma.TILES),
 )
 PARTS = (
     Way("parts apart", _takes_parts, _parts_apart),
@@ -172,9 +142,9 @@ PARTS = (
 )
 BLAS = (Way("blas", _takes_blas, _by_blas),)
 FLOAT8_WHOLE = (
-    *(Way(name, _takes_float8, partial(_float8_by_tile, name)) for name in TILES[torch.float8_e4m3fn]),
+    *(Way(name, _takes_float8, partial(linear_float8_triton, tile=name)) for name in TILES[torch.float8_e4m3fn]),
     *(
-        Way(f"tma {name}", _takes_float8_tma, partial(_float8_by_tma, name))
+        Way(f"tma {name}", _takes_float8_tma, partial(linear_float8_tma_triton, tile=name))
         for name in linear_tma.FLOAT8_TILES
     ),
 )

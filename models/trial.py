@@ -20,6 +20,7 @@ from dit_serve.kernels.float8 import quantise_reference
 from dit_serve.kernels.gate_residual_layernorm_modulate import gate_residual_layernorm_modulate
 from dit_serve.kernels.linear import linear_reference
 from dit_serve.kernels.linear_float8 import linear_float8_reference
+from dit_serve.kernels.linear_parts import sum_of_parts
 from dit_serve.kernels.linear_ways import BLAS, FLOAT8_BLAS, FLOAT8_WHOLE, PARTS, WHOLE, Way
 from dit_serve.models.errors import is_device_lost
 from dit_serve.models.float8 import Float8Linear, Layer
@@ -28,6 +29,7 @@ Kind: TypeAlias = tuple[int, int, str, torch.dtype]  # O, K, epilogue, number fo
 ORDER = (WHOLE, PARTS, BLAS)
 FLOAT8_ORDER = (FLOAT8_WHOLE, FLOAT8_BLAS)
 WRONG = 0.02  # |y - definition| / |definition| that no rounding of 16-bit results explains
+
 
 class Trial:
     """One layer on random rows, tried in every way.
@@ -134,7 +136,7 @@ class Trial:
     def _settled(self, way: Way, first: int, sequences: int) -> torch.Tensor:
         """Return a way's result, its parts added as the op after it adds them."""
         y = self.run(way, first, sequences)
-        return y if y.ndim == 3 else (sum(y[1:], start=y[0]) + self._bias).to(self._bias.dtype)
+        return y if y.ndim == 3 else sum_of_parts(y, self._bias, self._bias.dtype)
 
 
 def kind_of(weight: torch.Tensor, epilogue: str) -> Kind:

@@ -19,6 +19,7 @@ from benchmarks.gpu.sections import Row, told
 from benchmarks.timing import captured, measure, rate
 from dit_serve.kernels import linear_ways
 from dit_serve.kernels.float8 import quantise_reference, quantise_weight
+from dit_serve.kernels.linear_parts import sum_of_parts
 
 SEQUENCES = (64, 16, 2)
 FAR_BYTES = 128 << 20  # of weights and inputs that a graph goes through: more than an L2 holds
@@ -105,7 +106,7 @@ def whole(result: torch.Tensor, given: Inputs) -> torch.Tensor:
     """Return (N, T, O): of sums of parts of K, (P, N, T, O), what their reader makes of them with the bias."""
     if result.dim() == 3:
         return result
-    return (sum(result[1:].unbind(), result[0]) + given[-1].float()).to(given[-1].dtype)
+    return sum_of_parts(result, given[-1], given[-1].dtype)
 
 
 def exactly(layer: Layer, given: Inputs) -> torch.Tensor:

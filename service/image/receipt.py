@@ -37,7 +37,7 @@ class Receipt:
 
     def to_chunks(self) -> dict[str, str]:
         """The receipt as text chunks, keyword to text."""
-        said = [field for field in fields(self) if field.name != "precision" or self.precision]
+        said = [field for field in fields(self) if getattr(self, field.name) != field.default]
         return {PREFIX + field.name: str(getattr(self, field.name)) for field in said}
 
     @classmethod

@@ -16,17 +16,9 @@ from dit_serve.models.sampling.graphs import BUCKETS, LEAST, affordable
 from dit_serve.models.sampling.guidance import is_guided
 from dit_serve.models.sampling.sample import Sample
 from dit_serve.models.sampling.slots import Numbers
-from tests.models.checkpoints.folders import random_transformer, save_folder, share_embedders
 from tests.models.sampling.slow_card import SlowCard
 
 GIB = 1 << 30
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    transformer = random_transformer(classes=10)
-    share_embedders(transformer)
-    return save_folder(tmp_path_factory.mktemp("models") / "random", transformer)
 
 
 def warmed_up(folder: Path, card: SlowCard, **arguments: object) -> Pipeline:

@@ -14,7 +14,6 @@ from dit_serve import Pipeline, SampleSpec, load_pipeline
 from dit_serve.models.sampling.card import CudaCard
 from dit_serve.models.sampling.sample import Sample
 from tests.cards import no_waiting
-from tests.models.checkpoints.folders import random_transformer, save_folder, share_embedders
 
 pytestmark = pytest.mark.gpu
 
@@ -22,13 +21,6 @@ SPECS = tuple(
     SampleSpec(class_id=i, seed=i, steps=4 + i % 3, guidance_scale=scale, sampler=sampler)
     for i, (scale, sampler) in enumerate((scale, name) for scale in (1.0, 4.0) for name in ("ddim", "ddpm", "dpm++"))
 )
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    transformer = random_transformer(classes=10)
-    share_embedders(transformer)
-    return save_folder(tmp_path_factory.mktemp("models") / "random", transformer)
 
 
 @pytest.fixture(scope="module")

@@ -11,19 +11,11 @@ import torch
 
 from dit_serve import Pipeline, SampleSpec, load_pipeline
 from dit_serve.models.sampling.card import CudaCard
-from tests.models.checkpoints.folders import random_transformer, save_folder, share_embedders
 
 pytestmark = pytest.mark.gpu
 
 SPEC = SampleSpec(class_id=3, seed=1, steps=4, sampler="ddpm")
 LONG = 1 << 30  # clocks of the card, half a second or more: what is enqueued behind them has not begun
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    transformer = random_transformer(classes=10)
-    share_embedders(transformer)
-    return save_folder(tmp_path_factory.mktemp("models") / "random", transformer)
 
 
 @pytest.fixture(scope="module")
