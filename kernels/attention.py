@@ -20,6 +20,7 @@ from dit_serve.kernels.launch import Launch, jit, takes_kernel, tl, torch_op
 from dit_serve.kernels.rows import split
 
 LARGEST_HEAD = 128  # beyond it a block of queries and its sums no longer fit in the registers
+MULTIPROCESSORS = 132  # of an H100 and an H200
 
 
 class Blocks(NamedTuple):
@@ -32,21 +33,31 @@ class Blocks(NamedTuple):
     hip_num_stages: int
 
 
-def blocks_for(tokens: int, dtype: torch.dtype) -> Blocks:
-    """Return the blocks for rows of T tokens; kernels/RESOURCES.md shows what they cost.
+def blocks_for(tokens: int, size: int, heads: int, dtype: torch.dtype) -> Blocks:
+    """Return the blocks for T tokens; kernels/RESOURCES.md shows what they cost.
 
-    At T = 256 the loads of all four iterations, a head's whole K and V, are in flight at once (80 KiB of shared memory
-    beside the queries), and two programs of 8 warps share a multiprocessor. Scores of all 256 keys at a time would
-    save the rescaling, but take 246 registers on sm_90, which halves the warps, and spill on sm_80. AMD has 64 KiB of
-    shared memory. Products in float32 are plain multiply-adds whose operands live in registers: half the block.
+    With 128 queries a warp has two of the tensor cores' sums of 64 rows, so that one's softmax runs beside the other's
+    product: on an H200 the fastest at T = 256 and 1024, two programs a multiprocessor. Larger heads and masks would
+    spill, and take twice the warps. Where half as many queries give each multiprocessor one program at most, they are
+    faster, and change no bit. Up to 64 tokens blocks are of 32 keys: of a single block of 64, whose loop is unrolled,
+    ptxas 12.8 makes code that reads a register which it never wrote (kernels.resources looks for such). AMD has 64 KiB
+    of shared memory. Products in float32 are plain multiply-adds whose operands live in registers: half the block.
+
+    Args:
+        tokens: T.
+        size: of a head, d.
+        heads: of all sequences, N times those of one; a trace's symbolic number is not asked for its value.
+        dtype: of qkv.
     """
     if tokens <= 16:
         return Blocks(16, 16, 4 if dtype == torch.float32 else 1, 1, 1)
     if dtype == torch.float32:
         return Blocks(64, 32, 8, 2, 2)
     if tokens <= 64:
-        return Blocks(64, 64, 4, 1, 1)
-    return Blocks(128, 64, 8, 4 if tokens <= 256 else 3, 2)
+        return Blocks(64, 32, 4, 2, 2)
+    if isinstance(heads, int) and heads * -(-tokens // 64) <= MULTIPROCESSORS:
+        return Blocks(64, 64, 4, 3, 2)
+    return Blocks(128, 64, 4 if size <= 80 and tokens % 64 == 0 else 8, 3, 2)
 
 
 def attention_reference(qkv: torch.Tensor, num_heads: int) -> torch.Tensor:
@@ -165,7 +176,7 @@ def attention_launch(qkv: torch.Tensor, num_heads: int) -> Launch:
         raise ValueError(f"a head must have at most {LARGEST_HEAD} elements, got {size}")
     y = qkv.new_empty(rows, tokens, width)
     head, tail = split(size, least=16)  # a matrix product's side is at least 16
-    blocks = blocks_for(tokens, qkv.dtype)
+    blocks = blocks_for(tokens, size, rows * num_heads, qkv.dtype)
     arguments = {
         "qkv_ptr": qkv, "y_ptr": y, "exponent_scale": math.log2(math.e) / math.sqrt(size),
         "TOKENS": tokens, "HEADS": num_heads, "SIZE": size, "HEAD": head, "TAIL": tail,

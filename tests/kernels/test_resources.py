@@ -41,6 +41,20 @@ def test_two_programs_of_attention_share_a_multiprocessor_of_sm_90() -> None:
     assert 2 * (shared + 1024) <= 228 * 1024  # shared memory, a KiB of it reserved per program
 
 
+def test_a_register_that_nothing_writes_is_found() -> None:
+    from dit_serve.kernels.resources import unwritten
+
+    listing = """
+        /*02a0*/                   S2UR UR16, SR_CgaCtaId ;                        /* 0x00000000001079c3 */
+        /*0380*/                   ULDC.64 UR18, c[0x0][0x208] ;                   /* 0x0000820000127ab9 */
+        /*03a0*/             @!UP0 UIADD3 UR4, UP0, UR17, 0x20, URZ ;              /* 0x0000002011047890 */
+        /*0430*/              @!P0 LDG.E.128 R4, desc[UR19][R80.64+0x1280] ;       /* 0x0012801250048981 */
+        /*0440*/                   STS.128 [R56+UR16], R12 ;                       /* 0x0000000c38007988 */
+    """
+    assert unwritten(listing) == {17}
+    assert unwritten(listing.replace("UR17", "UR18")) == set()
+
+
 def test_every_kernel_compiles_for_all_targets_to_what_the_table_says() -> None:
     recorded = TABLE.read_text(encoding="utf-8")
     if f"Triton {triton.__version__};" not in recorded:

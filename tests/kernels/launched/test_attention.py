@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dit_serve.kernels.attention import attention_reference, attention_triton
+from dit_serve.kernels.attention import attention_launch, attention_reference, attention_triton
 
 # In 16 bits the weights are rounded before they meet V (torch's own kernels do the same), so the error is a share of
 # V's numbers, up to about 8 here, not of the result. The interpreter cuts bfloat16 short where a card rounds.
@@ -16,6 +16,8 @@ SHAPES = [
     (5, 1, 2, 72),
     (3, 16, 4, 12),  # a head below the least side of a product
     (2, 33, 3, 48),  # 32 + 16
+    (2, 64, 2, 72),  # DiT-XL/4 at 256 pixels
+    (1, 20, 2, 72),  # one block of keys
     (1, 65, 1, 64),  # no tail
     (1, 20, 1, 128),
     (0, 16, 2, 72),
@@ -56,6 +58,13 @@ def test_a_row_alone_and_among_others_is_bitwise_equal(dtype: torch.dtype, devic
     together = attention_triton(qkv, 2)
     for row in range(4):
         assert torch.equal(attention_triton(qkv[row:row + 1], 2), together[row:row + 1])
+
+
+def test_blocks_of_fewer_queries_for_fewer_rows_change_no_bit(device: torch.device) -> None:
+    qkv = make_qkv(34, 66, 2, 24, torch.bfloat16, device)
+    alone, together = (attention_launch(rows, 2).arguments["QUERIES"] for rows in (qkv[:1], qkv))
+    assert (alone, together) == (64, 128)
+    assert torch.equal(attention_triton(qkv[:1], 2), attention_triton(qkv, 2)[:1])
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the interpreter's numpy warns of what is meant
