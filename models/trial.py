@@ -26,8 +26,8 @@ from dit_serve.models.errors import is_device_lost
 from dit_serve.models.float8 import Float8Linear, Layer
 
 Kind: TypeAlias = tuple[int, int, str, torch.dtype]  # O, K, epilogue, number format: layers of one kind share a choice
-ORDER = (WHOLE, PARTS, BLAS)
-FLOAT8_ORDER = (FLOAT8_WHOLE, FLOAT8_BLAS)
+ORDER = (BLAS, WHOLE, PARTS)
+FLOAT8_ORDER = (FLOAT8_BLAS, FLOAT8_WHOLE)
 WRONG = 0.02  # |y - definition| / |definition| that no rounding of 16-bit results explains
 
 

@@ -25,7 +25,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -167,6 +170,15 @@ def wanted(only: str) -> Sequence[Section]:
     return [section for section in SECTIONS if not names or section.name in names | set(NEEDED)]
 
 
+def groups(sections: Sequence[Section], is_card: bool) -> list[list[Section]]:
+    """Return the sections in their order, those that run side by side together: on a card neighbours that time nothing.
+
+    A dry run does one after another, because its processor would be what they share.
+    """
+    kinds = groupby(sections, key=lambda section: is_card and section.times_nothing)
+    return [group for together, members in kinds for group in (map(list, [members] if together else zip(members)))]
+
+
 def write_report(folder: Path, name: str, machine: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> None:
     """Write NAME.json and NAME.md with all that is known so far of the sections; "device" decides whether it counts."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -229,14 +241,17 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="dit-gpu-", ignore_cleanup_errors=True) as work,
         logs.open("w", encoding="utf-8") as log,
     ):
-        for section in sections:
-            due += section.seconds * patience
-            outcome, said_of = run(section, options.device, Path(work), due - time.monotonic())
-            outcomes[section.name], about = outcome, about | said_of
-            log.write(f"== {section.name}: {outcome.status}\n{end_of(Path(work) / f'{section.name}.log')}\n")
+        for group in groups(sections, is_card):
+            due += max(section.seconds for section in group) * patience
+            one = partial(run, device=options.device, work=Path(work), limit=due - time.monotonic())
+            with ThreadPoolExecutor(len(group)) as threads:
+                found = list(threads.map(one, group))
+            for section, (outcome, said_of) in zip(group, found, strict=True):
+                outcomes[section.name], about = outcome, about | said_of
+                log.write(f"== {section.name}: {outcome.status}\n{end_of(Path(work) / f'{section.name}.log')}\n")
+                print(f"{section.title}: {outcome.status}", flush=True)
             log.flush()
             write_report(options.out, name, about, outcomes)
-            print(f"{section.title}: {outcome.status}", flush=True)
     print(f"\n{(options.out / f'{name}.md').read_text(encoding='utf-8')}\n{options.out / name}.md, .json, .log")
 
 

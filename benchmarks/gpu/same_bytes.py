@@ -30,7 +30,7 @@ from dit_serve.models.sampling.sampler import SAMPLERS
 
 CLASSES = 1000  # of the random weights
 CLIENTS = 64  # at once, whose 128 sequences at most the service's queue takes
-PICTURE_STEPS = 10
+PICTURE_STEPS = 4  # the processor takes seconds for each
 
 
 @dataclass(frozen=True, slots=True)
