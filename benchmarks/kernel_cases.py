@@ -30,16 +30,7 @@ from dit_serve.kernels.layernorm_modulate import (
 )
 from dit_serve.kernels.linear import linear_reference, linear_triton
 from dit_serve.kernels.linear_float8 import linear_float8_reference, linear_float8_triton
-from dit_serve.kernels.linear_parts import (
-    PARTS_OF_K,
-    linear_by_parts_reference,
-    linear_by_parts_triton,
-    linear_parts_reference,
-    linear_parts_triton,
-)
-from dit_serve.kernels.linear_tma import linear_tma_reference, linear_tma_triton, takes_tma
 from dit_serve.kernels.sampler_step import sampler_step_reference, sampler_step_triton
-from dit_serve.kernels.tiles import TILES, tile_for
 
 EPS = 1e-6
 PATCH = 16  # numbers in a patch of 2 x 2 of four channels
@@ -98,7 +89,6 @@ def cases(shape: Shape, dtype: torch.dtype, device: torch.device) -> Iterator[Ca
     """Yield every kernel's case on a shape."""
     yield from fused_cases(shape, dtype, device)
     yield from _linear_cases(shape, dtype, device)
-    yield from _other_linear_cases(shape, dtype, device)
 
 
 def fused_cases(shape: Shape, dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
@@ -125,13 +115,7 @@ def _token_cases(shape: Shape, dtype: torch.dtype, device: torch.device) -> Iter
     yield Case(
         f"gate_residual_layernorm_modulate {where}",
         gate_residual_layernorm_modulate_triton, gate_residual_layernorm_modulate_reference,
-        (x, gate, h, shift, scale, EPS), 4 * size, "GB/s",
-    )
-    rows, parts = torch.randperm(n, device=device), torch.randn(4, n, t, width, device=device)
-    yield Case(
-        f"gate_residual_layernorm_modulate of 4 parts {where}",
-        gate_residual_layernorm_modulate_triton, gate_residual_layernorm_modulate_reference,
-        (x, gate, parts, shift, scale, EPS, rows, shift[0].contiguous()), 3 * size + 4.0 * parts.numel(), "GB/s",
+        (x, gate, h, shift, scale, EPS, torch.randperm(n, device=device)), 4 * size, "GB/s",
     )
     yield Case(
         f"attention {where}", attention_triton, attention_reference, (qkv, heads), 4.0 * n * t * t * width, "TFLOP/s"
@@ -173,6 +157,8 @@ def _linear_cases(shape: Shape, dtype: torch.dtype, device: torch.device) -> Ite
             f"linear {name}, {epilogue} {n} x {t} x {size}", linear_triton, linear_reference,
             (*_layer(n, t, size, out, dtype, device), epilogue), 2.0 * n * t * size * out, "TFLOP/s",
         )
+    if dtype == torch.bfloat16 and device.type == "cuda" and reaches(device, FLOAT8_CAPABILITY):
+        yield _float8_product(_layer(n, t, mlp, width, dtype, device))
     positions = torch.randn(t, width, device=device, dtype=dtype)
     yield Case(
         f"linear patches, residual {n} x {t} x {PATCH}", linear_triton, linear_reference,
@@ -181,29 +167,15 @@ def _linear_cases(shape: Shape, dtype: torch.dtype, device: torch.device) -> Ite
     )
 
 
-def _other_linear_cases(shape: Shape, dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
-    """Yield the other forms of the MLP's layers that the device and the shape allow."""
-    n, t, width, _, mlp = shape
-    fc1, fc2 = _layer(n, t, width, mlp, dtype, device), _layer(n, t, mlp, width, dtype, device)
-    amount = 2.0 * n * t * width * mlp
-    if takes_tma(*fc1[:2]):
-        yield Case(
-            f"linear_tma fc1, gelu_tanh {n} x {t} x {width}", linear_tma_triton, linear_tma_reference,
-            (*fc1, "gelu_tanh"), amount, "TFLOP/s",
-        )
-    if mlp % (PARTS_OF_K * TILES[dtype][tile_for(dtype, n * t, width)].k) == 0:
-        where = f"fc2 {n} x {t} x {mlp}"
-        yield Case(
-            f"linear_by_parts {where}", linear_by_parts_triton, linear_by_parts_reference, fc2, amount, "TFLOP/s"
-        )
-        yield Case(f"linear_parts {where}", linear_parts_triton, linear_parts_reference, fc2[:2], amount, "TFLOP/s")
-    if dtype == torch.bfloat16 and device.type == "cuda" and reaches(device, FLOAT8_CAPABILITY):
-        x, weight = (each.to(torch.float8_e4m3fn) for each in fc2[:2])
-        scales = torch.rand(n, t, device=device), torch.rand(width, device=device)
-        yield Case(
-            f"linear_float8 fc2 {n} x {t} x {mlp}", linear_float8_triton, linear_float8_reference,
-            (x, scales[0], weight, scales[1], fc2[2]), amount, "TFLOP/s",
-        )
+def _float8_product(fc2: tuple[torch.Tensor, ...]) -> Case:
+    """Return fc2 of operands of float8."""
+    n, t, size = fc2[0].shape
+    x, weight = (each.to(torch.float8_e4m3fn) for each in fc2[:2])
+    x_scales, weight_scales = torch.rand(n, t, device=x.device), torch.rand(len(weight), device=x.device)
+    return Case(
+        f"linear_float8 fc2 {n} x {t} x {size}", linear_float8_triton, linear_float8_reference,
+        (x, x_scales, weight, weight_scales, fc2[2]), 2.0 * n * t * weight.numel(), "TFLOP/s",
+    )
 
 
 def _layer(

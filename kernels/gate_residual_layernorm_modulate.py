@@ -3,10 +3,7 @@
 In a chain of adaLN-Zero blocks (arXiv 2212.09748, section 3.2) every gated residual is followed by a modulated norm:
 the MLP's after the attention, the next block's after the MLP, the final layer's after the last block. So this op does
 all norms of the network but the first. It reads x and h and writes x' and y: four passes over (N, T, D) where two ops
-would take five, in half the launches.
-
-A product whose sum over K was cut into parts leaves h as P partial sums without the bias. They are added here, where
-h is read anyway. A second op of the same kernel leaves y in eight-bit floats.
+would take five, in half the launches. A second op of the same kernel leaves y in eight-bit floats.
 """
 
 from __future__ import annotations
@@ -22,7 +19,6 @@ from dit_serve.kernels.layernorm_modulate import (
     modulate_and_store,
     vector_sizes,
 )
-from dit_serve.kernels.linear_parts import sum_of_parts
 from dit_serve.kernels.rows import load_tail, normalise, split, warps_for
 
 
@@ -34,22 +30,19 @@ def gate_residual_layernorm_modulate_reference(
     scale: torch.Tensor,
     eps: float,
     rows: torch.Tensor | None = None,
-    bias: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return (x', y), each (N, T, D): the sum, and its modulated norm.
 
     Args:
         x: (N, T, D), the residual stream.
         gate: (R, D), applied to every token of its row.
-        h: (N, T, D) in x's dtype, what the branch computed; with a bias (P, N, T, D) float32, whose P >= 1 parts are
-            added in float32 from first to last, then the bias, and the sum is rounded to x's dtype.
+        h: (N, T, D), what the branch computed.
         shift: (R, D), of the norm that follows.
         scale: (R, D), likewise.
         eps: added to the variance.
         rows: (N,) int64, which row of gate, shift and scale belongs to x's row n; None where that is row n, R = N.
-        bias: (D,), of the layer whose parts h holds; None where h is whole.
     """
-    x = _add_branch(x, gate, h, rows, bias)
+    x = _add_branch(x, gate, h, rows)
     return x, layernorm_modulate_reference(x, shift, scale, eps, rows)
 
 
@@ -61,35 +54,17 @@ def gate_residual_layernorm_modulate_float8_reference(
     scale: torch.Tensor,
     eps: float,
     rows: torch.Tensor | None = None,
-    bias: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return x' and, in place of y, its (values (N, T, D) float8_e4m3fn, scales (N, T) float32)."""
-    x = _add_branch(x, gate, h, rows, bias)
+    x = _add_branch(x, gate, h, rows)
     return x, *layernorm_modulate_float8_reference(x, shift, scale, eps, rows)
 
 
 @jit()
-def add_parts(  # type: ignore[no-untyped-def]
-    parts_ptr, tokens, bias_ptr, at, tail_at, dtype: tl.constexpr, PARTS: tl.constexpr, WIDTH: tl.constexpr
-):
-    """Return a row's parts, first to last, and the bias in one float32 sum, rounded to the dtype, in two blocks."""
-    head = tl.load(parts_ptr + at)
-    tail = load_tail(parts_ptr, tail_at, WIDTH)
-    for _ in tl.static_range(1, PARTS):
-        parts_ptr += tokens.to(tl.int64) * WIDTH
-        head += tl.load(parts_ptr + at)
-        tail += load_tail(parts_ptr, tail_at, WIDTH)
-    head += tl.load(bias_ptr + at).to(tl.float32)
-    tail += load_tail(bias_ptr, tail_at, WIDTH)
-    return head.to(dtype).to(tl.float32), tail.to(dtype).to(tl.float32)
-
-
-@jit(unspecialised=("tokens",))
 def gate_residual_layernorm_modulate_kernel(  # type: ignore[no-untyped-def]
     x_ptr,  # (N, T, D)
     gate_ptr,  # (R, D), rows gate_stride apart
-    h_ptr,  # (N, T, D), with a bias (P, N, T, D) float32
-    bias_ptr,  # (D,), or None
+    h_ptr,  # (N, T, D)
     shift_ptr,  # (R, D), rows shift_stride apart
     scale_ptr,  # (R, D), rows scale_stride apart
     rows_ptr,  # (N,) int64, or None
@@ -100,8 +75,6 @@ def gate_residual_layernorm_modulate_kernel(  # type: ignore[no-untyped-def]
     shift_stride,
     scale_stride,
     eps,
-    tokens,  # N·T
-    PARTS: tl.constexpr,  # P
     TOKENS: tl.constexpr,
     WIDTH: tl.constexpr,
     HEAD: tl.constexpr,
@@ -123,13 +96,8 @@ def gate_residual_layernorm_modulate_kernel(  # type: ignore[no-untyped-def]
     scale_ptr += row * scale_stride
     head = tl.load(x_ptr + at).to(tl.float32)
     tail = load_tail(x_ptr, tail_at, WIDTH)
-    if bias_ptr is None:
-        h_head = tl.load(h_ptr + at).to(tl.float32)
-        h_tail = load_tail(h_ptr, tail_at, WIDTH)
-    else:
-        h_head, h_tail = add_parts(h_ptr, tokens, bias_ptr, at, tail_at, x_ptr.dtype.element_ty, PARTS, WIDTH)
-    head += tl.load(gate_ptr + at).to(tl.float32) * h_head
-    tail += load_tail(gate_ptr, tail_at, WIDTH) * h_tail
+    head += tl.load(gate_ptr + at).to(tl.float32) * tl.load(h_ptr + at).to(tl.float32)
+    tail += load_tail(gate_ptr, tail_at, WIDTH) * load_tail(h_ptr, tail_at, WIDTH)
     new_head = head.to(new_ptr.dtype.element_ty)
     new_tail = tail.to(new_ptr.dtype.element_ty)
     tl.store(new_ptr + at, new_head)
@@ -146,13 +114,12 @@ def gate_residual_layernorm_modulate_launch(
     scale: torch.Tensor,
     eps: float,
     rows: torch.Tensor | None = None,
-    bias: torch.Tensor | None = None,
 ) -> Launch:
     """Return the launch for x and h contiguous, and vectors dense but at any distance.
 
     What `rows` holds is not read back to be checked: it must be rows of gate, shift and scale.
     """
-    return _launch(x, gate, h, shift, scale, eps, rows, bias, torch.empty_like(x), None)
+    return _launch(x, gate, h, shift, scale, eps, rows, torch.empty_like(x), None)
 
 
 def gate_residual_layernorm_modulate_float8_launch(
@@ -163,10 +130,9 @@ def gate_residual_layernorm_modulate_float8_launch(
     scale: torch.Tensor,
     eps: float,
     rows: torch.Tensor | None = None,
-    bias: torch.Tensor | None = None,
 ) -> Launch:
     """Return the launch of the kernel that quantises, on the terms of `gate_residual_layernorm_modulate_launch`."""
-    return _launch(x, gate, h, shift, scale, eps, rows, bias, *float8.empty_like(x))
+    return _launch(x, gate, h, shift, scale, eps, rows, *float8.empty_like(x))
 
 
 gate_residual_layernorm_modulate_triton = torch_op(
@@ -185,20 +151,17 @@ def gate_residual_layernorm_modulate(
     scale: torch.Tensor,
     eps: float,
     rows: torch.Tensor | None = None,
-    bias: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return (x + gate h, LN(x + gate h) (1 + scale) + shift); see `_reference`, on a card also `_launch`.
 
-    The bits are the same whether h comes whole or, with its bias, as the parts that sum to it.
-
     Raises:
-        ValueError: h is not x's shape, or with a bias not parts of it; a vector is not (N, D), or (R, D) with rows;
-            rows is not (N,); or the kernel cannot take a dtype, device or stride.
+        ValueError: h is not x's shape; a vector is not (N, D), or (R, D) with rows; rows is not (N,); or the kernel
+            cannot take a dtype, device or stride.
         IndexError: off a card, rows holds what is no row of the vectors. The kernel does not look.
     """
-    is_taken = takes_kernel(x, gate, h, shift, scale, bias)
+    is_taken = takes_kernel(x, gate, h, shift, scale)
     op = gate_residual_layernorm_modulate_triton if is_taken else gate_residual_layernorm_modulate_reference
-    return op(x, gate, h, shift, scale, eps, rows, bias)
+    return op(x, gate, h, shift, scale, eps, rows)
 
 
 def gate_residual_layernorm_modulate_float8(
@@ -209,7 +172,6 @@ def gate_residual_layernorm_modulate_float8(
     scale: torch.Tensor,
     eps: float,
     rows: torch.Tensor | None = None,
-    bias: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return x' and (values (N, T, D) float8_e4m3fn, scales (N, T)): y quantised before it is rounded to x's dtype.
 
@@ -219,31 +181,16 @@ def gate_residual_layernorm_modulate_float8(
         ValueError: as `gate_residual_layernorm_modulate` does.
         IndexError: likewise.
     """
-    if takes_kernel(x, gate, h, shift, scale, bias, least=FLOAT8_CAPABILITY):
-        return gate_residual_layernorm_modulate_float8_triton(x, gate, h, shift, scale, eps, rows, bias)
-    return gate_residual_layernorm_modulate_float8_reference(x, gate, h, shift, scale, eps, rows, bias)
+    if takes_kernel(x, gate, h, shift, scale, least=FLOAT8_CAPABILITY):
+        return gate_residual_layernorm_modulate_float8_triton(x, gate, h, shift, scale, eps, rows)
+    return gate_residual_layernorm_modulate_float8_reference(x, gate, h, shift, scale, eps, rows)
 
 
-def _add_branch(
-    x: torch.Tensor, gate: torch.Tensor, h: torch.Tensor, rows: torch.Tensor | None, bias: torch.Tensor | None
-) -> torch.Tensor:
-    """Return x + gate h, (N, T, D), where h is whole or, with a bias, in parts."""
-    _branch_sizes(x, h, bias)
+def _add_branch(x: torch.Tensor, gate: torch.Tensor, h: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
+    """Return x + gate h, (N, T, D)."""
+    checks.sizes(x=(x, "NTD"), h=(h, "NTD"))
     vector_sizes(x, rows, gate=gate)
-    if bias is not None:
-        h = sum_of_parts(h, bias, x.dtype)
     return torch.addcmul(x, (gate if rows is None else gate[rows]).unsqueeze(1), h)
-
-
-def _branch_sizes(x: torch.Tensor, h: torch.Tensor, bias: torch.Tensor | None) -> int:
-    """Return of how many parts h is the sum."""
-    if bias is None:
-        checks.sizes(x=(x, "NTD"), h=(h, "NTD"))
-        return 1
-    checks.sizes(x=(x, "NTD"), h=(h, "PNTD"), bias=(bias, "D"))
-    if not h.shape[0]:
-        raise ValueError(f"h must have a part or more, got {tuple(h.shape)}")
-    return h.shape[0]
 
 
 def _launch(
@@ -254,29 +201,22 @@ def _launch(
     scale: torch.Tensor,
     eps: float,
     rows: torch.Tensor | None,
-    bias: torch.Tensor | None,
     y: torch.Tensor,
     scales: torch.Tensor | None,
 ) -> Launch:
     """Return the launch that fills a new x', y, and scales where there are some."""
-    parts = _branch_sizes(x, h, bias)
+    checks.sizes(x=(x, "NTD"), h=(h, "NTD"))
     count, tokens, width = vector_sizes(x, rows, gate=gate, shift=shift, scale=scale)
     check_vectors(x, rows, gate=gate, shift=shift, scale=scale)
-    if bias is None:
-        checks.alike(x=x, h=h)
-    else:
-        checks.device(x=x, h=h, bias=bias)
-        checks.dtype(torch.float32, h=h)
-        checks.floating(bias=bias)
-        checks.contiguous(bias=bias)
+    checks.alike(x=x, h=h)
     checks.contiguous(x=x, h=h)
     new = torch.empty_like(x)
     head, tail = split(width)
     arguments = {
-        "x_ptr": x, "gate_ptr": gate, "h_ptr": h, "bias_ptr": bias, "shift_ptr": shift, "scale_ptr": scale,
-        "rows_ptr": rows, "new_ptr": new, "y_ptr": y, "scales_ptr": scales,
+        "x_ptr": x, "gate_ptr": gate, "h_ptr": h, "shift_ptr": shift, "scale_ptr": scale, "rows_ptr": rows,
+        "new_ptr": new, "y_ptr": y, "scales_ptr": scales,
         "gate_stride": gate.stride(0), "shift_stride": shift.stride(0), "scale_stride": scale.stride(0), "eps": eps,
-        "tokens": count * tokens, "PARTS": parts, "TOKENS": tokens, "WIDTH": width, "HEAD": head, "TAIL": max(tail, 1),
+        "TOKENS": tokens, "WIDTH": width, "HEAD": head, "TAIL": max(tail, 1),
     }
     kernel = gate_residual_layernorm_modulate_kernel
     options = {"num_warps": warps_for(width)}

@@ -18,13 +18,12 @@ import torch
 try:
     import triton
     import triton.language as tl
-    from triton.tools.tensor_descriptor import TensorDescriptor
 except ImportError:  # no wheel for this machine (macOS, for one): modules of kernels still import, definitions serve
-    triton = tl = TensorDescriptor = None
+    triton = tl = None
 
 __all__ = [
-    "DTYPES", "FLOAT8_CAPABILITY", "LEAST_CAPABILITY", "Launch", "Tiled", "has_code", "is_interpreted", "jit",
-    "reaches", "takes_kernel", "tl", "torch_op", "triton", "wants_gradient",
+    "DTYPES", "FLOAT8_CAPABILITY", "LEAST_CAPABILITY", "Launch", "has_code", "is_interpreted", "jit", "reaches",
+    "takes_kernel", "tl", "torch_op", "triton", "wants_gradient",
 ]
 
 P = ParamSpec("P")
@@ -36,29 +35,6 @@ FLOAT8_CAPABILITY = (8, 9)  # Triton's limit for float8_e4m3fn
 
 
 @dataclass(frozen=True, slots=True)
-class Tiled:
-    """An argument that the tensor memory accelerator of sm_90 reads or writes in blocks: at launch a descriptor.
-
-    Attributes:
-        tensor: contiguous, of two sides, its rows a multiple of 16 bytes.
-        block_shape: rows and columns of a block.
-    """
-
-    tensor: torch.Tensor
-    block_shape: tuple[int, int]
-
-    def descriptor(self) -> Any:
-        """Return Triton's descriptor.
-
-        Raises:
-            ValueError: the tensor begins where the accelerator cannot.
-        """
-        if self.tensor.data_ptr() % 16:
-            raise ValueError(f"a tensor must begin at a multiple of 16 bytes, got address {self.tensor.data_ptr():#x}")
-        return TensorDescriptor.from_tensor(self.tensor, list(self.block_shape))
-
-
-@dataclass(frozen=True, slots=True)
 class Launch:
     """One launch of a kernel, as a value: a torch op runs it, kernels.resources compiles it without a card.
 
@@ -66,7 +42,7 @@ class Launch:
         outputs: what the kernel fills.
         kernel: the Triton kernel.
         programs: how many instances run; program_id(0) numbers them.
-        arguments: by parameter name: tensors, plain or Tiled, numbers and constants.
+        arguments: by parameter name: tensors, numbers and constants.
         options: num_warps and num_stages on NVIDIA.
         hip_options: what differs on AMD, where a warp has 64 lanes and a block 64 KiB of shared memory.
         least_capability: the oldest cards that the kernel compiles for; see `has_code`.
@@ -101,8 +77,7 @@ class Launch:
             raise ValueError(f"this kernel needs an NVIDIA card of compute capability {needed} or more, got {got}")
         with torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext():
             options = self.options_for("hip" if torch.version.hip else "cuda")
-            given = {k: v.descriptor() if isinstance(v, Tiled) else v for k, v in self.arguments.items()}
-            self.kernel[(self.programs,)](**given, **options)
+            self.kernel[(self.programs,)](**self.arguments, **options)
 
 
 def jit(*, unspecialised: tuple[str, ...] = ()) -> Callable[[Callable[..., Any]], Any]:
@@ -159,8 +134,8 @@ def has_code(least: tuple[int, int], capability: tuple[int, int] | None) -> bool
     """Return whether Triton compiles a kernel for NVIDIA's cards of a compute capability or, None, for AMD's.
 
     Args:
-        least: what the kernel needs of NVIDIA. More than LEAST_CAPABILITY is needed for float8_e4m3fn and for the
-            tensor memory accelerator; no AMD card is given such kernels: gfx942 has other formats of eight bits.
+        least: what the kernel needs of NVIDIA. More than LEAST_CAPABILITY is needed for float8_e4m3fn alone, and no
+            AMD card is given such a kernel: gfx942 has other formats of eight bits.
         capability: the card's.
     """
     return least == LEAST_CAPABILITY if capability is None else capability >= least

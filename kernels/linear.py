@@ -94,7 +94,7 @@ def linear_kernel(  # type: ignore[no-untyped-def]
 ):
     """One program computes one tile of y, summing over K from first to last."""
     x_ptrs, weight_ptrs, row, column, n, inside = operands(
-        x_ptr, weight_ptr, tl.program_id(0), rows, OUT, K, BLOCK_M, BLOCK_N, BLOCK_K, GROUP
+        x_ptr, weight_ptr, rows, OUT, K, BLOCK_M, BLOCK_N, BLOCK_K, GROUP
     )
     y = sum_over_k(x_ptrs, weight_ptrs, K, BLOCK_M, BLOCK_N, BLOCK_K)
     y += tl.load(bias_ptr + column).to(tl.float32)[None, :]

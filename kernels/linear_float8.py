@@ -3,7 +3,7 @@
 What each row's scale is and how a row is rounded: kernels/float8.py. The tensor cores of sm_90 keep a sum of float8
 products to some 14 bits (DeepSeek-V3, arXiv 2412.19437, section 3.3.2); so their sum of one turn, 128 elements, is
 added in float32, as is done there. A turn is as long in every tile, so that a row has the same bits in all of them and
-in any batch, by pointers or by blocks of the tensor memory accelerator (kernels/linear_tma.py).
+in any batch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import torch.nn.functional as F
 
 from dit_serve.kernels import checks
 from dit_serve.kernels.launch import FLOAT8_CAPABILITY, Launch, jit, takes_kernel, tl, torch_op
-from dit_serve.kernels.linear_tma import blocks_launch
 from dit_serve.kernels.tiles import GROUP, named_tile, operands, sum_over_k, tile_for
 
 
@@ -60,7 +59,7 @@ def linear_float8_kernel(  # type: ignore[no-untyped-def]
 ):
     """One program computes one tile of y, summing over K from first to last."""
     x_ptrs, weight_ptrs, row, column, n, inside = operands(
-        x_ptr, weight_ptr, tl.program_id(0), rows, OUT, K, BLOCK_M, BLOCK_N, BLOCK_K, GROUP
+        x_ptr, weight_ptr, rows, OUT, K, BLOCK_M, BLOCK_N, BLOCK_K, GROUP
     )
     y = sum_over_k(x_ptrs, weight_ptrs, K, BLOCK_M, BLOCK_N, BLOCK_K, IMPRECISE=BLOCK_K)
     y *= tl.load(x_scales_ptr + row)[:, None]
@@ -77,7 +76,13 @@ def linear_float8_launch(
     tile: str | None = None,
 ) -> Launch:
     """Return the launch for contiguous tensors, on a card of compute capability 8.9 or more."""
-    sequences, tokens, size, out = _checked(x, x_scales, weight, weight_scales, bias)
+    sequences, tokens, size, out = _sizes(x, x_scales, weight, weight_scales, bias)
+    tensors = {"x": x, "x_scales": x_scales, "weight": weight, "weight_scales": weight_scales, "bias": bias}
+    checks.device(**tensors)
+    checks.dtype(torch.float8_e4m3fn, x=x, weight=weight)
+    checks.dtype(torch.float32, x_scales=x_scales, weight_scales=weight_scales)
+    checks.floating(bias=bias)
+    checks.contiguous(**tensors)
     y = bias.new_empty(sequences, tokens, out)
     rows = sequences * tokens
     blocks = named_tile(x.dtype, tile_for(x.dtype, rows, out) if tile is None else tile)
@@ -91,34 +96,7 @@ def linear_float8_launch(
     return Launch(y, linear_float8_kernel, programs, arguments, options, least_capability=FLOAT8_CAPABILITY)
 
 
-def linear_float8_tma_reference(
-    x: torch.Tensor,
-    x_scales: torch.Tensor,
-    weight: torch.Tensor,
-    weight_scales: torch.Tensor,
-    bias: torch.Tensor,
-    tile: str = "128x128",
-) -> torch.Tensor:
-    """Return what `linear_float8_reference` does; K a multiple of 128, O of 8, tile a name in kernels.linear_tma."""
-    return linear_float8_reference(x, x_scales, weight, weight_scales, bias)
-
-
-def linear_float8_tma_launch(
-    x: torch.Tensor,
-    x_scales: torch.Tensor,
-    weight: torch.Tensor,
-    weight_scales: torch.Tensor,
-    bias: torch.Tensor,
-    tile: str = "128x128",
-) -> Launch:
-    """Return the launch of the accelerator's kernel, on a card of compute capability 9.0 or more."""
-    sequences, tokens, _, out = _checked(x, x_scales, weight, weight_scales, bias)
-    y = bias.new_empty(sequences, tokens, out)
-    return blocks_launch(x, weight, bias, y, tile, x_scales=x_scales, weight_scales=weight_scales)
-
-
 linear_float8_triton = torch_op(linear_float8_reference, linear_float8_launch)
-linear_float8_tma_triton = torch_op(linear_float8_tma_reference, linear_float8_tma_launch)
 
 
 def linear_float8(
@@ -144,17 +122,3 @@ def _sizes(
         x=(x, "NTK"), x_scales=(x_scales, "NT"), weight=(weight, "OK"), weight_scales=(weight_scales, "O"),
         bias=(bias, "O"),
     )
-
-
-def _checked(
-    x: torch.Tensor, x_scales: torch.Tensor, weight: torch.Tensor, weight_scales: torch.Tensor, bias: torch.Tensor
-) -> tuple[int, ...]:
-    """Return N, T, K and O of tensors that the kernels can take."""
-    found = _sizes(x, x_scales, weight, weight_scales, bias)
-    tensors = {"x": x, "x_scales": x_scales, "weight": weight, "weight_scales": weight_scales, "bias": bias}
-    checks.device(**tensors)
-    checks.dtype(torch.float8_e4m3fn, x=x, weight=weight)
-    checks.dtype(torch.float32, x_scales=x_scales, weight_scales=weight_scales)
-    checks.floating(bias=bias)
-    checks.contiguous(**tensors)
-    return found

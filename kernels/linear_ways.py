@@ -1,10 +1,8 @@
 """The ways to the product of a linear layer, as values: who wants the fastest on a card times those that take a shape.
 
 A family gives one result. Every way of WHOLE sums over K from first to last into one accumulator, so its ways are free
-to be mixed by the number of rows. So are those of PARTS, which sum K in parts: "parts apart" returns the parts' sums
-without the bias, to be added from first to last by who reads them, and then has the bits of "parts together". BLAS is
-the library's product, whose rows may depend on how many there are unless `starve_cublaslt` was called, and even then a
-card's own answers must say so: compare rows bitwise before relying on it.
+to be mixed by the number of rows. BLAS is the library's product, whose rows may depend on how many there are unless
+`starve_cublaslt` was called, and even then a card's own answers must say so: compare rows bitwise before relying on it.
 FLOAT8_WHOLE and FLOAT8_BLAS are the same for operands of float8 (kernels/linear_float8.py).
 Nothing here times, chooses or keeps anything.
 """
@@ -18,15 +16,12 @@ from typing import NamedTuple
 
 import torch
 
-from dit_serve.kernels import linear_tma
 from dit_serve.kernels.launch import FLOAT8_CAPABILITY, reaches, takes_kernel, triton
 from dit_serve.kernels.linear import linear_triton
-from dit_serve.kernels.linear_float8 import linear_float8_tma_triton, linear_float8_triton
-from dit_serve.kernels.linear_parts import PARTS_OF_K, linear_by_parts_triton, linear_parts_triton
-from dit_serve.kernels.linear_tma import linear_tma_triton, takes_tma
+from dit_serve.kernels.linear_float8 import linear_float8_triton
 from dit_serve.kernels.tiles import TILES
 
-LEAST_K_IN_PARTS = 4096  # shorter sums leave a part too few turns to be worth a program
+SCALED_ROWS_CAPABILITY = (9, 0)  # from which on torch._scaled_mm takes a scale a row
 BYTES_OF_WORKSPACE = 1024  # the least that CUBLASLT_WORKSPACE_SIZE can say: no float32 sums of a split product fit
 
 
@@ -38,7 +33,7 @@ class Way(NamedTuple):
         takes: of (x, weight, epilogue): whether the way can be gone here, for such tensors; float8 has no epilogue but
             "none".
         product: of (x, weight, bias, epilogue), or of float8 (x, x_scales, weight, weight_scales, bias): the (N, T, O)
-            result, or (P, N, T, O) float32 parts of it. The library's float8 wants a bias in bfloat16.
+            result. The library's float8 wants a bias in bfloat16.
     """
 
     name: str
@@ -71,25 +66,6 @@ def _takes_tile(name: str, x: torch.Tensor, weight: torch.Tensor, epilogue: str)
     return takes_kernel(x, weight) and name in TILES[x.dtype]
 
 
-def _takes_tma(x: torch.Tensor, weight: torch.Tensor, epilogue: str) -> bool:
-    return takes_kernel(x, weight) and takes_tma(x, weight)
-
-
-def _takes_parts(x: torch.Tensor, weight: torch.Tensor, epilogue: str) -> bool:
-    if epilogue != "none" or not takes_kernel(x, weight):
-        return False
-    size, (turn,) = x.shape[-1], {tile.k for tile in TILES[x.dtype].values()}
-    return size >= LEAST_K_IN_PARTS and size % (PARTS_OF_K * turn) == 0
-
-
-def _parts_apart(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epilogue: str) -> torch.Tensor:
-    return linear_parts_triton(x, weight)
-
-
-def _parts_together(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epilogue: str) -> torch.Tensor:
-    return linear_by_parts_triton(x, weight, bias)
-
-
 def _takes_blas(x: torch.Tensor, weight: torch.Tensor, epilogue: str) -> bool:
     return takes_kernel(x, weight) and not torch.version.hip and x.shape.numel() > 0
 
@@ -110,14 +86,10 @@ def _takes_float8(x: torch.Tensor, weight: torch.Tensor, epilogue: str) -> bool:
     return is_on_a_card and is_float8 and epilogue == "none"
 
 
-def _takes_float8_tma(x: torch.Tensor, weight: torch.Tensor, epilogue: str) -> bool:
-    return _takes_float8(x, weight, epilogue) and takes_tma(x, weight)
-
-
 def _takes_float8_blas(x: torch.Tensor, weight: torch.Tensor, epilogue: str) -> bool:
     """Return whether the library multiplies these: with a scale a row it does on Hopper, in whole 16 elements."""
     fits = weight.shape[0] % 16 == 0 and weight.shape[1] % 16 == 0 and x.shape.numel() > 0
-    return fits and _takes_float8(x, weight, epilogue) and reaches(x.device, linear_tma.ACCELERATOR_CAPABILITY)
+    return fits and _takes_float8(x, weight, epilogue) and reaches(x.device, SCALED_ROWS_CAPABILITY)
 
 
 def _float8_by_blas(
@@ -132,20 +104,9 @@ def _float8_by_blas(
 
 
 _NAMES = dict.fromkeys(name for tiles in TILES.values() for name in tiles)
-WHOLE = (
-    *(Way(name, partial(_takes_tile, name), partial(linear_triton, tile=name)) for name in _NAMES),
-    *(Way(f"tma {name}", _takes_tma, partial(linear_tma_triton, tile=name)) for name in linear_tma.TILES),
-)
-PARTS = (
-    Way("parts apart", _takes_parts, _parts_apart),
-    Way("parts together", _takes_parts, _parts_together),
-)
+WHOLE = tuple(Way(name, partial(_takes_tile, name), partial(linear_triton, tile=name)) for name in _NAMES)
 BLAS = (Way("blas", _takes_blas, _by_blas),)
-FLOAT8_WHOLE = (
-    *(Way(name, _takes_float8, partial(linear_float8_triton, tile=name)) for name in TILES[torch.float8_e4m3fn]),
-    *(
-        Way(f"tma {name}", _takes_float8_tma, partial(linear_float8_tma_triton, tile=name))
-        for name in linear_tma.FLOAT8_TILES
-    ),
+FLOAT8_WHOLE = tuple(
+    Way(name, _takes_float8, partial(linear_float8_triton, tile=name)) for name in TILES[torch.float8_e4m3fn]
 )
 FLOAT8_BLAS = (Way("blas", _takes_float8_blas, _float8_by_blas),)

@@ -23,7 +23,6 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from dit_serve.kernels import linear_tma
 from dit_serve.kernels.attention import attention_launch
 from dit_serve.kernels.gate_residual_layernorm_modulate import (
     gate_residual_layernorm_modulate_float8_launch,
@@ -31,12 +30,10 @@ from dit_serve.kernels.gate_residual_layernorm_modulate import (
 )
 from dit_serve.kernels.gelu_float8 import gelu_float8_launch
 from dit_serve.kernels.groupnorm_silu import groupnorm_silu_launches
-from dit_serve.kernels.launch import Launch, Tiled, has_code
+from dit_serve.kernels.launch import Launch, has_code
 from dit_serve.kernels.layernorm_modulate import layernorm_modulate_float8_launch, layernorm_modulate_launch
 from dit_serve.kernels.linear import linear_launch
-from dit_serve.kernels.linear_float8 import linear_float8_launch, linear_float8_tma_launch
-from dit_serve.kernels.linear_parts import linear_by_parts_launch, linear_parts_launch
-from dit_serve.kernels.linear_tma import linear_tma_launch
+from dit_serve.kernels.linear_float8 import linear_float8_launch
 from dit_serve.kernels.sampler_step import sampler_step_launch
 from dit_serve.kernels.tiles import TILES, tile_for
 
@@ -77,7 +74,6 @@ def _token_launches(dtype: torch.dtype) -> dict[str, Launch]:
     x = _empty(ROWS, TOKENS, WIDTH, dtype=dtype)
     gate, shift, scale = _empty(ROWS, 6, WIDTH, dtype=dtype).unbind(1)[:3]
     rows = _empty(ROWS, dtype=torch.int64)
-    parts, bias = _empty(4, ROWS, TOKENS, WIDTH), _empty(WIDTH, dtype=dtype)
     return {
         "layernorm_modulate D = 1152": layernorm_modulate_launch(x, shift, scale, 1e-6),
         "gate_residual_layernorm_modulate D = 1152": gate_residual_layernorm_modulate_launch(
@@ -86,9 +82,6 @@ def _token_launches(dtype: torch.dtype) -> dict[str, Launch]:
         "layernorm_modulate D = 1152, rows": layernorm_modulate_launch(x, shift, scale, 1e-6, rows),
         "gate_residual_layernorm_modulate D = 1152, rows": gate_residual_layernorm_modulate_launch(
             x, gate, x, shift, scale, 1e-6, rows
-        ),
-        "gate_residual_layernorm_modulate D = 1152, rows, 4 parts": gate_residual_layernorm_modulate_launch(
-            x, gate, parts, shift, scale, 1e-6, rows, bias
         ),
         "layernorm_modulate_float8 D = 1152, rows": layernorm_modulate_float8_launch(x, shift, scale, 1e-6, rows),
         "gate_residual_layernorm_modulate_float8 D = 1152, rows": gate_residual_layernorm_modulate_float8_launch(
@@ -114,16 +107,11 @@ def _linear_launches(dtype: torch.dtype) -> dict[str, Launch]:
         "linear 16 → 1152, residual": linear_launch(
             *tensors(16, WIDTH), residual=_empty(TOKENS, WIDTH, dtype=dtype)
         ),
-        "linear_parts 4608 → 1152": linear_parts_launch(*fc2[:2]),
-        "linear_by_parts 4608 → 1152": linear_by_parts_launch(*fc2),
     }
     for tile in TILES[dtype]:
         if tile != tile_for(dtype, ROWS * TOKENS, WIDTH):
             found[f"linear {tile} 1152 → 4608, gelu_tanh"] = linear_launch(*fc1, "gelu_tanh", tile=tile)
             found[f"linear {tile} 4608 → 1152"] = linear_launch(*fc2, tile=tile)
-    for tile in linear_tma.TILES if dtype != torch.float32 else ():
-        found[f"linear_tma {tile} 1152 → 4608, gelu_tanh"] = linear_tma_launch(*fc1, "gelu_tanh", tile)
-        found[f"linear_tma {tile} 4608 → 1152"] = linear_tma_launch(*fc2, "none", tile)
     return found
 
 
@@ -147,8 +135,6 @@ def _linear_float8_launches() -> dict[str, Launch]:
         scaled = x, _empty(ROWS, TOKENS), weight, _empty(out), _empty(out, dtype=torch.bfloat16)
         for tile in TILES[torch.float8_e4m3fn]:
             found[f"linear_float8 {tile} {size} → {out}"] = linear_float8_launch(*scaled, tile)
-        for tile in linear_tma.FLOAT8_TILES:
-            found[f"linear_float8_tma {tile} {size} → {out}"] = linear_float8_tma_launch(*scaled, tile)
     return found
 
 
@@ -174,10 +160,7 @@ def compile_for(launch: Launch, target: GPUTarget) -> Any:
     for i, parameter in enumerate(launch.kernel.params):
         value = launch.arguments[parameter.name]
         is_free = isinstance(value, int) and not parameter.is_constexpr
-        if isinstance(value, Tiled):
-            element = POINTER_TYPES[value.tensor.dtype].removeprefix("*")
-            signature[parameter.name] = f"tensordesc<{element}{list(value.block_shape)}>"
-        elif isinstance(value, torch.Tensor):
+        if isinstance(value, torch.Tensor):
             signature[parameter.name] = POINTER_TYPES[value.dtype]
             small = target.backend == "hip" and value.numel() * value.element_size() < 2**31
             attributes[(i,)] = [["tt.divisibility", 16], *([["tt.pointer_range", 32]] if small else [])]

@@ -264,10 +264,9 @@ class DiTBlock(nn.Module):
         """
         gate_msa, shift_mlp, scale_mlp, gate_mlp, next_shift, next_scale = modulation.unbind(1)
         h = products(self.proj, attention(products(self.qkv, normed), self.num_heads))        # (N, T, D)
-        of_mlp = (gate_msa, h, shift_mlp, scale_mlp, self.mlp_norm_eps, rows)
-        x, normed = _add(x, *of_mlp, self.proj, self.fc1)
+        x, normed = _add(x, gate_msa, h, shift_mlp, scale_mlp, self.mlp_norm_eps, rows, self.fc1)
         h = products(self.fc2, products.gelu(self.fc1, normed))                               # (N, T, D)
-        return _add(x, gate_mlp, h, next_shift, next_scale, NORM_EPS, rows, self.fc2, reader)
+        return _add(x, gate_mlp, h, next_shift, next_scale, NORM_EPS, rows, reader)
 
 
 def _add(
@@ -278,12 +277,10 @@ def _add(
     scale: torch.Tensor,
     eps: float,
     rows: torch.Tensor | None,
-    writer: Layer,
     reader: Layer,
 ) -> tuple[torch.Tensor, Activations]:
-    """Return x + gate h and its modulated norm as `reader` reads it; h may come in parts, without `writer`'s bias."""
-    bias = writer.bias if h.ndim == 4 else None
+    """Return x + gate h and its modulated norm as `reader` reads it."""
     if isinstance(reader, Float8Linear):
-        x, values, scales = gate_residual_layernorm_modulate_float8(x, gate, h, shift, scale, eps, rows, bias)
+        x, values, scales = gate_residual_layernorm_modulate_float8(x, gate, h, shift, scale, eps, rows)
         return x, (values, scales)
-    return gate_residual_layernorm_modulate(x, gate, h, shift, scale, eps, rows, bias)
+    return gate_residual_layernorm_modulate(x, gate, h, shift, scale, eps, rows)

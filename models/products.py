@@ -45,7 +45,7 @@ class Products:
         }
 
     def __call__(self, layer: Layer, x: Activations, residual: torch.Tensor | None = None) -> torch.Tensor:
-        """Return x Wᵀ + b + residual, (N, T, O); or parts of x Wᵀ, (P, N, T, O) float32, to which b is still due.
+        """Return x Wᵀ + b + residual, (N, T, O).
 
         Args:
             layer: an nn.Linear, or a Float8Linear.

@@ -19,7 +19,6 @@ from benchmarks.gpu.sections import Row, told
 from benchmarks.timing import captured, measure, rate
 from dit_serve.kernels import linear_ways
 from dit_serve.kernels.float8 import quantise_reference, quantise_weight
-from dit_serve.kernels.linear_parts import sum_of_parts
 
 SEQUENCES = (64, 16, 2)
 FAR_BYTES = 128 << 20  # of weights and inputs that a graph goes through: more than an L2 holds
@@ -71,10 +70,10 @@ def found(
         if not way.takes(given[0], given[2 if kind else 1], "none" if kind else layer.epilogue):
             return None
         product: Product = (lambda given: way.product(*given)) if kind else (lambda g: way.product(*g, layer.epilogue))
-        result, exact = whole(product(given), given), exactly(layer, given)
+        result, exact = product(given), exactly(layer, given)
         error = float((result.double() - exact).norm() / exact.norm())
         del exact
-        is_same = torch.equal(whole(product(first(given)), first(given)), result[:1])
+        is_same = torch.equal(product(first(given)), result[:1])
         letter = letter_of(result, letters)
         ms = milliseconds(bench, product, given)
     except Exception as failure:
@@ -100,13 +99,6 @@ def first(given: Inputs) -> Inputs:
     """Return the inputs with the first sequence alone: x, and in float8 its scales."""
     count = 2 if len(given) == 5 else 1
     return (*(tensor[:1].contiguous() for tensor in given[:count]), *given[count:])
-
-
-def whole(result: torch.Tensor, given: Inputs) -> torch.Tensor:
-    """Return (N, T, O): of sums of parts of K, (P, N, T, O), what their reader makes of them with the bias."""
-    if result.dim() == 3:
-        return result
-    return sum_of_parts(result, given[-1], given[-1].dtype)
 
 
 def exactly(layer: Layer, given: Inputs) -> torch.Tensor:

@@ -41,11 +41,6 @@ def broken(*arguments: object) -> Tensor:
     raise RuntimeError("out of shared memory\nand more")
 
 
-def apart(x: Tensor, weight: Tensor, bias: Tensor, epilogue: str) -> Tensor:
-    half = x.shape[-1] // 2
-    return torch.stack([F.linear(x[..., :half], weight[:, :half]), F.linear(x[..., half:], weight[:, half:])])
-
-
 def in_float8(x: Tensor, x_scales: Tensor, weight: Tensor, weight_scales: Tensor, bias: Tensor) -> Tensor:
     y = F.linear(x.float(), weight.float()) * x_scales[..., None] * weight_scales
     return (y + bias).to(bias.dtype)
@@ -61,7 +56,7 @@ def rows(starved: Mock, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[R
     long = bench.scale.model.heads * bench.scale.model.head_size * 4
     ways = SimpleNamespace(
         WHOLE=(Way("first", always, plain), Way("second", always, plain), Way("uneven", always, of_the_batch)),
-        PARTS=(Way("apart", lambda x, weight, epilogue: x.shape[-1] == long, apart),),
+        LONG=(Way("only", lambda x, weight, epilogue: x.shape[-1] == long, plain),),
         BLAS=(Way("broken", always, broken),),
         FLOAT8_WHOLE=(Way("first", lambda x, weight, _: x.dtype == weight.dtype == torch.float8_e4m3fn, in_float8),),
         CAPABILITY=(8, 9),
@@ -79,7 +74,7 @@ def way(row: Row) -> str:
 def test_there_is_a_row_a_layer_number_of_rows_and_way_that_takes_it(starved: Mock, rows: list[Row]) -> None:
     ways = ["whole first", "whole second", "whole uneven", "blas broken", "float8_whole first"]
     expected = {(layer, count, way) for layer in ("qkv", "proj", "fc1", "fc2") for count in (32, 16) for way in ways}
-    expected |= {("fc2", count, "parts apart") for count in (32, 16)}
+    expected |= {("fc2", count, "long only") for count in (32, 16)}
     assert {(row["layer"], row["rows"], way(row)) for row in rows} == expected
     assert len(rows) == len(expected)
     starved.assert_called_once_with()
@@ -94,7 +89,7 @@ def test_a_row_has_its_speed_and_its_share_of_the_ceiling(bench: Bench, rows: li
 
 def test_the_error_is_that_against_float64_of_the_same_numbers(rows: list[Row]) -> None:
     errors = {way(row): row["error"] for row in rows if row["layer"] == "fc2" and "error" in row}
-    assert all(0 < errors[way] < 1e-6 for way in ("whole first", "parts apart", "float8_whole first"))
+    assert all(0 < errors[way] < 1e-6 for way in ("whole first", "float8_whole first"))
     assert errors["whole uneven"] == pytest.approx(1e-5, rel=0.1)
 
 

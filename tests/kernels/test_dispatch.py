@@ -28,8 +28,6 @@ from dit_serve.kernels.layernorm_modulate import (
 )
 from dit_serve.kernels.linear import linear, linear_triton
 from dit_serve.kernels.linear_float8 import linear_float8, linear_float8_triton
-from dit_serve.kernels.linear_parts import linear_by_parts_triton, linear_parts_triton
-from dit_serve.kernels.linear_tma import linear_tma_triton
 from dit_serve.kernels.sampler_step import COLUMNS, sampler_step, sampler_step_triton
 
 Op = Callable[..., object]
@@ -61,10 +59,6 @@ def calls(device: str) -> dict[str, tuple[Op, Op, tuple[object, ...]]]:
         "gate_residual_layernorm_modulate, rows": (
             gate_residual_layernorm_modulate, gate_residual_layernorm_modulate_triton,
             (x, pool, x, pool, pool, 1e-5, null_rows),
-        ),
-        "gate_residual_layernorm_modulate, parts": (
-            gate_residual_layernorm_modulate, gate_residual_layernorm_modulate_triton,
-            (x, vectors, zeros(4, 2, 4, 24), vectors, vectors, 1e-5, None, zeros(24)),
         ),
         "layernorm_modulate_float8": (
             layernorm_modulate_float8, layernorm_modulate_float8_triton, (x, vectors, vectors, 1e-5)
@@ -117,16 +111,6 @@ def test_export_leaves_the_number_of_rows_free(name: str) -> None:
         (value,) = (node.meta["val"] for node in found if node.target.name() == f"dit::{name.split(',')[0]}")
         rows = (value[0] if isinstance(value, tuple) else value).shape[0]
         assert isinstance(rows, torch.SymInt)
-
-
-@needs_triton
-@pytest.mark.parametrize("launcher", [linear_tma_triton, linear_by_parts_triton, linear_parts_triton], ids=str)
-def test_export_leaves_the_number_of_rows_free_in_other_forms_of_the_product(launcher: Op) -> None:
-    with torch.no_grad(), FakeTensorMode():
-        x, weight, bias = (torch.zeros(shape, device="cuda").half() for shape in ((2, 4, 256), (8, 256), (8,)))
-        arguments = (x, weight) if launcher is linear_parts_triton else (x, weight, bias)
-        (node,) = exported(launcher, arguments, torch.export.Dim.AUTO)
-        assert isinstance(node.meta["val"].shape[-3], torch.SymInt)
 
 
 @needs_triton

@@ -16,7 +16,7 @@ def test_a_tile_never_shrinks_with_more_rows_and_fills_the_card_if_any_does(dtyp
         tile = TILES[dtype][tile_for(dtype, rows, out)]
         assert tile.m * tile.n >= before
         before = tile.m * tile.n
-        least = TILES[dtype][DEFAULTS[-1]]
+        least = TILES[dtype][DEFAULTS[dtype][-1]]
         is_enough = -(-rows // tile.m) * -(-out // tile.n) >= PROGRAMS
         assert is_enough or tile == least
 
@@ -25,6 +25,8 @@ def test_few_rows_take_the_smallest_tile_and_many_the_largest_of_the_defaults() 
     assert tile_for(torch.bfloat16, 16, 1152) == "64x64"
     assert tile_for(torch.bfloat16, 512, 4608) == "64x128"
     assert tile_for(torch.bfloat16, 16384, 1152) == "128x128"
+    assert tile_for(torch.float8_e4m3fn, 512, 1152) == "64x64"
+    assert tile_for(torch.float8_e4m3fn, 16384, 1152) == "64x128"
 
 
 def test_the_length_of_a_turn_is_one_a_dtype() -> None:

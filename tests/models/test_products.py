@@ -29,19 +29,6 @@ def backwards(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epilogu
     return by_sequence(x.double(), weight.double(), bias.double(), epilogue).float()
 
 
-def in_parts(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epilogue: str) -> torch.Tensor:
-    """Two parts of the sum, the bias not added."""
-    half = x.shape[2] // 2
-    nothing = torch.zeros_like(bias)
-    halves = (slice(half), slice(half, None))
-    return torch.stack([by_sequence(x[..., k], weight[:, k], nothing, "none") for k in halves])
-
-
-def parts_together(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epilogue: str) -> torch.Tensor:
-    first, second = in_parts(x, weight, bias, epilogue)
-    return first + second + bias
-
-
 def by_batch(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epilogue: str) -> torch.Tensor:
     """Other bits in a batch of four."""
     return by_sequence(x, weight, bias, epilogue) * (1 + 1e-5 * (x.shape[0] == 4))
@@ -127,11 +114,6 @@ def test_a_family_whose_bits_depend_on_the_batch_or_are_wrong_is_passed_over(cho
     families = [[way("bad", product)], [way("good", by_sequence)]]
     assert set(choose(families, ["bad", "good"]).values()) <= {"good", "bad"}
     assert choose(families, ["bad", "good"])[12] == "good"
-
-
-def test_parts_have_the_bits_of_the_program_that_adds_them_itself(choose: Chooser) -> None:
-    family = [way("together", parts_together), way("apart", in_parts)]
-    assert choose([family], ["apart", "together"]) == everywhere("apart")
 
 
 def test_a_way_that_fails_is_left_out_and_said(choose: Chooser, caplog: pytest.LogCaptureFixture) -> None:

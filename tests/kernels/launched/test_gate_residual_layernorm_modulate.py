@@ -77,74 +77,6 @@ def test_rows_say_which_vectors_of_a_pool_are_whose(dtype: torch.dtype, device: 
         assert torch.equal(got, expected[order])
 
 
-def in_parts(
-    arguments: dict[str, torch.Tensor], parts: int, *, is_in_eighths: bool = False
-) -> dict[str, torch.Tensor]:
-    """Return the arguments with h as parts (P, N, T, D) float32, perhaps of whole eighths within ±2, and a bias."""
-    x = arguments["x"]
-    h, bias = torch.randn(parts, *x.shape, device=x.device), torch.randn(x.shape[-1], device=x.device)
-    if is_in_eighths:
-        h, bias = ((8 * value.clamp(-2, 2)).round() / 8 for value in (h, bias))
-    return {**arguments, "h": h, "bias": bias.to(x.dtype)}
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize(("parts", "shape"), [(4, (2, 3, 1152)), (2, (1, 5, 384)), (3, (3, 1, 1400)), (1, (1, 2, 72))])
-def test_parts_of_the_branch_are_added_to_the_bit_as_torch_does_in_their_order(
-    parts: int, shape: tuple[int, int, int], dtype: torch.dtype, device: torch.device
-) -> None:
-    # the interpreter cuts bfloat16 short where torch rounds: there the sums are exact
-    a = in_parts(inputs(*shape, dtype, device), parts, is_in_eighths=dtype == torch.bfloat16)
-    whole = a["h"][0]
-    for part in a["h"][1:]:
-        whole = whole + part
-    whole = (whole + a["bias"].float()).to(dtype)
-    expected = gate_residual_layernorm_modulate_triton(**{**a, "h": whole, "bias": None}, eps=1e-6)
-    for got, value in zip(gate_residual_layernorm_modulate_triton(**a, eps=1e-6), expected, strict=True):
-        assert torch.equal(got, value)
-
-
-def test_parts_equal_the_definition(device: torch.device) -> None:
-    arguments = in_parts(inputs(2, 3, 1152, torch.float32, device), 4)
-    wide = {name: value.double() for name, value in arguments.items()}
-    expected = gate_residual_layernorm_modulate_reference(**wide, eps=1e-5)
-    for got, value in zip(gate_residual_layernorm_modulate_triton(**arguments, eps=1e-5), expected, strict=True):
-        torch.testing.assert_close(got.double(), value, rtol=1e-5, atol=1e-5)
-
-
-def test_the_parts_of_a_row_alone_and_among_others_give_bitwise_the_same(device: torch.device) -> None:
-    arguments = in_parts(inputs(3, 2, 1152, torch.float32, device), 4)
-    together = gate_residual_layernorm_modulate_triton(**arguments, eps=1e-6)
-    for row in range(3):
-        alone = {name: value[row:row + 1] for name, value in arguments.items() if name not in ("h", "bias")}
-        alone |= {"h": arguments["h"][:, row:row + 1].contiguous(), "bias": arguments["bias"]}
-        for got, expected in zip(gate_residual_layernorm_modulate_triton(**alone, eps=1e-6), together, strict=True):
-            assert torch.equal(got, expected[row:row + 1])
-
-
-@pytest.mark.parametrize(
-    ("name", "what", "words"),
-    [
-        ("h", (2, 3, 8), r"h must be \(P, N = 2, T = 3, D = 8\), got \(2, 3, 8\)"),
-        ("h", (0, 2, 3, 8), r"h must have a part or more, got \(0, 2, 3, 8\)"),
-        ("h", torch.float16, "h must be torch.float32, got torch.float16"),
-        ("h", "strides", r"h must be contiguous, got strides"),
-        ("h", "meta", "h must be on x's device .*, got meta"),
-        ("bias", None, r"h must be \(N = 2, T = 3, D = 8\), got \(4, 2, 3, 8\)"),
-        ("bias", (9,), r"bias must be \(D = 8\), got \(9,\)"),
-        ("bias", torch.float64, "bias must be one of .*, got torch.float64"),
-        ("bias", "strides", r"bias must be contiguous, got strides \(2,\)"),
-    ],
-)
-def test_parts_that_the_kernel_cannot_take_are_refused_with_their_value(
-    name: str, what: object, words: str, device: torch.device
-) -> None:
-    arguments = spoiled(in_parts(inputs(2, 3, 8, torch.float32, device), 4), name, what)
-    for op in (gate_residual_layernorm_modulate_triton, gate_residual_layernorm_modulate_float8_triton):
-        with pytest.raises(ValueError, match=words):
-            op(**arguments, eps=1e-6)
-
-
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the interpreter's numpy warns of what is meant
 def test_what_is_not_finite_stays_in_its_row(device: torch.device) -> None:
     arguments = inputs(3, 2, 1152, torch.float32, device)
@@ -170,14 +102,9 @@ def test_the_float8_op_quantises_the_norm_of_the_same_sum(
     assert_quantised(values, scales, exact, 1e-5)
 
 
-@pytest.mark.parametrize("parts", [None, 4])
-def test_the_float8_op_has_layernorm_modulate_float8_s_bits_in_any_place(
-    parts: int | None, device: torch.device
-) -> None:
+def test_the_float8_op_has_layernorm_modulate_float8_s_bits_in_any_place(device: torch.device) -> None:
     a, pool = inputs(4, 3, 1152, torch.float32, device), inputs(5, 3, 1152, torch.float32, device)
     a |= {name: pool[name] for name in ("gate", "shift", "scale")}
-    if parts:
-        a = in_parts(a, parts)
     rows = torch.tensor([4, 0, 0, 2], device=device)
     x, values, scales = gate_residual_layernorm_modulate_float8_triton(**a, eps=1e-6, rows=rows)
     assert torch.equal(x, gate_residual_layernorm_modulate_triton(**a, eps=1e-6, rows=rows)[0])
@@ -233,8 +160,6 @@ def test_what_the_kernel_cannot_take_is_refused_with_its_value(
 def test_is_a_custom_op_whose_fake_agrees(device: torch.device) -> None:
     arguments = (*inputs(2, 3, 48, torch.float32, device).values(), 1e-6)
     rows = torch.tensor([1, 1], device=device)
-    parts = (torch.randn(4, 2, 3, 48, device=device), torch.randn(48, device=device))
-    with_parts = (*arguments[:2], parts[0], *arguments[3:], rows, parts[1])
     for op in (gate_residual_layernorm_modulate_triton, gate_residual_layernorm_modulate_float8_triton):
-        for all_arguments in (arguments, (*arguments, rows), with_parts):
+        for all_arguments in (arguments, (*arguments, rows)):
             torch.library.opcheck(op, all_arguments, test_utils=("test_schema", "test_faketensor"))

@@ -1,4 +1,4 @@
-"""The product of float8 operands against float64, in every tile and by blocks, with the same bits in all."""
+"""The product of float8 operands against float64, in every tile, with the same bits in all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dit_serve.kernels.launch import FLOAT8_CAPABILITY, is_interpreted, reaches
-from dit_serve.kernels.linear_float8 import linear_float8_tma_triton, linear_float8_triton
+from dit_serve.kernels.linear_float8 import linear_float8_triton
 from dit_serve.kernels.linear_ways import FLOAT8_BLAS, FLOAT8_WHOLE, Way
 from tests.kernels.launched.spoil import spoiled
 
@@ -89,7 +89,7 @@ def test_every_way_gives_the_same_bits_whatever_the_rows(device: torch.device) -
         arguments = in_eighths(arguments)
     together = FLOAT8_WHOLE[0].product(*arguments.values())
     ways = [way for way in FLOAT8_WHOLE if is_taken(way, arguments)]
-    assert len(ways) >= 4
+    assert len(ways) >= 3
     for way in ways:
         for rows in (slice(0, 3), slice(2, 3)):
             alone = arguments | {name: arguments[name][rows] for name in ("x", "x_scales")}
@@ -120,22 +120,15 @@ def test_what_is_not_finite_stays_in_its_row(device: torch.device) -> None:
         ("tile", "8x8", "tile must be one of 128x128, .*, got '8x8'"),
     ],
 )
-def test_what_the_kernels_cannot_take_is_refused_with_its_value(
+def test_what_the_kernel_cannot_take_is_refused_with_its_value(
     name: str, what: object, words: str, device: torch.device
 ) -> None:
     arguments = spoiled(make_arguments((2, 3, 128, 16), device) | {"tile": "128x128"}, name, what)
-    for launcher in (linear_float8_triton, linear_float8_tma_triton):
-        with pytest.raises(ValueError, match=words):
-            launcher(**arguments)
+    with pytest.raises(ValueError, match=words):
+        linear_float8_triton(**arguments)
 
 
-def test_the_accelerator_wants_whole_turns(device: torch.device) -> None:
-    with pytest.raises(ValueError, match="K must be a multiple of 128, got 192"):
-        linear_float8_tma_triton(**make_arguments((2, 3, 192, 16), device))
-
-
-def test_are_custom_ops_whose_fakes_agree(device: torch.device) -> None:
+def test_is_a_custom_op_whose_fake_agrees(device: torch.device) -> None:
     arguments = tuple(make_arguments((2, 3, 128, 24), device).values())
-    for launcher in (linear_float8_triton, linear_float8_tma_triton):
-        # the check of the schema compares by torch's operators that float8 has not
-        torch.library.opcheck(launcher, (*arguments, "64x128"), test_utils=("test_faketensor",))
+    # the check of the schema compares by torch's operators that float8 has not
+    torch.library.opcheck(linear_float8_triton, (*arguments, "64x128"), test_utils=("test_faketensor",))
