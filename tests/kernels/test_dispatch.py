@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from dit_serve.kernels.add_bias import add_bias, add_bias_triton
 from dit_serve.kernels.attention import attention, attention_triton
 from dit_serve.kernels.gate_residual_layernorm_modulate import (
     gate_residual_layernorm_modulate,
@@ -69,6 +70,8 @@ def calls(device: str) -> dict[str, tuple[Op, Op, tuple[object, ...]]]:
         "gelu_float8": (gelu_float8, gelu_float8_triton, (x,)),
         "sampler_step": (sampler_step, sampler_step_triton, step),
         "groupnorm_silu": (groupnorm_silu, groupnorm_silu_triton, (images, 4, zeros(8), zeros(8), 1e-6, True)),
+        "add_bias": (add_bias, add_bias_triton, (images, zeros(8))),
+        "add_bias, residual and upsampling": (add_bias, add_bias_triton, (images, zeros(8), images, 2)),
         "linear": (lambda *a: linear(*a, batch_invariant=True), linear_triton, product),
         "linear_float8": (
             linear_float8, linear_float8_triton, (narrow[0], zeros(2, 4), narrow[1], zeros(8), zeros(8))
@@ -123,9 +126,11 @@ def test_linear_on_a_card_is_left_to_the_library_unless_asked_for() -> None:
 @needs_triton
 def test_images_in_another_layout_than_channels_last_take_the_definition_on_a_card() -> None:
     with torch.no_grad(), FakeTensorMode():
-        _, _, (_, *rest) = calls("cuda")["groupnorm_silu"]
+        _, _, (last, *rest) = calls("cuda")["groupnorm_silu"]
         images = torch.zeros(2, 8, 3, 5, device="cuda")
         assert "dit::groupnorm_silu" not in nodes(groupnorm_silu, (images, *rest))
+        for h, residual in (images, None), (images, last), (last, images):
+            assert "dit::add_bias" not in nodes(add_bias, (h, rest[1], residual))
 
 
 @needs_triton
