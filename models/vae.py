@@ -12,12 +12,9 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
-from diffusers.models.attention_processor import Attention
-from diffusers.models.autoencoders.vae import Decoder
-from diffusers.models.resnet import ResnetBlock2D
 
-from dit_serve.kernels.groupnorm_silu import groupnorm_silu
 from dit_serve.models.checkpoints.vae_folder import read_autoencoder
+from dit_serve.models.fused_decoder import fuse
 
 
 class VAE:
@@ -74,52 +71,6 @@ def pixels_of(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return (pixels * 255).round().to(torch.uint8), is_finite
 
 
-class FusedNorm(torch.nn.Module):
-    """A group norm, under its parameters' names, with the activation that follows it.
-
-    Args:
-        norm: whose parameters it takes.
-        is_activated: whether a SiLU follows.
-    """
-
-    def __init__(self, norm: torch.nn.GroupNorm, *, is_activated: bool) -> None:
-        super().__init__()
-        self.weight, self.bias = norm.weight, norm.bias
-        self._groups, self._eps, self._is_activated = norm.num_groups, norm.eps, is_activated
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the norm of x (N, C, H, W), or of an attention's (N, C, P)."""
-        image = x if x.dim() == 4 else x.unsqueeze(-1)
-        y = groupnorm_silu(image, self._groups, self.weight, self.bias, self._eps, self._is_activated)
-        return y.view(x.shape)
-
-
-def fuse_norms(decoder: Decoder) -> None:
-    """Make one op of each group norm of a decoder and the SiLU after it, in place.
-
-    What it does not know stays as it is: blocks of another class, and those with another norm or activation.
-    """
-    for block in list(decoder.modules()):
-        if isinstance(block, ResnetBlock2D):
-            if _is_affine(block.norm1, block.norm2) and _is_silu(block.nonlinearity) and block.time_emb_proj is None:
-                block.norm1 = FusedNorm(block.norm1, is_activated=True)
-                block.norm2 = FusedNorm(block.norm2, is_activated=True)
-                block.nonlinearity = torch.nn.Identity()
-        elif isinstance(block, Attention) and _is_affine(block.group_norm):
-            block.group_norm = FusedNorm(block.group_norm, is_activated=False)
-    if _is_affine(decoder.conv_norm_out) and _is_silu(decoder.conv_act):
-        decoder.conv_norm_out = FusedNorm(decoder.conv_norm_out, is_activated=True)
-        decoder.conv_act = torch.nn.Identity()
-
-
-def _is_affine(*norms: object) -> bool:
-    return all(isinstance(norm, torch.nn.GroupNorm) and norm.affine for norm in norms)
-
-
-def _is_silu(activation: object) -> bool:
-    return isinstance(activation, torch.nn.SiLU)
-
-
 def load_vae(folder: Path, *, device: torch.device, dtype: torch.dtype) -> VAE:
     """Return the autoencoder of a folder with config.json and weights, as it is used to serve.
 
@@ -129,7 +80,7 @@ def load_vae(folder: Path, *, device: torch.device, dtype: torch.dtype) -> VAE:
     module = read_autoencoder(folder, device=device, dtype=dtype)
     if device.type == "cuda":  # the layout of tensor cores; on a processor it gains nothing and costs the last bit
         module.to(memory_format=torch.channels_last)
-        fuse_norms(module.decoder)  # torch's own group norm would copy each image out of that layout
+        fuse(module.decoder)  # torch's own group norm would copy each image out of that layout
     return VAE(module)
 
 

@@ -1,17 +1,14 @@
-"""The autoencoder is diffusers' own to the last bit, and with its norms fused within float32 rounding."""
+"""The autoencoder is diffusers' own to the last bit."""
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from diffusers import AutoencoderKL
 
-from dit_serve.kernels.groupnorm_silu import groupnorm_silu_reference
-from dit_serve.models.vae import VAE, FusedNorm, fuse_norms, load_vae, vae_dtype
+from dit_serve.models.vae import VAE, load_vae, vae_dtype
 from tests.models.tiny_vae import save_tiny_vae
 
 
@@ -93,86 +90,3 @@ def test_an_infinity_is_no_white(tmp_path: Path, module: AutoencoderKL) -> None:
     vae = _load(tmp_path)
     vae.module.decoder.conv_out.bias[0] = float("inf")
     assert vae.render(_normal(2, 4, 4, 4))[1].tolist() == [False, False]
-
-
-def _lively(**changes: object) -> AutoencoderKL:
-    """diffusers' autoencoder of Stable Diffusion's layout, small, with no weight or bias at zero or one."""
-    module = AutoencoderKL(
-        block_out_channels=(32, 64, 64, 64), down_block_types=("DownEncoderBlock2D",) * 4, norm_num_groups=8,
-        up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=2, **changes,
-    ).eval()
-    for parameter in module.requires_grad_(False).parameters():
-        parameter.normal_(std=0.2)
-    return module
-
-
-def _norms(module: torch.nn.Module, kind: type[torch.nn.Module]) -> list[str]:
-    return [name for name, one in module.named_modules() if isinstance(one, kind)]
-
-
-def test_every_norm_of_a_decoder_is_fused_and_no_weight_is_renamed() -> None:
-    module = _lively()
-    before, keys = _norms(module.decoder, torch.nn.GroupNorm), list(module.state_dict())
-    fuse_norms(module.decoder)
-    assert len(before) == 30
-    assert _norms(module.decoder, FusedNorm) == before
-    assert _norms(module.decoder, torch.nn.SiLU) == []
-    assert list(module.state_dict()) == keys
-    assert _norms(module.encoder, FusedNorm) == []
-
-
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_fused_norms_give_the_same_image(layout: torch.memory_format) -> None:
-    module = _lively()
-    fused = copy.deepcopy(module).to(memory_format=layout)
-    fuse_norms(fused.decoder)
-    latents = _normal(2, 4, 5, 5)
-    expected = module.decode(latents).sample
-    assert expected.std() > 0.1
-    # float32 through 35 convolutions, which sum in another order in the other layout
-    torch.testing.assert_close(fused.decode(latents).sample, expected, rtol=1e-4, atol=1e-4)
-
-
-def test_every_norm_of_a_decoder_in_channels_last_finds_its_image_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[bool] = []
-
-    def looks(x: torch.Tensor, *rest: Any) -> torch.Tensor:
-        seen.append(x.is_contiguous(memory_format=torch.channels_last))
-        return groupnorm_silu_reference(x, *rest).to(memory_format=torch.channels_last)  # as the kernel leaves it
-
-    monkeypatch.setattr("dit_serve.models.vae.groupnorm_silu", looks)
-    module = _lively().to(memory_format=torch.channels_last)
-    fuse_norms(module.decoder)
-    module.decode(_normal(2, 4, 5, 5))
-    assert seen == [True] * 30
-
-
-def test_the_widened_autoencoder_has_its_norms_fused_and_in_float32() -> None:
-    module = _lively().to(torch.bfloat16)
-    expected = copy.deepcopy(module).float()
-    fuse_norms(module.decoder)
-    latents = _normal(1, 4, 4, 4)
-    wide = VAE(module).widened()
-    assert len(_norms(wide.module.decoder, FusedNorm)) == 30
-    scaled = latents / wide.scaling_factor
-    torch.testing.assert_close(wide.module.decode(scaled).sample, expected.decode(scaled).sample)
-
-
-def test_norms_with_another_activation_stay_as_they_are() -> None:
-    module = _lively(act_fn="relu")
-    fused = copy.deepcopy(module)
-    fuse_norms(fused.decoder)
-    latents = _normal(1, 4, 4, 4)
-    torch.testing.assert_close(fused.decode(latents).sample, module.decode(latents).sample)
-    attention_and_end = ["mid_block.attentions.0.group_norm", "conv_norm_out"]
-    assert sorted(_norms(fused.decoder, FusedNorm)) == sorted(attention_and_end)
-
-
-@pytest.mark.parametrize("name", ["cpu", "cuda"])
-def test_norms_are_fused_on_a_card_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = _lively()
-    monkeypatch.setattr("dit_serve.models.vae.read_autoencoder", lambda *folder, **place: module)
-    vae = load_vae(Path(), device=torch.device(name), dtype=torch.float32)
-    is_card = name == "cuda"
-    assert len(_norms(vae.module, FusedNorm)) == (30 if is_card else 0)
-    assert vae.module.decoder.conv_in.weight.is_contiguous(memory_format=torch.channels_last) == is_card

@@ -1,4 +1,4 @@
-"""What only a card can show of decoding: fused norms and batches in a decoder of Stable Diffusion's size."""
+"""What only a card can show of decoding: the fused decoder and batches in a decoder of Stable Diffusion's size."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
+from dit_serve.models.fused_decoder import fuse
 from dit_serve.models.sampling.card import CudaCard
 from dit_serve.models.sampling.decoding import SIZES, Decoder
-from dit_serve.models.vae import VAE, fuse_norms
+from dit_serve.models.vae import VAE
 from tests.models.sampling.test_decoding import sample_of
 
 pytestmark = pytest.mark.gpu
@@ -30,9 +31,9 @@ def module() -> AutoencoderKL:
     return module.eval().requires_grad_(False).to(CARD, memory_format=torch.channels_last)
 
 
-def test_fused_norms_give_the_same_image(module: AutoencoderKL) -> None:
+def test_the_fused_decoder_gives_the_same_image(module: AutoencoderKL) -> None:
     fused = copy.deepcopy(module)
-    fuse_norms(fused.decoder)
+    fuse(fused.decoder)
     latents = torch.randn(2, *SHAPE, device=CARD) / 0.18215
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         # float32 through 35 convolutions
@@ -41,7 +42,7 @@ def test_fused_norms_give_the_same_image(module: AutoencoderKL) -> None:
 
 def test_every_number_of_images_that_is_decoded_at_once_gives_those_decoded_alone(module: AutoencoderKL) -> None:
     fused = copy.deepcopy(module).to(torch.bfloat16)
-    fuse_norms(fused.decoder)
+    fuse(fused.decoder)
     decoder, alone = (Decoder(VAE(fused), SHAPE, CARD, is_invariant=True) for _ in range(2))
     decoder.capture(CudaCard(CARD))
     finished = [sample_of(torch.randn(1, *SHAPE, device=CARD)) for _ in range(sum(SIZES))]
