@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from benchmarks.gpu.bench import Bench
 
 KERNELS = (
-    "attention", "gate_residual_layernorm_modulate", "groupnorm_silu", "layernorm_modulate", "linear", "sampler_step",
+    "add_bias", "attention", "gate_residual_layernorm_modulate", "groupnorm_silu", "layernorm_modulate", "linear",
+    "sampler_step",
 )
 OPS = [importlib.import_module(f"dit_serve.kernels.{name}") for name in KERNELS]
 SHALLOW = Sizes(layers=2, vae_channels=(32, 64, 128, 128), vae_layers=1)  # DiT-XL/2's width, in a processor's reach

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from dit_serve.kernels.add_bias import add_bias_reference, add_bias_triton
 from dit_serve.kernels.attention import attention_reference, attention_triton
 from dit_serve.kernels.gate_residual_layernorm_modulate import (
     gate_residual_layernorm_modulate_float8_reference,
@@ -98,6 +99,7 @@ def fused_cases(shape: Shape, dtype: torch.dtype, device: torch.device) -> Itera
         yield from _float8_cases(shape, dtype, device)
     yield _sampler_step_case(shape, device)
     yield from _groupnorm_cases(shape, dtype, device)
+    yield from _add_bias_cases(shape, dtype, device)
 
 
 def _token_cases(shape: Shape, dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
@@ -210,4 +212,22 @@ def _groupnorm_cases(shape: Shape, dtype: torch.dtype, device: torch.device) -> 
         yield Case(
             f"groupnorm_silu 1 x {channels} x {side} x {side}", groupnorm_silu_triton, groupnorm_silu_reference,
             (x, 32, weight, bias, EPS, True), 2.0 * x.numel() * x.element_size(), "GB/s",
+        )
+
+
+def _add_bias_cases(shape: Shape, dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
+    """Yield the ends of that decoder's blocks, the first before an upsampling and the last, and a bias by itself."""
+    latent_side = 2 * max(round(shape.tokens**0.5), 1)
+    last = 8 * latent_side
+    forms = (512, latent_side, True, 2), (128, last, True, 1), (128, last, False, 1)
+    for channels, side, has_residual, upsampling in forms:
+        h, residual = (
+            torch.randn(1, channels, side, side, device=device, dtype=dtype).to(memory_format=torch.channels_last)
+            for _ in range(2)
+        )
+        what = ("residual, upsampled " if upsampling == 2 else "residual ") if has_residual else ""
+        yield Case(
+            f"add_bias {what}1 x {channels} x {side} x {side}", add_bias_triton, add_bias_reference,
+            (h, torch.randn(channels, device=device, dtype=dtype), residual if has_residual else None, upsampling),
+            (1.0 + has_residual + upsampling**2) * h.numel() * h.element_size(), "GB/s",
         )

@@ -23,6 +23,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from dit_serve.kernels.add_bias import add_bias_launch
 from dit_serve.kernels.attention import attention_launch
 from dit_serve.kernels.gate_residual_layernorm_modulate import (
     gate_residual_layernorm_modulate_float8_launch,
@@ -66,6 +67,7 @@ def launches() -> dict[str, Launch]:
                 found[f"attention d = 72, T = {length}, {name}"] = attention_launch(qkv, HEADS)
             found |= {f"{key}, {name}": value for key, value in _linear_launches(dtype).items()}
             found |= {f"{key}, {name}": value for key, value in _groupnorm_launches(dtype).items()}
+            found |= {f"{key}, {name}": value for key, value in _add_bias_launches(dtype).items()}
         found |= _linear_float8_launches()
         return found | {"sampler_step O = 2C, with noise": _sampler_step_launch()}
 
@@ -124,6 +126,18 @@ def _groupnorm_launches(dtype: torch.dtype) -> dict[str, Launch]:
         statistics, norm = groupnorm_silu_launches(x, 32, weight, weight, 1e-6, True)
         where = f"C = {channels}, {side} x {side}"
         found |= {f"groupnorm_silu {where}, statistics": statistics, f"groupnorm_silu {where}": norm}
+    return found
+
+
+def _add_bias_launches(dtype: torch.dtype) -> dict[str, Launch]:
+    """Return what the same decoder adds, a bias alone and with a residual; the last image ends within a block."""
+    found: dict[str, Launch] = {}
+    for channels, side, upsampling in (512, 32, 2), (128, 256, 1), (24, 7, 2):
+        h = _empty(1, channels, side, side, dtype=dtype).to(memory_format=torch.channels_last)
+        bias, where = _empty(channels, dtype=dtype), f"C = {channels}, {side} x {side}"
+        found[f"add_bias {where}"] = add_bias_launch(h, bias)
+        upsampled = ", upsampled" if upsampling == 2 else ""
+        found[f"add_bias {where}, residual{upsampled}"] = add_bias_launch(h, bias, h, upsampling)
     return found
 
 

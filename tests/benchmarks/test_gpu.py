@@ -41,7 +41,7 @@ def test_a_dry_run_reports_machine_goals_and_sections(tmp_path: Path) -> None:
     kernels = {row["kernel"].split()[0] for row in found["sections"]["ops"]["rows"]}
     assert kernels == {
         "layernorm_modulate", "gate_residual_layernorm_modulate", "attention", "linear",
-        "sampler_step", "groupnorm_silu",
+        "sampler_step", "groupnorm_silu", "add_bias",
     }
     assert all(row["is_within"] for row in found["sections"]["ops"]["rows"])
 

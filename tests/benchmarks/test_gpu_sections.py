@@ -254,7 +254,8 @@ def test_kernels_have_no_linear_layers_and_say_of_which_step_they_are(
     monkeypatch.setattr(Case, "ours", Case.torchs)  # kernels are only interpreted in a process of their own
     rows = list(kernels.rows(bench, ""))
     assert {row["kernel"].split()[0] for row in rows} == {
-        "layernorm_modulate", "gate_residual_layernorm_modulate", "attention", "sampler_step", "groupnorm_silu"
+        "layernorm_modulate", "gate_residual_layernorm_modulate", "attention", "sampler_step", "groupnorm_silu",
+        "add_bias",
     }
     assert {row["sequences"] for row in rows} == {2}
 
