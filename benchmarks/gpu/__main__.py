@@ -1,6 +1,6 @@
-"""Run all sections, one process after another, within their timetable; write the report after each.
+"""Run all sections, each a process of its own, within their timetable; write the report after each.
 
-    benchmarks/gpu.sh                           # on a card, within nine minutes
+    benchmarks/gpu.sh                           # on a card, within eight minutes
     benchmarks/gpu.sh --only steps,ours         # some of the sections
     benchmarks/gpu.sh --device cpu --out FOLDER # a dry run with tiny shapes: all of the code, no figure that counts
 
@@ -25,25 +25,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from functools import partial
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import report
-from benchmarks.gpu.sections import SECTIONS, Outcome, Row, Section, told
+from benchmarks.gpu.processes import HERE, ROOT, end_of, end_with_parent, side_by_side
+from benchmarks.gpu.sections import SECTIONS, Outcome, Row, Section, told, turns
 from benchmarks.gpu.verdict import verdicts
 
 if TYPE_CHECKING:
     import torch
 
-ROOT = Path(__file__).parents[2]
-HERE = "section-here"  # says that this process is one section's
 NEEDED = ("ceilings", "folders")  # by other sections
 DRY_PATIENCE = 5  # times as long a limit on a processor, which may be busy with other work and promises no time
-LOG_BYTES = 1 << 20  # of a section's log that are kept, the last ones
 VERSIONS = ("torch", "triton", "diffusers", "safetensors", "numpy")
 
 
@@ -76,34 +71,6 @@ def machine(device: str) -> dict[str, Any]:
     }
 
 
-def run(section: Section, device: str, work: Path, limit: float) -> tuple[Outcome, dict[str, Any]]:
-    """Return what became of a section within that many seconds, and what its process said of the machine."""
-    if section.needs_card and device == "cpu":
-        return Outcome(section.title, "not on this device", 0.0, []), {}
-    rows, log = work / f"{section.name}.rows", work / f"{section.name}.log"
-    began = time.monotonic()
-    child = [sys.executable, "-m", "benchmarks.gpu", HERE, section.name, device, str(work), str(rows), str(time.time())]
-    where = environment(device, work)
-    with log.open("w", encoding="utf-8") as out:
-        process = subprocess.Popen(child, cwd=ROOT, env=where, stdout=out, stderr=out, start_new_session=True)
-        try:
-            code = process.wait(timeout=max(limit, 0))
-            last = log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2][:200]  # its error
-            status = "done" if code == 0 else f"failed: {last or f'exit status {code}'}"
-        except subprocess.TimeoutExpired:
-            status = f"cut: its time was over after {limit:.0f} s"
-            process.send_signal(signal.SIGUSR1)  # it logs where it is
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(1)
-        finally:
-            with contextlib.suppress(ProcessLookupError):  # kills all that it started too, compilers for one
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    found = read(rows)
-    about = found.pop(0)["machine"] if found else {}
-    return Outcome(section.title, status, time.monotonic() - began, found), about
-
-
 def card(device: torch.device) -> dict[str, Any]:
     """Return what torch knows of the device."""
     import torch
@@ -118,6 +85,7 @@ def card(device: torch.device) -> dict[str, Any]:
 
 def section_here(name: str, device: str, folder: str, rows: str, began: str) -> None:
     """Run one section in this process: its rows go, a line of JSON each, to a file that survives whatever happens."""
+    end_with_parent()
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1)
     import torch
@@ -137,46 +105,12 @@ def section_here(name: str, device: str, folder: str, rows: str, began: str) -> 
             sys.exit(told(failure))  # the log's last line is what the report says
 
 
-def environment(device: str, work: Path) -> dict[str, str]:
-    """Return a section's environment: no network, compiled code kept from one section to the next, Triton's mode.
-
-    Caches that the environment names already stay: they keep what is compiled from one run to the next.
-    """
-    caches = {"TORCHINDUCTOR_CACHE_DIR": str(work / "inductor"), "TRITON_CACHE_DIR": str(work / "triton")}
-    interpreted = {"TRITON_INTERPRET": "1"} if device == "cpu" else {}
-    return {**caches, **os.environ, "HF_HUB_OFFLINE": "1", **interpreted}
-
-
-def read(path: Path) -> list[Row]:
-    """Return the rows that were written whole."""
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
-
-
-def end_of(path: Path) -> str:
-    """Return the end of a log; nothing if there is none."""
-    if not path.exists():
-        return ""
-    with path.open("rb") as log:
-        log.seek(max(log.seek(0, os.SEEK_END) - LOG_BYTES, 0))
-        return log.read().decode(errors="replace")
-
-
 def wanted(only: str) -> Sequence[Section]:
     """Return the sections of a list of names, with those that they need; all where it is empty; else ValueError."""
     names = {name for name in only.split(",") if name}
     if unknown := names - {section.name for section in SECTIONS}:
         raise ValueError(f"no such section: {', '.join(sorted(unknown))}")
     return [section for section in SECTIONS if not names or section.name in names | set(NEEDED)]
-
-
-def groups(sections: Sequence[Section], is_card: bool) -> list[list[Section]]:
-    """Return the sections in their order, those that run side by side together: on a card neighbours that time nothing.
-
-    A dry run does one after another, because its processor would be what they share.
-    """
-    kinds = groupby(sections, key=lambda section: is_card and section.times_nothing)
-    return [group for together, members in kinds for group in (map(list, [members] if together else zip(members)))]
 
 
 def write_report(folder: Path, name: str, machine: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> None:
@@ -241,17 +175,15 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="dit-gpu-", ignore_cleanup_errors=True) as work,
         logs.open("w", encoding="utf-8") as log,
     ):
-        for group in groups(sections, is_card):
-            due += max(section.seconds for section in group) * patience
-            one = partial(run, device=options.device, work=Path(work), limit=due - time.monotonic())
-            with ThreadPoolExecutor(len(group)) as threads:
-                found = list(threads.map(one, group))
-            for section, (outcome, said_of) in zip(group, found, strict=True):
+        for turn in turns(sections, options.device):
+            due += max(section.seconds for section in turn) * patience
+            for section, outcome, said_of in side_by_side(turn, options.device, Path(work), due - time.monotonic()):
                 outcomes[section.name], about = outcome, about | said_of
                 log.write(f"== {section.name}: {outcome.status}\n{end_of(Path(work) / f'{section.name}.log')}\n")
+                log.flush()
+                in_order = {each.name: outcomes[each.name] for each in sections if each.name in outcomes}
+                write_report(options.out, name, about, in_order)
                 print(f"{section.title}: {outcome.status}", flush=True)
-            log.flush()
-            write_report(options.out, name, about, outcomes)
     print(f"\n{(options.out / f'{name}.md').read_text(encoding='utf-8')}\n{options.out / name}.md, .json, .log")
 
 

@@ -1,13 +1,15 @@
 """What is measured, in which order, for how long. Knows no torch: the process that reads it starts the others.
 
-The limits add up to less than eight minutes. Limits are a timetable: a section may also use what those before it left,
-so the first ones, which find a cold machine, have more than they need. Sections that only compare run side by side
-after the first two, and leave the kernels compiled; of the others, what decides most comes first.
+The limits add up to less than eight minutes. Limits are a timetable: a section may also use what those before it left.
+Sections that compare and time nothing run side by side on a card, in the seconds of the largest: they wait for
+compilers and processors more than for the card, and leave the kernels compiled for those that are timed. Then what
+decides most comes first.
 """
 
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,33 +26,43 @@ class Section:
     seconds: int  # that the timetable gives it
     argument: str = ""  # which of several the function is to do; "" where it does one thing
     needs_card: bool = False  # whether there is nothing to run on a processor, not even dry
-    times_nothing: bool = False  # whether it may run beside its neighbours of which the same is said
+    is_comparison: bool = False  # whether it times nothing, so that others like it may run beside it
 
 
 END, FP8 = "gpu.end_to_end.rows", "fp8"
 SECTIONS = (
-    Section("ceilings", "Ceilings of the day", "gpu.bench.ceilings", 25),
-    Section("folders", "Random weights of DiT-XL/2's form, written", "gpu.bench.folders", 20),
-    Section("ops", "Every op against float64", "gpu.ops.rows", 105, times_nothing=True),
-    Section("invariance", "Images alone and in mixed batches", "gpu.steps.invariance", 105, times_nothing=True),
-    Section("fp8-invariance", "In fp8: images alone and mixed", "gpu.steps.invariance", 105, FP8, True, True),
-    Section("bytes", "By HTTP: same bytes, with a worker killed", "gpu.same_bytes.rows", 105, times_nothing=True),
-    Section("quality", "bfloat16 against float32 over 50 steps", "bench_quality.rows", 105, times_nothing=True),
-    Section("steps", "One denoising step of DiT-XL/2", "gpu.steps.rows", 25),
-    Section("ours", "End to end: ours", END, 30, "ours"),
-    Section("eager", "End to end: diffusers, eager", END, 30, "diffusers, eager"),
-    Section("compiled", "End to end: diffusers, compiled", END, 60, "diffusers, compiled"),
+    Section("ceilings", "Ceilings of the day", "gpu.bench.ceilings", 15),
+    Section("folders", "Random weights of DiT-XL/2's form, written", "gpu.bench.folders", 25),
+    Section("ops", "Every op against float64", "gpu.ops.rows", 65, is_comparison=True),
+    Section("invariance", "Images alone and in mixed batches", "gpu.steps.invariance", 80, is_comparison=True),
+    Section("fp8-invariance", "In fp8: images alone and in mixed batches", "gpu.steps.invariance", 40, FP8, True, True),
+    Section("bytes", "By HTTP: same bytes, with a worker killed", "gpu.same_bytes.rows", 105, is_comparison=True),
+    Section("quality", "bfloat16 against float32 over 50 steps", "bench_quality.rows", 105, is_comparison=True),
+    Section("steps", "One denoising step of DiT-XL/2", "gpu.steps.rows", 30),
+    Section("ours", "End to end: ours", END, 25, "ours"),
+    Section("eager", "End to end: diffusers, eager", END, 25, "diffusers, eager"),
+    Section("compiled", "End to end: diffusers, compiled", END, 75, "diffusers, compiled"),
+    Section("kernels", "Each kernel between the products against torch's operators", "gpu.kernels.rows", 15),
+    Section("linear", "Each way of the linear layers", "gpu.linear.rows", 15),
     Section("served", "By HTTP", "gpu.served.rows", 30),
     Section("fp8-steps", "In fp8: one denoising step", "gpu.steps.rows", 12, FP8, True),
-    Section("fp8", "In fp8: end to end", END, 15, "ours, fp8", True),
-    Section("profile", "Where the time goes", "gpu.profile.rows", 15, needs_card=True),
-    Section("kernels", "Each kernel between the products against torch's operators", "gpu.kernels.rows", 12),
-    Section("linear", "Each way of the linear layers", "gpu.linear.rows", 18),
-    Section("fp8-served", "In fp8: by HTTP", "gpu.served.rows", 25, FP8, True),
+    Section("fp8", "In fp8: end to end", END, 12, "ours, fp8", True),
+    Section("fp8-served", "In fp8: by HTTP", "gpu.served.rows", 18, FP8, True),
     Section("graphs", "End to end: diffusers, compiled, in CUDA graphs", END, 20, "diffusers, compiled, in graphs"),
-    Section("free", "End to end: ours, not batch-invariant", END, 8, "ours, free shapes"),
-    Section("autotuned", "End to end: diffusers, max-autotune", END, 8, "diffusers, max-autotune-no-cudagraphs"),
+    Section("free", "End to end: ours, not batch-invariant", END, 10, "ours, free shapes"),
+    Section("autotuned", "End to end: diffusers, max-autotune", END, 5, "diffusers, max-autotune-no-cudagraphs"),
 )
+
+
+def turns(sections: Iterable[Section], device: str) -> list[list[Section]]:
+    """Return the sections turn by turn: comparisons in a row have one together, on a card."""
+    found: list[list[Section]] = []
+    for section in sections:
+        if device == "cuda" and section.is_comparison and found and found[-1][-1].is_comparison:
+            found[-1].append(section)
+        else:
+            found.append([section])
+    return found
 
 
 @dataclass(slots=True)

@@ -1,18 +1,20 @@
-"""The run as a whole, dry: one process a section, its limits, and the report that is always written."""
+"""The run as a whole, dry: its timetable, and the report that is always written."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import benchmarks.gpu.__main__ as whole
-from benchmarks.gpu.__main__ import LOG_BYTES, ROOT, end_of, environment, groups, read, run, wanted, write_report
-from benchmarks.gpu.sections import SECTIONS, Outcome, Section
+from benchmarks.gpu.__main__ import ROOT, wanted, write_report
+from benchmarks.gpu.processes import Ended
+from benchmarks.gpu.sections import SECTIONS, Outcome, Section, turns
 from benchmarks.gpu.verdict import GOALS
 
 BY_NAME = {section.name: section for section in SECTIONS}
@@ -41,7 +43,7 @@ def test_a_dry_run_reports_machine_goals_and_sections(tmp_path: Path) -> None:
     kernels = {row["kernel"].split()[0] for row in found["sections"]["ops"]["rows"]}
     assert kernels == {
         "layernorm_modulate", "gate_residual_layernorm_modulate", "attention", "linear",
-        "sampler_step", "groupnorm_silu", "add_bias",
+        "sampler_step", "groupnorm_silu",
     }
     assert all(row["is_within"] for row in found["sections"]["ops"]["rows"])
 
@@ -86,62 +88,38 @@ def test_where_no_section_can_name_the_card_there_is_a_report_all_the_same(tmp_p
     assert log.count("\nTraceback (most recent call last):") == 2
 
 
-def test_the_end_of_a_long_log_is_kept(tmp_path: Path) -> None:
-    (tmp_path / "log").write_bytes(b"first\n" + b"x" * (LOG_BYTES - 5) + b"\xfflast")
-    text = end_of(tmp_path / "log")
-    assert len(text) == LOG_BYTES
-    assert text.endswith("x\ufffdlast")
-    assert end_of(tmp_path / "absent") == ""
+def test_the_timetable_leaves_a_machine_time_to_start_within_nine_minutes() -> None:
+    assert sum(max(section.seconds for section in turn) for turn in turns(SECTIONS, "cuda")) <= 460
 
 
-def test_the_timetable_ends_within_eight_minutes() -> None:
-    assert sum(max(section.seconds for section in group) for group in groups(SECTIONS, is_card=True)) <= 460
+def test_comparisons_have_one_turn_on_a_card_before_all_that_is_timed() -> None:
+    found = [[section.name for section in turn] for turn in turns(SECTIONS, "cuda")]
+    group = ["ops", "invariance", "fp8-invariance", "bytes", "quality"]
+    assert found[:4] == [["ceilings"], ["folders"], group, ["steps"]]
+    assert {len(turn) for turn in found[3:]} == {1}
+    assert {len(turn) for turn in turns(SECTIONS, "cpu")} == {1}
 
 
-def test_neighbours_that_time_nothing_run_side_by_side_on_a_card_alone() -> None:
-    first, second, third = (Section(name, name, "", 1, times_nothing=name != "third") for name in ("a", "b", "third"))
-    order = [third, first, second, third]
-    assert groups(order, is_card=True) == [[third], [first, second], [third]]
-    assert groups(order, is_card=False) == [[third], [first], [second], [third]]
+def test_only_comparisons_in_a_row_have_one_turn() -> None:
+    some = wanted("ops,quality,steps")
+    assert [len(turn) for turn in turns(some, "cuda")] == [1, 1, 2, 1]
+    assert [len(turn) for turn in turns([some[2], some[4], some[3]], "cuda")] == [1, 1, 1]
 
 
-def test_a_section_that_overruns_is_cut_and_keeps_what_it_found(tmp_path: Path) -> None:
-    (tmp_path / "steps.rows").write_text('{"machine": {}}\n{"sequences": 1}\n{"sequen', encoding="utf-8")
-    outcome, _ = run(BY_NAME["steps"], "cpu", tmp_path, limit=0.0)
-    assert outcome.status == "cut: its time was over after 0 s"
-    assert outcome.rows == [{"sequences": 1}]
+def test_the_report_is_in_the_order_of_the_timetable_whatever_ends_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def backwards(turn: list[Section], *_: object) -> Iterator[Ended]:
+        for section in reversed(turn):
+            yield section, Outcome(section.title, "done", 1.0, []), {}
 
-
-def test_a_section_that_is_cut_logs_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "torch.py").write_text("import time\n\ntime.sleep(600)\n", encoding="utf-8")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))  # where the section's process finds its torch
-    outcome, _ = run(BY_NAME["steps"], "cpu", tmp_path, limit=5.0)
-    assert outcome.status == "cut: its time was over after 5 s"
-    log = (tmp_path / "steps.log").read_text(encoding="utf-8")
-    assert 'torch.py", line 3 in <module>' in log
-    assert "in section_here" in log
-
-
-def test_a_section_that_fails_says_why(tmp_path: Path) -> None:
-    outcome, about = run(Section("steps", "Steps", "gpu.steps.rows", 1), "cpu", tmp_path, limit=120.0)
-    assert outcome.status.startswith("failed: dit_serve.models.errors.CheckpointError: ")  # there are no weights
-    assert "Traceback (most recent call last):" in (tmp_path / "steps.log").read_text(encoding="utf-8")
-    assert outcome.rows == []
-    assert about["threads"] >= 1
-
-
-def test_caches_of_the_environment_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRITON_CACHE_DIR", "/kept")
-    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
-    found = environment("cuda", tmp_path)
-    assert found["TRITON_CACHE_DIR"] == "/kept"
-    assert found["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "inductor")
-
-
-def test_a_line_that_was_not_written_whole_is_no_row(tmp_path: Path) -> None:
-    (tmp_path / "rows").write_text('{"a": 1}\n{"a": 2}\n{"a"', encoding="utf-8")
-    assert read(tmp_path / "rows") == [{"a": 1}, {"a": 2}]
-    assert read(tmp_path / "absent") == []
+    monkeypatch.setattr(whole, "side_by_side", backwards)
+    monkeypatch.setattr(sys, "argv", ["gpu", "--out", str(tmp_path), "--only", "ops,quality,steps"])
+    whole.main()
+    [report] = tmp_path.glob("*.json")
+    assert list(json.loads(report.read_text(encoding="utf-8"))["sections"]) == [
+        "ceilings", "folders", "ops", "quality", "steps"
+    ]
 
 
 def test_only_some_sections_are_run_with_what_they_need() -> None:
