@@ -117,16 +117,17 @@ def test_the_requests_of_a_card_are_two_hundred_mixed_ones() -> None:
 
 def test_a_picture_of_a_device_is_held_to_the_processors(bench: Bench) -> None:
     for model, checkpoint in trained_and_random(bench).items():
-        row = same_bytes.picture(torch.device("cpu"), model, checkpoint)
+        row = same_bytes.picture(torch.device("cpu"), model, checkpoint, 5)
         assert (row["model"], row["images"], row["against"]) == (model, 1, "the processor's, float32")
+        assert row["steps"] == 5
         assert row["psnr"] > 30
         assert 0 < row["largest"] < 64
 
 
 def test_pictures_are_compared_on_a_card_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(same_bytes, "through_the_service", lambda bench: iter(()))
-    monkeypatch.setattr(same_bytes, "picture", lambda device, model, checkpoint: {"model": model})
+    monkeypatch.setattr(same_bytes, "picture", lambda device, model, checkpoint, steps: {model: steps})
     monkeypatch.setattr(Bench, "clear", lambda bench: None)
     card = Bench(torch.device("cuda"), bench.work, bench.began)
     assert list(same_bytes.rows(bench, "")) == []
-    assert list(same_bytes.rows(card, "")) == [{"model": "digits-64"}, {"model": "random, 256 px"}]
+    assert list(same_bytes.rows(card, "")) == [{"digits-64": 10}, {"random, 256 px": 4}]
