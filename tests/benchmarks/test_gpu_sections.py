@@ -278,7 +278,7 @@ def test_nothing_of_the_service_is_needed() -> None:
         "sys.modules |= dict.fromkeys(('pydantic', 'fastapi', 'starlette', 'uvicorn', 'prometheus_client'))\n"
         "import benchmarks.gpu.__main__\n"
         "from benchmarks import bench_quality\n"
-        "from benchmarks.gpu import bench, end_to_end, kernels, linear, ops, same_bytes, served, steps\n"
+        "from benchmarks.gpu import bench, end_to_end, kernels, linear, ops, profile, same_bytes, served, steps\n"
         "from diffusers import DiTPipeline\n"
         "assert not any(name.startswith(('dit_serve.service', 'tests')) for name in sys.modules)\n"
     )
