@@ -1,6 +1,6 @@
 """Run all sections, each a process of its own, within their timetable; write the report after each.
 
-    benchmarks/gpu.sh                           # on a card, within eight minutes
+    benchmarks/gpu.sh                           # on a card, within ten minutes
     benchmarks/gpu.sh --only steps,ours         # some of the sections
     benchmarks/gpu.sh --device cpu --out FOLDER # a dry run with tiny shapes: all of the code, no figure that counts
 

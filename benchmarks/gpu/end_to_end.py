@@ -7,7 +7,7 @@ have compiled.
 
 diffusers is compiled as its guide advises: the transformer's blocks one by one, which are one program 28 times, and
 the decoder, in torch.compile's default mode. "In graphs" is the same whose transformer replays a CUDA graph a batch,
-which is more than its users write, but what one image alone is bound by. Max-autotune is of the blocks.
+which is more than its users write, but what one image alone is bound by.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Contender:
     is_ours: bool = False  # or diffusers
     batch_invariant: bool = True  # of ours
     precision: str | None = None  # of ours
-    compile_mode: str | None = None  # of torch.compile for diffusers' blocks, or None
+    is_compiled: bool = False  # whether diffusers' blocks and decoder are
     is_in_graphs: bool = False  # whether diffusers' transformer replays CUDA graphs
     has_large: bool = False  # whether the larger resolution is measured too
 
@@ -45,9 +45,8 @@ CONTENDERS = {
     "ours, fp8": Contender(is_ours=True, precision="fp8"),
     "ours, free shapes": Contender(is_ours=True, batch_invariant=False),
     "diffusers, eager": Contender(),
-    "diffusers, compiled": Contender(compile_mode="default"),
-    "diffusers, compiled, in graphs": Contender(compile_mode="default", is_in_graphs=True),
-    "diffusers, max-autotune-no-cudagraphs": Contender(compile_mode="max-autotune-no-cudagraphs"),
+    "diffusers, compiled": Contender(is_compiled=True),
+    "diffusers, compiled, in graphs": Contender(is_compiled=True, is_in_graphs=True),
 }
 
 
@@ -88,11 +87,10 @@ def open_contender(bench: Bench, contender: Contender, resolution: int) -> Gener
 
     pipeline = DiTPipeline.from_pretrained(bench.folder(resolution)).to(bench.device, bench.dtype)
     pipeline.set_progress_bar_config(disable=True)
-    if contender.compile_mode:
+    if contender.is_compiled:
         is_card = bench.device.type == "cuda"  # a dry run compiles nothing
         for block in pipeline.transformer.transformer_blocks:
-            mode = {"mode": contender.compile_mode} if is_card else {"backend": "eager"}
-            block.compile(dynamic=False, fullgraph=True, **mode)
+            block.compile(dynamic=False, fullgraph=True, backend="inductor" if is_card else "eager")
         decoder = pipeline.vae.to(memory_format=torch.channels_last).decoder
         decoder.compile(dynamic=False, backend="inductor" if is_card else "eager")
     if contender.is_in_graphs:

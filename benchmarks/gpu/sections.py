@@ -1,6 +1,7 @@
 """What is measured, in which order, for how long. Knows no torch: the process that reads it starts the others.
 
-The limits add up to less than eight minutes. Limits are a timetable: a section may also use what those before it left.
+The limits add up to less than ten minutes: a process alone takes 15 seconds until its model is ready. Limits are a
+timetable: a section may also use what those before it left.
 Sections that compare and time nothing run side by side on a card, in the seconds of the largest: they wait for
 compilers and processors more than for the card, and leave the kernels compiled for those that are timed. Then what
 decides most comes first.
@@ -31,28 +32,27 @@ class Section:
 
 END, FP8 = "gpu.end_to_end.rows", "fp8"
 SECTIONS = (
-    Section("ceilings", "Ceilings of the day", "gpu.bench.ceilings", 15),
-    Section("folders", "Random weights of DiT-XL/2's form, written", "gpu.bench.folders", 25),
-    Section("ops", "Every op against float64", "gpu.ops.rows", 65, is_comparison=True),
-    Section("invariance", "Images alone and in mixed batches", "gpu.steps.invariance", 80, is_comparison=True),
-    Section("fp8-invariance", "In fp8: images alone and in mixed batches", "gpu.steps.invariance", 40, FP8, True, True),
-    Section("bytes", "By HTTP: same bytes, with a worker killed", "gpu.same_bytes.rows", 105, is_comparison=True),
-    Section("quality", "bfloat16 against float32 over 50 steps", "bench_quality.rows", 105, is_comparison=True),
-    Section("steps", "One denoising step of DiT-XL/2", "gpu.steps.rows", 30),
-    Section("ours", "End to end: ours", END, 25, "ours"),
-    Section("eager", "End to end: diffusers, eager", END, 25, "diffusers, eager"),
-    Section("compiled", "End to end: diffusers, compiled", END, 75, "diffusers, compiled"),
-    Section("kernels", "Each kernel between the products against torch's operators", "gpu.kernels.rows", 15),
-    Section("linear", "Each way of the linear layers", "gpu.linear.rows", 15),
-    Section("served", "By HTTP", "gpu.served.rows", 30),
-    Section("profile", "Where the time goes", "gpu.profile.rows", 15, needs_card=True),
-    Section("fp8-steps", "In fp8: one denoising step", "gpu.steps.rows", 12, FP8, True),
-    Section("fp8", "In fp8: end to end", END, 12, "ours, fp8", True),
-    Section("fp8-served", "In fp8: by HTTP", "gpu.served.rows", 18, FP8, True),
-    Section("fp8-profile", "In fp8: where the time goes", "gpu.profile.rows", 8, FP8, True),
-    Section("graphs", "End to end: diffusers, compiled, in CUDA graphs", END, 20, "diffusers, compiled, in graphs"),
-    Section("free", "End to end: ours, not batch-invariant", END, 10, "ours, free shapes"),
-    Section("autotuned", "End to end: diffusers, max-autotune", END, 5, "diffusers, max-autotune-no-cudagraphs"),
+    Section("ceilings", "Ceilings of the day", "gpu.bench.ceilings", 12),
+    Section("folders", "Random weights of DiT-XL/2's form, written", "gpu.bench.folders", 23),
+    Section("ops", "Every op against float64", "gpu.ops.rows", 130, is_comparison=True),
+    Section("invariance", "Images alone and in mixed batches", "gpu.steps.invariance", 130, is_comparison=True),
+    Section("fp8-invariance", "In fp8: images alone and mixed", "gpu.steps.invariance", 130, FP8, True, True),
+    Section("bytes", "By HTTP: same bytes, with a worker killed", "gpu.same_bytes.rows", 130, is_comparison=True),
+    Section("quality", "bfloat16 against float32 over 50 steps", "bench_quality.rows", 130, is_comparison=True),
+    Section("steps", "One denoising step of DiT-XL/2", "gpu.steps.rows", 40),
+    Section("ours", "End to end: ours", END, 45, "ours"),
+    Section("eager", "End to end: diffusers, eager", END, 40, "diffusers, eager"),
+    Section("compiled", "End to end: diffusers, compiled", END, 55, "diffusers, compiled"),
+    Section("served", "By HTTP", "gpu.served.rows", 40),
+    Section("fp8-steps", "In fp8: one denoising step", "gpu.steps.rows", 22, FP8, True),
+    Section("fp8", "In fp8: end to end", END, 25, "ours, fp8", True),
+    Section("profile", "Where the time goes", "gpu.profile.rows", 30, needs_card=True),
+    Section("kernels", "Each kernel between the products against torch's operators", "gpu.kernels.rows", 12),
+    Section("linear", "Each way of the linear layers", "gpu.linear.rows", 18),
+    Section("fp8-served", "In fp8: by HTTP", "gpu.served.rows", 35, FP8, True),
+    Section("fp8-profile", "In fp8: where the time goes", "gpu.profile.rows", 15, FP8, True),
+    Section("graphs", "End to end: diffusers, compiled, in CUDA graphs", END, 30, "diffusers, compiled, in graphs"),
+    Section("free", "End to end: ours, not batch-invariant", END, 13, "ours, free shapes"),
 )
 
 
