@@ -57,9 +57,7 @@ def side_by_side(sections: Sequence[Section], device: str, work: Path, limit: fl
                 status = f"cut: its time was over after {max(limit, 0):.0f} s" if one in late else why_it_ended(one)
                 end(one)
                 running.remove(one)
-                found = read(one.rows)
-                about = found.pop(0)["machine"] if found else {}
-                yield one.section, Outcome(one.section.title, status, time.monotonic() - one.began, found), about
+                yield told_by(one, status)
             time.sleep(PAUSE_SECONDS if running else 0)
     finally:
         for one in running:
@@ -107,6 +105,13 @@ def why_it_ended(one: Running) -> str:
     code = one.process.returncode
     last = one.log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2][:200]
     return "done" if code == 0 else f"failed: {last or f'exit status {code}'}"
+
+
+def told_by(one: Running, status: str) -> Ended:
+    """Return what a process that has ended left behind."""
+    found, took = read(one.rows), time.monotonic() - one.began
+    about = found.pop(0)["machine"] if found else {}
+    return one.section, Outcome(one.section.title, status, took, found), about
 
 
 def end(one: Running) -> None:
