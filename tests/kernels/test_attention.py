@@ -24,7 +24,8 @@ def formula(qkv: torch.Tensor, heads: int) -> torch.Tensor:
 @pytest.mark.parametrize(("rows", "tokens", "width", "heads"), [(1, 1, 8, 2), (3, 16, 48, 4), (1, 257, 144, 2)])
 def test_equals_the_formula(rows: int, tokens: int, width: int, heads: int) -> None:
     qkv = 2 * torch.randn(rows, tokens, 3 * width)
-    torch.testing.assert_close(attention(qkv, heads).double(), formula(qkv, heads), rtol=1e-5, atol=1e-5)  # float32
+    # scores of up to 20 in float32 are exact to 10⁻⁶, and so is a weight's share of V's numbers, up to about 8
+    torch.testing.assert_close(attention(qkv, heads).double(), formula(qkv, heads), rtol=1e-5, atol=2e-5)
 
 
 def test_a_width_that_does_not_split_is_refused() -> None:
