@@ -2,9 +2,9 @@
 
 A step of DiT-XL/2 is hundreds of launches, several times as long to enqueue as one image's is to compute; a graph is
 one. Graphs have fixed shapes, so a batch takes the smallest bucket that holds it. With batch invariance the bucket
-changes no bit of a sample: the linear layers are kernels/linear.py's kernel, whose tiles and order of sums do not
-depend on how many rows there are, and every other op of the step works on one row or one sequence at a time; without,
-the BLAS may choose its arithmetic by the bucket.
+changes no bit of a sample: each linear layer goes a way that a trial found to give a row the same bits in every bucket
+(models/trial.py), and every other op of the step works on one row or one sequence at a time; without, the BLAS may
+choose its arithmetic by the bucket.
 
 Buckets are captured from the largest to the smallest, so that all fit into the first one's scratch memory. How many
 there are is decided before, from the memory that is left: see `affordable`. Knows no samples.
