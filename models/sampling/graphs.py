@@ -42,17 +42,18 @@ class StepGraphs:
 
     Args:
         slots: whose step.
-        multiple: an eager step has a multiple of so many sequences; on a card, after `capture`, a bucket's number, for
-            which the ways of its products were chosen.
+        multiple: an eager step has a multiple of so many sequences, where there are no `shapes`.
 
     Attributes:
+        shapes: the numbers of sequences that an eager step may have: those that the ways of its products were chosen
+            for, which is done on a card alone.
         max_sequences: the most that a step may have, by the card's memory once it was measured.
     """
 
     def __init__(self, slots: Slots, multiple: int) -> None:
         self._slots = slots
         self._multiple = multiple
-        self._shapes: tuple[int, ...] = ()
+        self.shapes: tuple[int, ...] = ()
         self._replays: dict[int, Callable[[], Stepped]] = {}
         self.max_sequences = CAPACITY
 
@@ -78,7 +79,7 @@ class StepGraphs:
         Raises:
             RuntimeError: the device is lost.
         """
-        self._shapes = BUCKETS
+        self.shapes = BUCKETS
         sequence_bytes = card.peak_bytes(partial(self._slots.run, PROBED, PROBED)) // PROBED
         buckets = affordable(card.free_bytes() - spared_bytes, sequence_bytes)
         for bucket in reversed(buckets):
@@ -97,7 +98,7 @@ class StepGraphs:
         bucket = self.bucket_for(filled.sequences)
         if bucket is None:
             whole = filled.sequences + -filled.sequences % self._multiple
-            sequences = next((shape for shape in self._shapes if shape >= filled.sequences), whole)
+            sequences = next((shape for shape in self.shapes if shape >= filled.sequences), whole)
             return self._slots.run(filled.rows, sequences, filled.is_noisy)
         new, x0 = self._replays[bucket]()
         return new[: filled.rows].clone(), x0[: filled.rows].clone()
