@@ -5,7 +5,8 @@ Epilogues: "none", and "gelu_tanh", the MLP's activation (arXiv 1606.08415, the 
 The kernel is batch-invariant: the order in which it sums over K depends on the layer alone, whatever the tile
 (kernels/tiles.py), and K is not split between programs. So a row's result is bitwise the same alone and in any batch,
 which a BLAS that picks a kernel by the shape of the batch does not promise. `linear` takes the BLAS unless it is asked
-for batch invariance; benchmarks/gpu/linear.py compares all ways that kernels/linear_ways.py lists.
+for batch invariance. A BLAS whose rows were found not to depend on their number may be as good: kernels/linear_ways.py
+lists all ways, benchmarks/gpu/linear.py compares them.
 
 On the CPU, where a separate pass for GELU costs half as much as the product before it, oneDNN fuses the two. There a
 row's result does not depend on the number of rows if that is a multiple of 16: tests hold the libraries to it.

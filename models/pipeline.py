@@ -104,8 +104,8 @@ class Pipeline:
     def warm_up(self, new_card: Callable[[], Card] | None = None) -> None:
         """On a card, capture the step and the decoder, and find how many sequences its memory has room for.
 
-        Without it everything works, step by step and slower. To be called once, before the first sample and while
-        nothing else in the process uses a card.
+        Without it everything works with the same bits, step by step and slower. To be called once, before the first
+        sample and while nothing else in the process uses a card.
 
         Args:
             new_card: makes what captures; CUDA graphs on a CUDA device and nothing elsewhere when None.
@@ -154,6 +154,9 @@ class Pipeline:
         if (sequences := sum(sample.spec.sequences for sample in samples)) > self.max_sequences:
             raise ValueError(f"a step takes at most {self.max_sequences} sequences, got {sequences}")
         with self._cores.taken(), self._stream.current():
+            if self.device.type == "cuda" and not self._graphs.shapes:  # the bits are to be those after a warm-up
+                self.model.choose_ways(BUCKETS, lambda work: 0.0)
+                self._graphs.shapes = BUCKETS
             new, x0 = self._graphs.run(self._slots.fill(samples))
             moment = self._stream.mark()
         self._stream.keep_pace(moment)

@@ -2,9 +2,9 @@
 
 A step of DiT-XL/2 is hundreds of launches, several times as long to enqueue as one image's is to compute; a graph is
 one. Graphs have fixed shapes, so a batch takes the smallest bucket that holds it. With batch invariance the bucket
-changes no bit of a sample: the linear layers are kernels/linear.py's kernel, whose tiles and order of sums do not
-depend on how many rows there are, and every other op of the step works on one row or one sequence at a time; without,
-the BLAS may choose its arithmetic by the bucket.
+changes no bit of a sample: each linear layer goes a way that a trial found to give a row the same bits in every bucket
+(models/trial.py), and every other op of the step works on one row or one sequence at a time; without, the BLAS may
+choose its arithmetic by the bucket.
 
 Buckets are captured from the largest to the smallest, so that all fit into the first one's scratch memory. How many
 there are is decided before, from the memory that is left: see `affordable`. Knows no samples.
@@ -42,17 +42,18 @@ class StepGraphs:
 
     Args:
         slots: whose step.
-        multiple: an eager step has a multiple of so many sequences; on a card, after `capture`, a bucket's number, for
-            which the ways of its products were chosen.
+        multiple: an eager step has a multiple of so many sequences, where there are no `shapes`.
 
     Attributes:
+        shapes: the numbers of sequences that an eager step may have: those that the ways of its products were chosen
+            for, which is done on a card alone.
         max_sequences: the most that a step may have, by the card's memory once it was measured.
     """
 
     def __init__(self, slots: Slots, multiple: int) -> None:
         self._slots = slots
         self._multiple = multiple
-        self._shapes: tuple[int, ...] = ()
+        self.shapes: tuple[int, ...] = ()
         self._replays: dict[int, Callable[[], Stepped]] = {}
         self.max_sequences = CAPACITY
 
@@ -78,7 +79,7 @@ class StepGraphs:
         Raises:
             RuntimeError: the device is lost.
         """
-        self._shapes = BUCKETS
+        self.shapes = BUCKETS
         sequence_bytes = card.peak_bytes(partial(self._slots.run, PROBED, PROBED)) // PROBED
         buckets = affordable(card.free_bytes() - spared_bytes, sequence_bytes)
         for bucket in reversed(buckets):
@@ -97,7 +98,7 @@ class StepGraphs:
         bucket = self.bucket_for(filled.sequences)
         if bucket is None:
             whole = filled.sequences + -filled.sequences % self._multiple
-            sequences = next((shape for shape in self._shapes if shape >= filled.sequences), whole)
+            sequences = next((shape for shape in self.shapes if shape >= filled.sequences), whole)
             return self._slots.run(filled.rows, sequences, filled.is_noisy)
         new, x0 = self._replays[bucket]()
         return new[: filled.rows].clone(), x0[: filled.rows].clone()

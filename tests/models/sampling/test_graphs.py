@@ -12,7 +12,7 @@ import torch
 from dit_serve import Pipeline, SampleSpec, load_pipeline
 from dit_serve.kernels.sampler_step import sampler_step
 from dit_serve.models.sampling.decoding import SIZES
-from dit_serve.models.sampling.graphs import BUCKETS, LEAST, affordable
+from dit_serve.models.sampling.graphs import BUCKETS, LEAST, Stepped, affordable
 from dit_serve.models.sampling.guidance import is_guided
 from dit_serve.models.sampling.sample import Sample
 from dit_serve.models.sampling.slots import Numbers
@@ -81,6 +81,25 @@ def test_every_sample_of_a_crowd_that_comes_and_goes_ends_as_it_does_alone(
     assert len(ended) > 4
     for sample in ended:
         assert torch.equal(sample.latents, latents_by_hand(pipeline, sample.spec)), sample.spec
+
+
+def test_a_card_that_is_not_warmed_up_chooses_its_products_once_for_the_sizes_that_its_steps_have(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = load_pipeline(folder, device="cpu", dtype="float32")
+    samples = [pipeline.begin(SampleSpec(i, i, steps=2, guidance_scale=1.0)) for i in range(3)]
+    seen, run = list[object](), pipeline._slots.run
+
+    def recorded(rows: int, sequences: int, is_noisy: bool = True) -> Stepped:
+        seen.append(sequences)
+        return run(rows, sequences, is_noisy)
+
+    monkeypatch.setattr(pipeline.model, "choose_ways", lambda batches, milliseconds: seen.append(batches))
+    monkeypatch.setattr(pipeline._slots, "run", recorded)
+    monkeypatch.setattr(pipeline, "device", torch.device("cuda"))
+    for _ in range(2):
+        pipeline.step(samples)
+    assert seen == [BUCKETS, 4, 4]
 
 
 def test_more_sequences_than_a_step_has_room_for_are_refused_and_no_sample_changes(eager: Pipeline) -> None:
