@@ -184,11 +184,13 @@ class DiT(nn.Module):
         """Multiply in float8 from here on where a block's rows are whole: its qkv and both layers of its MLP."""
         quantise_blocks(self.blocks)
 
-    def choose_ways(self, batches: Sequence[int], milliseconds: Callable[[Callable[[], object]], float]) -> None:
+    def choose_ways(
+        self, batches: Sequence[int], milliseconds: Callable[[Callable[[], object]], float]
+    ) -> tuple[int, ...]:
         """Find the fastest way to each product of a block for these numbers of sequences: see `Products.choose`."""
         block = cast("DiTBlock", self.blocks[0])
         layers = [(block.qkv, "none"), (block.proj, "none"), (block.fc1, "gelu_tanh"), (block.fc2, "none")]
-        self.products.choose(layers, self.config.tokens, batches, milliseconds)
+        return self.products.choose(layers, self.config.tokens, batches, milliseconds)
 
     @staticmethod
     def parameter_dtype(name: str, dtype: torch.dtype) -> torch.dtype:

@@ -118,7 +118,7 @@ class Pipeline:
             noise = self.begin(SampleSpec(class_id=0, seed=0, steps=1))
             spared_bytes = new_card().peak_bytes(partial(self._decoder, [noise]))
             with self._stream.current():
-                self.model.choose_ways(BUCKETS, new_card().milliseconds)
+                self._graphs.limit(self.model.choose_ways(BUCKETS, new_card().milliseconds))
                 self._graphs.capture(new_card(), spared_bytes)
             self._decoder.capture(new_card())
 
@@ -151,12 +151,11 @@ class Pipeline:
         """
         if done := [sample.spec for sample in samples if sample.is_done]:
             raise ValueError(f"samples that are done cannot be stepped: {done}")
+        if self.device.type == "cuda" and not self._graphs.shapes:  # the bits are to be those after a warm-up
+            self._graphs.limit(self.model.choose_ways(BUCKETS, lambda work: 0.0))
         if (sequences := sum(sample.spec.sequences for sample in samples)) > self.max_sequences:
             raise ValueError(f"a step takes at most {self.max_sequences} sequences, got {sequences}")
         with self._cores.taken(), self._stream.current():
-            if self.device.type == "cuda" and not self._graphs.shapes:  # the bits are to be those after a warm-up
-                self.model.choose_ways(BUCKETS, lambda work: 0.0)
-                self._graphs.shapes = BUCKETS
             new, x0 = self._graphs.run(self._slots.fill(samples))
             moment = self._stream.mark()
         self._stream.keep_pace(moment)

@@ -68,24 +68,36 @@ class Products:
         tokens: int,
         batches: Sequence[int],
         milliseconds: Callable[[Callable[[], object]], float],
-    ) -> None:
+    ) -> tuple[int, ...]:
         """Find the ways of these layers on the device that they are on; a layer without a choice takes `linear`.
+
+        Return the numbers of sequences that a choice was made for: without the largest ones where memory is too small
+        to try them. Other numbers might give a row other bits.
 
         Args:
             layers: one of each kind, with its epilogue.
             tokens: T of every sequence.
-            batches: the numbers of sequences, in ascending order, that a choice is made for.
+            batches: the numbers of sequences, in ascending order.
             milliseconds: how long a piece of work takes on the device.
+
+        Raises:
+            torch.OutOfMemoryError: there is no memory to try one sequence.
         """
-        log = logging.getLogger("dit.models")
+        log, tried = logging.getLogger("dit.models"), list(batches)
         for layer, epilogue in layers:
             kind = kind_of(layer.weight, "none" if isinstance(layer, Float8Linear) else epilogue)
-            try:
-                trial = Trial(layer, kind[2], batches, tokens)
-                self._chosen[kind] = trial.choose(self.batch_invariant, milliseconds)
-            except torch.OutOfMemoryError:
-                log.warning("no memory to try the linear layer %s: it takes the default", kind)
+            ways: dict[int, Way] | None = None
+            while ways is None:
+                try:
+                    ways = self._chosen[kind] = Trial(layer, kind[2], tried, tokens).choose(
+                        self.batch_invariant, milliseconds
+                    )
+                except torch.OutOfMemoryError:
+                    if len(tried) == 1:
+                        raise
+                    log.warning("no memory to try the linear layer %s with %d sequences", kind, tried.pop())
         log.info("linear layers: %s", self.chosen)
+        return tuple(tried)
 
     def _wide(
         self, layer: nn.Linear, x: Activations, epilogue: str, residual: torch.Tensor | None = None

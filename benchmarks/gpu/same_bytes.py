@@ -1,8 +1,8 @@
 """Same bytes through the service: both resolutions of the random weights as two models of one server, mixed requests
 each alone, then many at once, with the worker killed on the way. What was lost with it the service makes again.
 
-And on a card one picture beside the same one from the processor in float32: kernels that are wrong in the same way
-each time give the same bytes too.
+And pictures of a card beside the same ones from the processor in float32: kernels that are wrong in the same way each
+time give the same bytes too.
 """
 
 from __future__ import annotations
@@ -45,21 +45,12 @@ Images = Mapping[MixedAsk, bytes]  # the PNGs that came
 
 
 def rows(bench: Bench, argument: str) -> Iterator[Row]:
-    """Yield a row for each model and sampler, one on the killed worker, and on a card one for each picture.
+    """Yield how many images of each model and sampler differ or are lost, and what became of the killed worker.
 
     Raises:
         ModuleNotFoundError: packages of the service are not there.
         RuntimeError: the server ended before it was ready.
     """
-    yield from through_the_service(bench)
-    if bench.device.type == "cuda":
-        for (model, checkpoint), steps in zip(trained_and_random(bench).items(), PICTURE_STEPS, strict=True):
-            yield picture(bench.device, model, checkpoint, steps)
-            bench.clear()
-
-
-def through_the_service(bench: Bench) -> Iterator[Row]:
-    """Yield how many images of each model and sampler differ or are lost, and what became of the killed worker."""
     asks = mixed_asks(bench)
     with serving(bench, bench.resolutions) as server:
         alone = asyncio.run(images_of(server.port, asks, clients=1))
@@ -67,6 +58,13 @@ def through_the_service(bench: Bench) -> Iterator[Row]:
         together = asyncio.run(images_of(server.port, mixed, CLIENTS, victim=server.worker_pid))
     yield from compared(asks, alone, together)
     yield replaced(server.worker_pid, iter(server.lines.get, ""))
+
+
+def pictures(bench: Bench, argument: str) -> Iterator[Row]:
+    """Yield for each model how far a picture is from the same one on the processor."""
+    for (model, checkpoint), steps in zip(trained_and_random(bench).items(), PICTURE_STEPS, strict=True):
+        yield picture(bench.device, model, checkpoint, steps)
+        bench.clear()
 
 
 def mixed_asks(bench: Bench) -> list[MixedAsk]:

@@ -38,6 +38,7 @@ SECTIONS = (
     Section("invariance", "Images alone and in mixed batches", "gpu.steps.invariance", 130, is_comparison=True),
     Section("fp8-invariance", "In fp8: images alone and mixed", "gpu.steps.invariance", 130, FP8, True, True),
     Section("bytes", "By HTTP: same bytes, with a worker killed", "gpu.same_bytes.rows", 130, is_comparison=True),
+    Section("pictures", "Pictures of the card and of the processor", "gpu.same_bytes.pictures", 130, "", True, True),
     Section("quality", "bfloat16 against float32 over 50 steps", "bench_quality.rows", 130, is_comparison=True),
     Section("steps", "One denoising step of DiT-XL/2", "gpu.steps.rows", 40),
     Section("ours", "End to end: ours", END, 45, "ours"),

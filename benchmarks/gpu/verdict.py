@@ -15,7 +15,9 @@ from benchmarks.gpu.sections import Outcome, Row
 OURS, OURS_FP8, SERVED, EAGER = "ours", "ours, fp8", "served", "diffusers, eager"
 COMPILED = ("diffusers, compiled", "diffusers, compiled, in graphs")
 CONTENDERS = ("ours", "fp8", "eager", "compiled", "graphs", "served")  # the sections that have them
-BOUND_BY_MEMORY = ("layernorm_modulate", "gate_residual_layernorm_modulate", "sampler_step", "groupnorm_silu")
+BOUND_BY_MEMORY = (
+    "layernorm_modulate", "gate_residual_layernorm_modulate", "sampler_step", "groupnorm_silu", "add_bias",
+)
 LARGE, LARGE_MB = 16, 4.0  # sequences and megabytes moved from which a kernel's rate is the memory's
 Found = float | None
 Outcomes = Mapping[str, Outcome]

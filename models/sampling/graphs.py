@@ -66,8 +66,12 @@ class StepGraphs:
         """Return the smallest bucket that holds so many sequences; None if there is none."""
         return min((bucket for bucket in self._replays if bucket >= sequences), default=None)
 
+    def limit(self, shapes: tuple[int, ...]) -> None:
+        """Say which numbers of sequences the ways of the products were chosen for; no step will have another."""
+        self.shapes, self.max_sequences = shapes, max(shapes)
+
     def capture(self, card: Card, spared_bytes: int) -> None:
-        """Measure what a step takes and capture what the card's memory has room for.
+        """Measure what a step takes and capture which of `shapes` the card's memory has room for.
 
         A bucket whose capture fails is left out: its batches take the next larger one or, if that is missing too, are
         refused a place by `max_sequences`. With no bucket at all, steps are eager.
@@ -79,9 +83,8 @@ class StepGraphs:
         Raises:
             RuntimeError: the device is lost.
         """
-        self.shapes = BUCKETS
         sequence_bytes = card.peak_bytes(partial(self._slots.run, PROBED, PROBED)) // PROBED
-        buckets = affordable(card.free_bytes() - spared_bytes, sequence_bytes)
+        buckets = [b for b in affordable(card.free_bytes() - spared_bytes, sequence_bytes) if b in self.shapes]
         for bucket in reversed(buckets):
             try:
                 self._replays[bucket] = card.capture(partial(self._slots.run, bucket, bucket))

@@ -124,10 +124,8 @@ def test_a_picture_of_a_device_is_held_to_the_processors(bench: Bench) -> None:
         assert 0 < row["largest"] < 64
 
 
-def test_pictures_are_compared_on_a_card_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(same_bytes, "through_the_service", lambda bench: iter(()))
+def test_there_is_a_picture_of_each_model_of_fewer_steps_where_the_processor_takes_long(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(same_bytes, "picture", lambda device, model, checkpoint, steps: {model: steps})
-    monkeypatch.setattr(Bench, "clear", lambda bench: None)
-    card = Bench(torch.device("cuda"), bench.work, bench.began)
-    assert list(same_bytes.rows(bench, "")) == []
-    assert list(same_bytes.rows(card, "")) == [{"digits-64": 10}, {"random, 256 px": 4}]
+    assert list(same_bytes.pictures(bench, "")) == [{"digits-64": 10}, {"random, 64 px": 4}]

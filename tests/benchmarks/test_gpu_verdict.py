@@ -143,7 +143,7 @@ def test_the_slowest_memory_bound_kernel_decides_at_the_large_shapes() -> None:
     rows = [kernel(name, sequences, 0.9) for name in BOUND_BY_MEMORY for sequences in (64, 16)]
     rows += [kernel("attention", 64, None, "TFLOP/s"), kernel("sampler_step", 2, 0.2)]
     rows += [kernel("groupnorm_silu", 64, 0.3, megabytes=2.1)]
-    rows += [kernel("gate_residual_layernorm_modulate of 4 parts", 64, 0.4), kernel("gelu_float8", 64, 0.5)]
+    rows += [kernel("add_bias residual", 64, 0.4), kernel("gelu_float8", 64, 0.5)]
     assert verdict("memory-bound", outcomes(kernels=rows)) == ("reached", 0.9)
     assert verdict("memory-bound", outcomes(kernels=[*rows, kernel("groupnorm_silu", 16, 0.8)])) == ("missed", 0.8)
     assert verdict("memory-bound", outcomes(kernels=rows[1:])) == ("not measured", None)
@@ -153,8 +153,7 @@ def test_an_image_of_the_service_that_differs_or_is_lost_misses_and_without_a_ki
     name = "images through the service that differ"
     good, bad = {"differing": 0, "lost": 0}, {"differing": 1, "lost": 2}
     killed = {"is_replaced": True, "made_again": 3}
-    picture = {"model": "digits-64", "psnr": 40.0}
-    assert verdict(name, outcomes(bytes=[good, good, killed, picture])) == ("reached", 0.0)
+    assert verdict(name, outcomes(bytes=[good, good, killed])) == ("reached", 0.0)
     assert verdict(name, outcomes(bytes=[good, bad, killed])) == ("missed", 3.0)
     for other in ({**killed, "is_replaced": False}, {**killed, "made_again": 0}):
         assert verdict(name, outcomes(bytes=[good, other])) == ("not measured", None)

@@ -75,7 +75,7 @@ class Chooser:
             work()
             return float(fastest.index(work.args[0].name))  # type: ignore[attr-defined]
 
-        self.products.choose([(self.layer, "none")], TOKENS, BATCHES, milliseconds)
+        self.tried = self.products.choose([(self.layer, "none")], TOKENS, BATCHES, milliseconds)
         return next(iter(self.products.chosen.values()), {})
 
 
@@ -127,11 +127,22 @@ def test_a_lost_device_is_raised(choose: Chooser) -> None:
         choose([[way("ours", failing(torch.AcceleratorError("an illegal memory access")))]], ["ours"])
 
 
-def test_without_memory_to_try_a_layer_takes_the_default(choose: Chooser, caplog: pytest.LogCaptureFixture) -> None:
-    assert choose([[way("ours", failing(torch.OutOfMemoryError("no memory left")))]], ["ours"]) == {}
-    assert "no memory to try the linear layer" in caplog.text
-    x = torch.randn(1, TOKENS, 16)
-    assert torch.equal(choose.products(choose.layer, x), choose.layer(x))
+def test_the_largest_batches_that_there_is_no_memory_to_try_are_left_out(
+    choose: Chooser, caplog: pytest.LogCaptureFixture
+) -> None:
+    def of_few(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epilogue: str) -> torch.Tensor:
+        if len(x) == BATCHES[-1]:
+            raise torch.OutOfMemoryError("no memory left")
+        return by_sequence(x, weight, bias, epilogue)
+
+    assert set(choose([[way("ours", of_few)]], ["ours"])) == {batch * TOKENS for batch in BATCHES[:-1]}
+    assert choose.tried == BATCHES[:-1]
+    assert "no memory to try the linear layer (8, 16, 'none', torch.float32) with 4 sequences" in caplog.text
+
+
+def test_without_memory_to_try_one_sequence_it_is_raised(choose: Chooser) -> None:
+    with pytest.raises(torch.OutOfMemoryError):
+        choose([[way("ours", failing(torch.OutOfMemoryError("no memory left")))]], ["ours"])
 
 
 def test_where_no_family_is_invariant_it_is_said_and_the_default_serves(

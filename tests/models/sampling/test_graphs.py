@@ -94,12 +94,13 @@ def test_a_card_that_is_not_warmed_up_chooses_its_products_once_for_the_sizes_th
         seen.append(sequences)
         return run(rows, sequences, is_noisy)
 
-    monkeypatch.setattr(pipeline.model, "choose_ways", lambda batches, milliseconds: seen.append(batches))
+    monkeypatch.setattr(pipeline.model, "choose_ways", lambda batches, _: seen.append(batches) or batches[:5])
     monkeypatch.setattr(pipeline._slots, "run", recorded)
     monkeypatch.setattr(pipeline, "device", torch.device("cuda"))
     for _ in range(2):
         pipeline.step(samples)
     assert seen == [BUCKETS, 4, 4]
+    assert pipeline.max_sequences == 16  # of those that there was memory to try
 
 
 def test_more_sequences_than_a_step_has_room_for_are_refused_and_no_sample_changes(eager: Pipeline) -> None:
