@@ -94,7 +94,7 @@ def test_the_timetable_leaves_a_machine_time_to_start_within_nine_minutes() -> N
 
 def test_comparisons_have_one_turn_on_a_card_before_all_that_is_timed() -> None:
     found = [[section.name for section in turn] for turn in turns(SECTIONS, "cuda")]
-    group = ["ops", "invariance", "fp8-invariance", "bytes", "quality"]
+    group = ["ops", "invariance", "fp8-invariance", "bytes", "pictures", "quality"]
     assert found[:4] == [["ceilings"], ["folders"], group, ["steps"]]
     assert {len(turn) for turn in found[3:]} == {1}
     assert {len(turn) for turn in turns(SECTIONS, "cpu")} == {1}

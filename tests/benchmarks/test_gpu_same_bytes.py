@@ -62,7 +62,7 @@ def test_images_that_differ_and_that_are_lost_are_counted(bench: Bench, monkeypa
 
     monkeypatch.setattr(same_bytes, "serving", serving)
     monkeypatch.setattr(same_bytes, "images_of", spoilt)
-    *images, killed = same_bytes.through_the_service(bench)
+    *images, killed = same_bytes.rows(bench, "")
     counts = {(row["model"], row["sampler"]): (row["compared"], row["differing"], row["lost"]) for row in images}
     assert counts.pop(("random-128", "ddpm")) == (1, 1, 1)
     assert set(counts.values()) == {(2, 0, 0)}
