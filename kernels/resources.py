@@ -14,6 +14,8 @@ import argparse
 import re
 import subprocess
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,6 +57,7 @@ class Cost(NamedTuple):
     shared: int
 
 
+@cache
 def launches() -> dict[str, Launch]:
     """Return the launches that the table shows, by name."""
     found: dict[str, Launch] = {}
@@ -246,10 +249,16 @@ def table() -> str:
         "| kernel | warps | " + " | ".join(TARGETS) + " |",
         "|---|---|" + "---|" * len(TARGETS),
     ]
-    for name, launch in launches().items():
-        cells = " | ".join(_cell(launch, GPUTarget(*target)) for target in TARGETS.values())
-        lines.append(f"| {name} | {launch.options['num_warps']} | {cells} |")
+    with ProcessPoolExecutor() as processes:  # one a core: compilers take a second for each kernel and target
+        lines += processes.map(_line, launches())
     return "\n".join(lines) + "\n"
+
+
+def _line(name: str) -> str:
+    """Return the row of a launch by its name."""
+    launch = launches()[name]
+    cells = " | ".join(_cell(launch, GPUTarget(*target)) for target in TARGETS.values())
+    return f"| {name} | {launch.options['num_warps']} | {cells} |"
 
 
 def _cell(launch: Launch, target: GPUTarget) -> str:
