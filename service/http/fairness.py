@@ -66,6 +66,12 @@ class Ahead(FlowControl):
         del self._held[:SLICE_BYTES]
         return piece
 
+    def drop(self) -> int:
+        """Forgets what is held; how many bytes that was."""
+        size = len(self._held)
+        self._held.clear()
+        return size
+
     def resume_reading(self) -> None:
         """Reads on, unless what has been read is enough for now."""
         if not self._held:

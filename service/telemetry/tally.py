@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
+from http import HTTPStatus
 
 CLIENT_LEFT = 499
 OTHER_ROUTE = "other"
@@ -56,6 +57,6 @@ def verdict_of(status: int) -> Verdict:
         return Verdict.REFUSED
     if status in (0, CLIENT_LEFT):
         return Verdict.CANCELLED
-    if status >= 500:
+    if status >= 500 and status != HTTPStatus.HTTP_VERSION_NOT_SUPPORTED:  # which is the client's mistake
         return Verdict.FAILED
     return Verdict.INVALID if status >= 400 else Verdict.COMPLETED
