@@ -100,6 +100,7 @@ class StrictProtocol(HttpToolsProtocol):
             self._is_parsed_again = True
             again = head_again(self.parser.get_http_version(), self.parser.get_method(), self.headers)
             self.headers[:] = without_offer(self.headers)
+            self.parser = httptools.HttpRequestParser(self)  # the other one may read on, or take all for closed
             self._feed(again + piece[offer.args[0] :])
         except httptools.HttpParserError:
             if not self._is_last:

@@ -149,8 +149,6 @@ def connection(source: random.Random) -> bytes:
             data = data[: source.randrange(len(data))]
         case 5 | 6:
             data = damaged(data, source)
-    if source.random() < 0.003:
-        data += source.choice(ENDLESS)
     return data
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from enum import Enum
 
 METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE")
-MAX_WIRE_BYTES = 8 * 16_384
 _LINE = re.compile(rb"([!-~]+) +([!-~]+)(?: +(HTTP/[0-9]\.[0-9]))?")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t -~\x80-\xff]*)")
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -81,7 +80,6 @@ class _Reader:
         fields = self._fields()
         chunked, length = _framing(version, fields)
         is_last = version == b"HTTP/1.0" or b"close" in _connection(fields)
-        start = self._at
         if chunked:
             body, trailers = self._chunks()
             if any(name in (b"content-length", b"transfer-encoding") for name, _ in trailers):
@@ -89,8 +87,6 @@ class _Reader:
             is_last = is_last or b"close" in _connection(trailers)
         else:
             body = self._take(length)
-        if self._at - start > MAX_WIRE_BYTES:
-            raise _Ends(End.UNSURE)
         return Asked(method, target, version, tuple(fields), body), is_last
 
     def _line(self) -> bytes:

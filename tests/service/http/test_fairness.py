@@ -16,7 +16,7 @@ from dit_serve.service.settings import read_settings
 from dit_serve.service.telemetry.tally import Tally
 from tests.service.running import PATIENCE_SECONDS, Running, fake_command, running
 
-SMALLEST = b"GET /%04d HTTP/1.1\r\n\r\n"
+SMALLEST = b"GET /%04d HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 class World:
@@ -79,7 +79,7 @@ def test_few_requests_are_parsed_ahead_and_all_are_answered_in_order() -> None:
 def test_a_request_that_is_cut_by_the_limit_is_not_timed_while_others_are_answered() -> None:
     async def test(world: World) -> None:
         reader, writer = await world.connect()
-        asks = b"".join(b"GET /%04d HTTP/1.1\r\nX-Long: %s\r\n\r\n" % (number, b"a" * 200) for number in range(30))
+        asks = b"".join(b"GET /%04d HTTP/1.1\r\nHost: x\r\nX-Long: %s\r\n\r\n" % (number, b"a" * 200) for number in range(30))
         writer.write(asks)
         while not world.begun:
             await asyncio.sleep(0)
