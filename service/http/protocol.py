@@ -78,11 +78,11 @@ class StrictProtocol(HttpToolsProtocol):
 
     def parse(self) -> None:
         """Parses what was read, as far as the answers have not fallen behind."""
-        while self.flow.is_holding and len(self.pipeline) < MAX_PARSED_AHEAD and not self.transport.is_closing():
+        while self.flow.is_holding and len(self.pipeline) < MAX_PARSED_AHEAD:
             piece = self.flow.next_slice()
             self._wire_bytes += len(piece)
             self._feed(piece)
-            if self._is_last:
+            if self._is_last or self.transport.is_closing():
                 self._ignored_bytes += self.flow.drop()
             # The parser keeps an unfinished header to itself, so the bytes that led to no callback count as well.
             elif not self._is_reading_body and self._wire_bytes > self.limits.max_header_bytes:
