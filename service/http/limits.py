@@ -5,7 +5,8 @@ Here a connection has `header_seconds` from its opening, or from the first byte 
 until the last header, and then `body_seconds` for the body. Both count from the beginning, so that
 sending a byte now and then gains nothing. Between requests it may be idle for `keep_alive_seconds`.
 An answer, or what had piled up of it, that is not read within `write_seconds` is given up and the
-connection reset. Sizes are bounded in `service.http.protocol`, where requests are parsed.
+connection reset. Who closes one half of the connection after a request gets an answer; who leaves is
+noticed (`service.http.leaving`). Sizes are bounded in `service.http.protocol`, where requests are parsed.
 
 Knows no application.
 """
@@ -18,6 +19,7 @@ import struct
 from http import HTTPStatus
 
 from dit_serve.service.http.fairness import Turns
+from dit_serve.service.http.leaving import HalfClosed
 from dit_serve.service.http.protocol import StrictProtocol
 from dit_serve.service.settings import HttpLimits
 from dit_serve.service.telemetry.tally import Tally
@@ -48,6 +50,14 @@ class GuardedProtocol(StrictProtocol):
         if self._deadline is None and (self.cycle is None or self.cycle.response_complete):
             self._set_deadline(self.limits.header_seconds)
         super().data_received(data)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more; true keeps the connection for the answer to a whole request."""
+        if not self.is_waited_for():
+            return False
+        HalfClosed(self.transport, self.may_interrupt, lambda: not self.is_waited_for())
+        self.ends_with_answers = True
+        return True
 
     def parse(self) -> None:
         """Parses what was read; the clock of what must wait stands still."""

@@ -37,6 +37,7 @@ class StrictProtocol(HttpToolsProtocol):
 
     flow: Ahead
     transport: LingeringTransport
+    ends_with_answers = False  # the client sends no more
     _running: RequestResponseCycle | None = None  # the request that is being answered
     _is_begun = False  # by the application
     _is_answered = False  # within the call that starts the next request of this connection
@@ -60,9 +61,7 @@ class StrictProtocol(HttpToolsProtocol):
         """The connection is gone."""
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
-        if self._running is not None and not self._running.response_complete:  # uvicorn tells the newest one alone
-            self._running.disconnected = True
-            self._running.message_event.set()
+        self._tell_application()  # uvicorn tells the newest request alone
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
@@ -165,6 +164,8 @@ class StrictProtocol(HttpToolsProtocol):
         super().on_response_complete()
         self._is_answered = False
         self._refuse_in_turn()
+        if self.ends_with_answers and not self.pipeline and not self.flow.is_holding and not self._is_running():
+            self.transport.close()
 
     def parse_on(self) -> None:
         """Parses more of what was read."""
@@ -197,13 +198,28 @@ class StrictProtocol(HttpToolsProtocol):
         self._owed = status
         self._refuse_in_turn()
 
+    def is_waited_for(self) -> bool:
+        """Whether a request is there as a whole, and nothing of its answer yet."""
+        is_whole = not self._is_reading_headers and not self._is_reading_body and not self.transport.is_closing()
+        return is_whole and self._running is not None and not self._running.response_started
+
+    def may_interrupt(self) -> bool:
+        """Whether an interim answer can be sent."""
+        return self.is_waited_for() and self._running is not None and self._running.scope["http_version"] == "1.1"
+
+    def _is_running(self) -> bool:
+        return self._running is not None and not self._running.response_complete
+
     def _refuse_in_turn(self) -> None:
-        if self._owed is not None and not self.pipeline and (self._running is None or self._running.response_complete):
+        if self._owed is not None and not self.pipeline and not self._is_running():
             self._end_with(self._owed)
 
     def _end_with(self, status: HTTPStatus) -> None:
         self.transport.write(refusal(status))
         self.transport.close()
+        self._tell_application()
+
+    def _tell_application(self) -> None:
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
             self._running.message_event.set()

@@ -26,6 +26,7 @@ from dit_serve.service.errors import StartError
 from dit_serve.service.front.front import Front
 from dit_serve.service.front.state_metrics import StateCollector
 from dit_serve.service.http.app import create_app
+from dit_serve.service.http.closing import close_after_answers
 from dit_serve.service.http.limits import guarded_protocol
 from dit_serve.service.settings import Settings
 from dit_serve.service.telemetry.gpu_metrics import open_gpus
@@ -89,6 +90,7 @@ class _Ending:
             os._exit(ENDED_BY_SECOND_SIGNAL)  # the worker sees its socket close and ends too
         fields = {"event": "draining", "jobs": len(self._front.ledger)}
         logging.getLogger("dit.server").info("draining", extra={"fields": fields})
+        close_after_answers(self._server.server_state, self._server.config.encoded_headers)
         self._draining = asyncio.create_task(self._drain())
 
     async def _drain(self) -> None:

@@ -79,7 +79,8 @@ def test_few_requests_are_parsed_ahead_and_all_are_answered_in_order() -> None:
 def test_a_request_that_is_cut_by_the_limit_is_not_timed_while_others_are_answered() -> None:
     async def test(world: World) -> None:
         reader, writer = await world.connect()
-        asks = b"".join(b"GET /%04d HTTP/1.1\r\nHost: x\r\nX-Long: %s\r\n\r\n" % (number, b"a" * 200) for number in range(30))
+        ask = b"GET /%04d HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 200 + b"\r\n\r\n"
+        asks = b"".join(ask % number for number in range(30))
         writer.write(asks)
         while not world.begun:
             await asyncio.sleep(0)
