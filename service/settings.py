@@ -47,8 +47,8 @@ class HttpLimits:
         _Seconds, Field(le=3600, description="Seconds, up to 3600, that a client may leave an answer unread.")
     ] = 30.0
     keep_alive_seconds: Annotated[
-        float, Field(ge=1, le=3600, allow_inf_nan=False, description="Seconds, 1 to 3600, that a connection may be idle "
-        "between two requests; longer than a load balancer in front keeps its own.")
+        _Seconds, Field(ge=1, le=3600, description="Seconds, 1 to 3600, that a connection may be idle between two "
+        "requests; more than a load balancer in front leaves its own idle.")
     ] = 75.0
     max_header_bytes: Annotated[
         int, Field(ge=1 << 10, le=1 << 20, description="Most bytes of a request's headers, 1024 to 1048576.")

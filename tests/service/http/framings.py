@@ -12,6 +12,8 @@ BAIT = b"GET /stolen HTTP/1.1\r\nHost: host.example\r\n\r\n"
 _POST = b"POST /hostile HTTP/1.1\r\nHost: host.example\r\n"
 _CHUNKED = _POST + b"Transfer-Encoding: chunked\r\n\r\n"
 _GET = b"GET /hostile HTTP/1.1\r\nHost: host.example\r\n"
+_WITH_BODY = (b"POST", b"POST", b"PUT")
+_WITHOUT_BODY = (b"GET", b"GET", b"HEAD", b"POST", b"OPTIONS", b"DELETE")
 
 OFFERS = (
     b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n",
@@ -22,8 +24,9 @@ OFFERS = (
     b"Connection: upgrade\r\n",
 )
 TRAILERS = (
-    b"", b"", b"X-Tag: trailer\r\n", b"X-Tag: a\r\nX-API-Key: stolen-key\r\n", b"Upgrade: h2c\r\nConnection: upgrade\r\n",
-    b"Host: other.example\r\nExpect: 100-continue\r\n", b"Connection: close\r\n",
+    b"", b"", b"X-Tag: trailer\r\n", b"X-Tag: a\r\nX-API-Key: stolen-key\r\n",
+    b"Upgrade: h2c\r\nConnection: upgrade\r\n", b"Host: other.example\r\nExpect: 100-continue\r\n",
+    b"Connection: close\r\n",
 )
 HOSTILE = (  # each is refused, or is a request without an end
     _POST + b"Content-Length: 5\r\nContent-Length: 5\r\n\r\n12345",
@@ -33,16 +36,20 @@ HOSTILE = (  # each is refused, or is a request without an end
     _POST + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
     *(
         _POST + b"Transfer-Encoding: %b\r\n\r\n0\r\n\r\n" % coding
-        for coding in (b"identity", b"chunked, chunked", b"xchunked", b"chunked, identity", b"gzip, chunked", b"chunkedx",
-                       b"gzip", b"", b"\x0bchunked", b'"chunked"', b"chunked;q=1", b"\r\n chunked")
+        for coding in (
+            b"identity", b"chunked, chunked", b"xchunked", b"chunked, identity", b"gzip, chunked", b"chunkedx", b"gzip",
+            b"", b"\x0bchunked", b'"chunked"', b"chunked;q=1", b"\r\n chunked",
+        )
     ),
     _POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     _POST + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
     b"POST /hostile HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     *(
         _POST + b"Content-Length: %b\r\n\r\n12345" % length
-        for length in (b"+5", b"0x5", b"-5", b"5 5", b"", b"5_0", b"9" * 5000, b"0" * 5000 + b"5", b"5e0", b"\xd9\xa3",
-                       b"18446744073709551621", b"5;", b"5.0", b"\r\n 5")
+        for length in (
+            b"+5", b"0x5", b"-5", b"5 5", b"", b"5_0", b"9" * 5000, b"0" * 5000 + b"5", b"5e0", b"\xd9\xa3",
+            b"18446744073709551621", b"5;", b"5.0", b"\r\n 5",
+        )
     ),
     _GET.replace(b"\r\n", b"\n") + b"\n",
     _GET + b"X-A: b\nX-C: d\r\n\r\n",
@@ -62,7 +69,10 @@ HOSTILE = (  # each is refused, or is a request without an end
     b"GET /hostile HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n",
     b"GET /hostile\r\n\r\n",
     b"GET /hostile\r\nHost: host.example\r\n\r\n",
-    *(b"GET /hostile HTTP/%b\r\nHost: host.example\r\n\r\n" % version for version in (b"2.0", b"0.9", b"1.2", b"11", b"3")),
+    *(
+        b"GET /hostile HTTP/%b\r\nHost: host.example\r\n\r\n" % version
+        for version in (b"2.0", b"0.9", b"1.2", b"11", b"3")
+    ),
     b"get /hostile HTTP/1.1\r\nHost: host.example\r\n\r\n",
     b"BREW /hostile HTTP/1.1\r\nHost: host.example\r\n\r\n",
     b"GET /hos tile HTTP/1.1\r\nHost: host.example\r\n\r\n",
@@ -76,8 +86,10 @@ HOSTILE = (  # each is refused, or is a request without an end
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     *(
         _CHUNKED + chunk + b"a\r\n0\r\n\r\n"
-        for chunk in (b"1 \r\n", b" 1\r\n", b"1_0\r\n", b"0x1\r\n", b"+1\r\n", b"-1\r\n", b"\r\n", b"g\r\n", b"1\n", b"1;a\n", b"1;a\rb\r\n",
-                      b"10000000000000001\r\n", b"2\r\n", b";a\r\n")
+        for chunk in (
+            b"1 \r\n", b" 1\r\n", b"1_0\r\n", b"0x1\r\n", b"+1\r\n", b"-1\r\n", b"\r\n", b"g\r\n", b"1\n",
+            b"1;a\n", b"1;a\rb\r\n", b"10000000000000001\r\n", b"2\r\n", b";a\r\n",
+        )
     ),
     _CHUNKED + b"1\r\na\n0\r\n\r\n",
     _CHUNKED + b"1\r\nab\r\n0\r\n\r\n",
@@ -102,14 +114,15 @@ ENDLESS = (  # too much of something; each is refused with 413 or 431
 def request(source: random.Random, number: int) -> bytes:
     """One request."""
     has_body = source.random() < 0.6
-    method = source.choice((b"POST", b"POST", b"PUT") if has_body else (b"GET", b"GET", b"HEAD", b"POST", b"OPTIONS", b"DELETE"))
+    method = source.choice(_WITH_BODY if has_body else _WITHOUT_BODY)
     version = b"1.0" if source.random() < 0.05 else b"1.1"
     form = b"http://host.example" if source.random() < 0.1 else b""
     fields = [b"Host: host.example\r\n", b"X-Tag: %d\r\n" % number]
     if source.random() < 0.3:
         fields.append(source.choice(OFFERS))
     if source.random() < 0.2:
-        fields.append(b"Connection: %b\r\n" % source.choice((b"close", b"keep-alive", b"Keep-Alive", b"keep-alive, close")))
+        options = source.choice((b"close", b"keep-alive", b"Keep-Alive", b"keep-alive, close"))
+        fields.append(b"Connection: %b\r\n" % options)
     if has_body and source.random() < 0.2:
         fields.append(b"Expect: 100-continue\r\n")
     body = b""
@@ -123,7 +136,8 @@ def request(source: random.Random, number: int) -> bytes:
 
 def _body(source: random.Random, version: bytes) -> tuple[bytes, bytes]:
     """The field that says how a body ends, and the body as it is sent."""
-    content = source.choice((b"", b"{}", BAIT, BAIT * 5, b"\r\n\r\n" + BAIT, b"0\r\n\r\n" + BAIT, source.randbytes(300)))
+    noise = source.randbytes(300)
+    content = source.choice((b"", b"{}", BAIT, BAIT * 5, b"\r\n\r\n" + BAIT, b"0\r\n\r\n" + BAIT, noise))
     if version == b"1.0" or source.random() < 0.5:
         spelling = source.choice((b"Content-Length: %d\r\n", b"content-length:%d\r\n", b"CONTENT-LENGTH:\t%d \r\n"))
         return spelling % len(content), content
@@ -134,14 +148,19 @@ def _body(source: random.Random, version: bytes) -> tuple[bytes, bytes]:
         extension = source.choice((b"", b"", b";a", b";a=b", b';a="b c"', b";a;b=c"))
         chunks += sizes + extension + b"\r\n" + content[:size] + b"\r\n"
         content = content[size:]
-    last = source.choice((b"0", b"0", b"000", b"0;a=b")) + b"\r\n"
-    return b"Transfer-Encoding: " + source.choice((b"chunked", b"Chunked")) + b"\r\n", chunks + last + source.choice(TRAILERS) + b"\r\n"
+    last = source.choice((b"0", b"0", b"000", b"0;a=b")) + b"\r\n" + source.choice(TRAILERS) + b"\r\n"
+    return b"Transfer-Encoding: " + source.choice((b"chunked", b"Chunked")) + b"\r\n", chunks + last
+
+
+def requests(source: random.Random) -> list[bytes]:
+    """Some requests of one client; a blank line stands before a few of them."""
+    count = source.choice((1, 1, 2, 3, 4, 5, 6, 25))
+    return [source.choice((b"", b"", b"", b"\r\n")) + request(source, number) for number in range(count)]
 
 
 def connection(source: random.Random) -> bytes:
     """All that one client sends."""
-    count = source.choice((1, 1, 2, 3, 4, 5, 6, 25))
-    data = b"".join(source.choice((b"", b"", b"", b"\r\n")) + request(source, number) for number in range(count))
+    data = b"".join(requests(source))
     match source.randrange(10):
         case 0 | 1 | 2 | 3:
             data += source.choice(HOSTILE) + BAIT

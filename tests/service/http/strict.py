@@ -16,7 +16,6 @@ _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t -~\x80-\xff]*)")
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _CHUNK = re.compile(rb"([0-9A-Fa-f]+)((?:;%b(?:=(?:%b|\"[\t !#-\[\]-~]*\"))?)*)" % (_TOKEN, _TOKEN))
 _HOST = re.compile(rb"[A-Za-z0-9.:-]*")
-_CONNECTION = (b"close", b"keep-alive", b"upgrade", b"http2-settings", b"te")
 
 
 class End(Enum):
@@ -157,7 +156,8 @@ def _framing(version: bytes, fields: list[tuple[bytes, bytes]]) -> tuple[bool, i
 
 
 def _connection(fields: list[tuple[bytes, bytes]]) -> set[bytes]:
-    options = {each.strip(b" \t").lower() for name, value in fields if name == b"connection" for each in value.split(b",")}
-    if not options.issubset(_CONNECTION):
+    lists = [value.lower().split(b",") for name, value in fields if name == b"connection"]
+    options = {each.strip(b" \t") for values in lists for each in values}
+    if not all(map(re.compile(_TOKEN).fullmatch, options - {b""})):
         raise _Ends(End.UNSURE)
     return options
