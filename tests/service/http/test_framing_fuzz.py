@@ -25,7 +25,7 @@ from tests.service.http import framings
 from tests.service.http.answers import Answer, read_answers
 from tests.service.http.strict import Asked, End, read
 
-CONNECTIONS = int(os.environ.get("FRAMING_CONNECTIONS", "2500"))
+CONNECTIONS = int(os.environ.get("FRAMING_CONNECTIONS", "4000"))
 SEED = int(os.environ.get("FRAMING_SEED", "20"))
 AT_ONCE = 50
 QUIET_ROUNDS = 12  # of the loop in which nothing happens: then nothing more will
