@@ -22,8 +22,8 @@ def is_origin(text: str) -> bool:
 
 
 def is_path_prefix(text: str) -> bool:
-    """Whether a text may stand before all paths, such as /images: of letters, digits and . _ ~ - alone, no segment dots.
+    """Whether a text may stand before all paths, such as /images.
 
-    So it means the same in a path, in a URL, in HTML and in JSON.
+    Of letters, digits and . _ ~ - alone, and no segment of dots, it is the same in a path, a URL, HTML and JSON.
     """
     return len(text) <= MAX_PATH_PREFIX and _PATH_PREFIX.fullmatch(text) is not None

@@ -75,7 +75,7 @@ class Settings(BaseModel):
     )
     host: str = Field(
         default="127.0.0.1", min_length=1,
-        description="Address to listen on: 0.0.0.0 is all of IPv4, :: all of IPv6 and IPv4, a name all that it stands for.",
+        description="Address to listen on: 0.0.0.0 is all of IPv4, :: all of IPv6 and IPv4, a name all that it has.",
     )
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port to listen on, 0 to 65535; 0 is any free one.")
     root_path: str = Field(
@@ -206,7 +206,7 @@ def read_settings(environment: Mapping[str, str], flags: Mapping[str, Any]) -> S
         flags["models"] = tuple(checkpoints)
     variables = {name: own[variable(name)] for name in setting_fields() if name not in flags and variable(name) in own}
     if quoted := [variable(name) for name, text in variables.items() if is_quoted(text)]:
-        raise SettingsError(f"{quoted[0]} has quotation marks around its value, which no shell took away: leave them out")
+        raise SettingsError(f"{quoted[0]} has quotation marks around its value, which are part of it: leave them out")
     given = variables | flags
     try:
         return Settings.model_validate(_grouped(given))

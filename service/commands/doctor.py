@@ -73,8 +73,8 @@ def examine(environment: Mapping[str, str], flags: Mapping[str, Any]) -> list[Fi
         read_digests(settings := read_settings(environment, flags))
     except (SettingsError, ImportError) as error:
         return [*found, _failed("settings", error)]
-    links = injected(environment)
-    found.append(Finding("settings", True, "right" + f"; of Kubernetes or Docker, ignored: {', '.join(links)}" * bool(links)))
+    links = ", ".join(injected(environment))
+    found.append(Finding("settings", True, f"right; of Kubernetes or Docker, ignored: {links}" if links else "right"))
     for check in (_models, _caches, _memory, _driver, _device, _ports):
         try:
             found += check(settings)

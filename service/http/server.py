@@ -204,5 +204,5 @@ def _log_doubts(settings: Settings, listeners: Sequence[socket.socket], ignored:
         fields = {"event": "ignored_variables", "variables": list(ignored)}
         log.info("Kubernetes or Docker made these variables, they are no settings: ignored", extra={"fields": fields})
     if is_reached_from_outside(listeners) and not settings.api_keys and settings.api_keys_file is None:
-        text = "whoever reaches this port is served, for there are no keys: set DIT_API_KEYS_FILE, or put a guard before it"
+        text = "there are no keys: whoever reaches this port is served; set DIT_API_KEYS_FILE, or guard the port"
         log.warning(text, extra={"fields": {"event": "no_keys", "host": settings.host}})

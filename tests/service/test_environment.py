@@ -1,4 +1,4 @@
-"""Which DIT_* variables count: not those that Kubernetes and Docker make for a neighbour, and no misspelt one unnoticed."""
+"""Which DIT_* variables count: none that Kubernetes or Docker makes for a neighbour; a misspelt one is refused."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ def of_kubernetes(service: str, host: str = "10.96.0.12", protocol: str = "tcp")
 def of_docker(alias: str) -> dict[str, str]:
     """What Docker makes of a link to a container that publishes a range of ports."""
     one = f"{alias}_PORT_8000_TCP"
-    ports = {f"{one}_START": "tcp://172.17.0.5:8000", f"{one}_END": "tcp://172.17.0.5:8010", one: "tcp://172.17.0.5:8000"}
+    url = "tcp://172.17.0.5:8000"
+    ports = {one: url, f"{one}_START": url, f"{one}_END": "tcp://172.17.0.5:8010"}
     ports |= {f"{one}_PORT_START": "8000", f"{one}_PORT_END": "8010", f"{one}_ADDR": "172.17.0.5", f"{one}_PROTO": "tcp"}
-    return {f"{alias}_NAME": f"/web/{alias.lower()}", f"{alias}_PORT": "tcp://172.17.0.5:8000", **ports}
+    return {f"{alias}_NAME": f"/web/{alias.lower()}", f"{alias}_PORT": url, **ports}
 
 
 @pytest.mark.parametrize(
