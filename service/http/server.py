@@ -202,7 +202,8 @@ def _log_doubts(settings: Settings, listeners: Sequence[socket.socket], ignored:
     log = logging.getLogger("dit.server")
     if ignored:
         fields = {"event": "ignored_variables", "variables": list(ignored)}
-        log.info("Kubernetes or Docker made these variables, they are no settings: ignored", extra={"fields": fields})
+        text = "ignored, as made by Kubernetes or Docker of a service's name, and no settings: %s"
+        log.info(text, ", ".join(ignored), extra={"fields": fields})
     if is_reached_from_outside(listeners) and not settings.api_keys and settings.api_keys_file is None:
         text = "there are no keys: whoever reaches this port is served; set DIT_API_KEYS_FILE, or guard the port"
         log.warning(text, extra={"fields": {"event": "no_keys", "host": settings.host}})

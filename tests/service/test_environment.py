@@ -24,7 +24,8 @@ def of_docker(alias: str) -> dict[str, str]:
     one = f"{alias}_PORT_8000_TCP"
     url = "tcp://172.17.0.5:8000"
     ports = {one: url, f"{one}_START": url, f"{one}_END": "tcp://172.17.0.5:8010"}
-    ports |= {f"{one}_PORT_START": "8000", f"{one}_PORT_END": "8010", f"{one}_ADDR": "172.17.0.5", f"{one}_PROTO": "tcp"}
+    ports |= {f"{one}_PORT_START": "8000", f"{one}_PORT_END": "8010"}
+    ports |= {f"{one}_ADDR": "172.17.0.5", f"{one}_PROTO": "tcp"}
     return {f"{alias}_NAME": f"/web/{alias.lower()}", f"{alias}_PORT": url, **ports}
 
 
