@@ -76,7 +76,7 @@ class StateCollector(Collector):
         ledger, models = self._front.ledger, self._front.models
         labels = ("model", "resolution", "state")
         jobs = GaugeMetricFamily("dit_queue_jobs", "Images accepted and not finished.", labels=labels)
-        sequences = GaugeMetricFamily("dit_queue_sequences", "Places in a step that they take; a guided image takes two.", labels=labels)
+        sequences = GaugeMetricFamily("dit_queue_sequences", "Places taken, two by a guided image.", labels=labels)
         for name, model in models.items():
             for is_running, state in STATES.items():
                 job_count, sequence_count = ledger.census.get((name, is_running), (0, 0))

@@ -48,7 +48,7 @@ class Metrics:
         self._previews = self._counter("dit_previews", "Looks at unfinished images.")
         self._steps = self._counter("dit_denoising_steps", "Denoising steps, counted for each image of a batch.")
         self._step_seconds = self._histogram("dit_step_seconds", "Seconds of a batch's step.", STEP_BUCKETS)
-        self._batch = self._histogram("dit_batch_sequences", "Places of a batch that were taken; a guided image takes two.", BATCH_BUCKETS)
+        self._batch = self._histogram("dit_batch_sequences", "Places taken, two by a guided image.", BATCH_BUCKETS)
         self._places = self._counter("dit_batch_places", "Places that the batches made had.")
         self._hits = self._counter("dit_modulation_cache_hits", "Rows of modulations that were found computed.")
         self._misses = self._counter("dit_modulation_cache_misses", "Rows of modulations computed in a step.")
