@@ -14,10 +14,11 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from dit_serve.service.settings import PREFIX, SECRET, setting_fields
+from dit_serve.service.environment import PREFIX
+from dit_serve.service.settings import SECRET, setting_fields
 
 BEGIN, END = "<!-- settings: made by `make docs` -->\n", "<!-- end of settings -->\n"
-UNITS = {"_seconds": "seconds", "_bytes": "bytes", "_sequences": "rows", "port": "TCP port"}
+UNITS = {"_seconds": "seconds", "_bytes": "bytes", "_sequences": "places", "port": "TCP port"}
 SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
 
@@ -58,7 +59,7 @@ def _default(value: Any) -> str:
         return f"`{','.join(value)}`" if value else "none"
     if isinstance(value, bool):
         return str(value).lower()
-    return "none" if value is None else f"{value:g}" if isinstance(value, float) else f"`{value}`"
+    return "none" if value in (None, "") else f"{value:g}" if isinstance(value, float) else f"`{value}`"
 
 
 def _bounds(field: FieldInfo) -> str:

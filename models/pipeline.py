@@ -154,7 +154,8 @@ class Pipeline:
         if self.device.type == "cuda" and not self._graphs.shapes:  # the bits are to be those after a warm-up
             self._graphs.limit(self.model.choose_ways(BUCKETS, lambda work: 0.0))
         if (sequences := sum(sample.spec.sequences for sample in samples)) > self.max_sequences:
-            raise ValueError(f"a step takes at most {self.max_sequences} sequences, got {sequences}")
+            taken = f"these samples take {sequences} (a guided one takes two, one of guidance scale 1 takes one)"
+            raise ValueError(f"a step has {self.max_sequences} places, {taken}: step fewer at once")
         with self._cores.taken(), self._stream.current():
             new, x0 = self._graphs.run(self._slots.fill(samples))
             moment = self._stream.mark()

@@ -9,7 +9,7 @@
     │   ├── MethodNotAllowed       the path exists, with other methods
     │   ├── NotAcceptable          Accept names nothing that can be made
     │   ├── BodyTooLarge
-    │   ├── UnsupportedMediaType   the body is not declared as application/json
+    │   ├── UnsupportedMediaType   the body is not declared as application/json, or it is encoded
     │   ├── QueueFull              refused at once; Retry-After says when to come back
     │   ├── DeadlineTooShort       refused at once, because it would not be finished in time
     │   ├── NotReady               no model is loaded (yet)
@@ -32,6 +32,7 @@ repeats what the client sent except numbers, and never holds a path or a traceba
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -46,6 +47,7 @@ class Problem(ServiceError):
     Args:
         detail: what was wrong and what is allowed, in words for the client.
         retry_after: seconds after which a new try may succeed.
+        headers: of the answer, beside those of every problem.
 
     Attributes:
         status: of its answer in HTTP.
@@ -57,10 +59,13 @@ class Problem(ServiceError):
     title: ClassVar[str]
     slug: ClassVar[str]
 
-    def __init__(self, detail: str = "", *, retry_after: float | None = None) -> None:
+    def __init__(
+        self, detail: str = "", *, retry_after: float | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.retry_after = retry_after
+        self.headers = dict(headers or {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +137,10 @@ class BodyTooLarge(Problem):
 
 
 class UnsupportedMediaType(Problem):
-    """The body is not declared as application/json."""
+    """The body is not declared as application/json, or it is in another charset, or compressed."""
 
     status: ClassVar[int] = 415
-    title: ClassVar[str] = "The body must be application/json"
+    title: ClassVar[str] = "The body must be application/json in UTF-8, not compressed"
     slug: ClassVar[str] = "unsupported-media-type"
 
 

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Self, get_type_hints
@@ -21,16 +19,16 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic.fields import FieldInfo
 
 from dit_serve.models.options import MAX_BATCH_SEQUENCES, ModelOptions, split_name
+from dit_serve.service.environment import PREFIX, is_quoted, own_variables
 from dit_serve.service.errors import SettingsError
+from dit_serve.service.forms import MAX_PATH_PREFIX, is_api_key, is_origin, is_path_prefix
 
-PREFIX = "DIT_"
 READ_ELSEWHERE = frozenset({"DIT_CACHE"})  # models/checkpoints/cache.py: where converted checkpoints are kept
 SECRET = frozenset({"api_keys"})  # no flag, because everybody can read a command line, and never shown
 NO_SETTING = frozenset({"device"})  # of a group: each worker has its own, of `devices`
 MAX_IMAGES_PER_REQUEST = 16
-_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+MAX_SHOWN = 80  # characters of a wrong value
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_API_KEY = re.compile(r"[!-+\--~]{8,256}")  # visible ASCII without the comma
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +77,16 @@ class Settings(BaseModel):
         description="Devices, comma-separated, one worker process each: cuda:0,cuda:1 or cpu; "
         "default the best card present, else one worker a core for small models, else the processor as a whole.",
     )
-    host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
+    host: str = Field(
+        default="127.0.0.1", min_length=1,
+        description="Address to listen on: 0.0.0.0 is all of IPv4, :: all of IPv6 and IPv4, a name all that it has.",
+    )
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port to listen on, 0 to 65535; 0 is any free one.")
+    root_path: str = Field(
+        default="", max_length=MAX_PATH_PREFIX,
+        description="Path under which a proxy shows the service, such as /images; default what the proxy says in "
+        "X-Forwarded-Prefix.",
+    )
     metrics: bool = Field(default=True, description="Answer Prometheus: GET /metrics on a port of its own.")
     metrics_host: str = Field(
         default="127.0.0.1", min_length=1, description="Address to listen on for Prometheus; no key is asked for."
@@ -90,12 +96,13 @@ class Settings(BaseModel):
     )
     max_batch_sequences: int = Field(
         default=16, ge=2, le=MAX_BATCH_SEQUENCES,
-        description=f"Most rows of one forward pass, 2 to {MAX_BATCH_SEQUENCES}; a guided image takes two, an unguided "
-        "one. A card with memory for fewer takes fewer.",
+        description=f"Most places of one denoising step, 2 to {MAX_BATCH_SEQUENCES}: a guided image takes two, one of "
+        "cfg 1 takes one. A card with memory for fewer takes fewer.",
     )
     max_queue_sequences: int = Field(
         default=512, ge=2 * MAX_IMAGES_PER_REQUEST, le=1_000_000,
-        description="Most rows accepted and not finished, running ones included, 32 to 1000000; above it 429.",
+        description="Most places of all images that are accepted and not finished, those under way included, "
+        "32 to 1000000; above it 429.",
     )
     fill_across_guidance: bool = Field(
         default=True, description="Fill a batch's free places with images of other guidance scales."
@@ -149,16 +156,25 @@ class Settings(BaseModel):
     @field_validator("cors_origins")
     @classmethod
     def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(_ORIGIN.fullmatch(origin) for origin in origins):
+        if not all(map(is_origin, origins)):
             raise ValueError("an origin is scheme://host or scheme://host:port in lower case, without a path; or *")
         return origins
+
+    @field_validator("root_path")
+    @classmethod
+    def _is_prefix(cls, path: str) -> str:
+        path = path.rstrip("/")
+        if path and not is_path_prefix(path):
+            raise ValueError("a path is / and letters, digits, . _ ~ or -, such as /images, and /tools/images")
+        return path
 
     @model_validator(mode="after")
     def _relations(self) -> Self:
         if self.max_queue_sequences < self.max_batch_sequences:
             raise ValueError(
                 f"max_queue_sequences ({self.max_queue_sequences}) must be at least "
-                f"max_batch_sequences ({self.max_batch_sequences}), or a batch could never be full"
+                f"max_batch_sequences ({self.max_batch_sequences}), or a step could never be full; both count places, "
+                "of which a guided image takes two"
             )
         if self.metrics and self.port == self.metrics_port != 0:
             raise ValueError(f"port and metrics_port are both {self.port}; metrics have a port of their own")
@@ -171,11 +187,6 @@ class Settings(BaseModel):
         return self
 
 
-def is_api_key(text: str) -> bool:
-    """Whether a text may be an API key: 8 to 256 visible ASCII characters, no comma."""
-    return _API_KEY.fullmatch(text) is not None
-
-
 def setting_fields() -> dict[str, FieldInfo]:
     """Every setting by its name, with its type, default, bounds and description."""
     return {name: field for _, fields in _groups() for name, field in fields.items()}
@@ -185,24 +196,31 @@ def read_settings(environment: Mapping[str, str], flags: Mapping[str, Any]) -> S
     """The settings from flags over variables over defaults; an empty variable counts as absent.
 
     Args:
-        environment: all variables of the process.
+        environment: all variables of the process; those of Kubernetes and Docker (`environment.injected`) do not count.
         flags: by field name, those given on the command line: texts, and `checkpoints`, which stands for `models`.
 
     Raises:
         SettingsError: with one sentence per fault.
     """
-    _refuse_unknown(environment)
+    own = own_variables(environment, READ_ELSEWHERE.union(map(variable, setting_fields())))
     flags = dict(flags)
     if checkpoints := flags.pop("checkpoints", ()):
         if "models" in flags:
             raise SettingsError("models are given both as arguments and by --models: choose one way")
         flags["models"] = tuple(checkpoints)
-    variables = {name: environment.get(PREFIX + name.upper(), "") for name in setting_fields()}
-    given = {name: text for name, text in variables.items() if text} | flags
+    variables = {name: own[variable(name)] for name in setting_fields() if name not in flags and variable(name) in own}
+    if quoted := [variable(name) for name, text in variables.items() if is_quoted(text)]:
+        raise SettingsError(f"{quoted[0]} has quotation marks around its value, which are part of it: leave them out")
+    given = variables | flags
     try:
         return Settings.model_validate(_grouped(given))
     except ValidationError as error:
         raise SettingsError("; ".join(_sentence(fault, flags) for fault in error.errors(include_url=False))) from None
+
+
+def variable(name: str) -> str:
+    """The variable of a setting."""
+    return PREFIX + name.upper()
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -219,7 +237,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
             dest=name,
             metavar=name.upper(),
             default=argparse.SUPPRESS,
-            help=f"{field.description} [{PREFIX}{name.upper()}; default {default}]".replace("%", "%%"),
+            help=f"{field.description} [{variable(name)}; default {default}]".replace("%", "%%"),
         )
 
 
@@ -251,21 +269,15 @@ def _grouped(given: Mapping[str, Any]) -> dict[str, Any]:
     return values | rest
 
 
-def _refuse_unknown(environment: Mapping[str, str]) -> None:
-    known = {PREFIX + name.upper() for name in setting_fields()} | READ_ELSEWHERE
-    for name in sorted(environment):
-        if name.startswith(PREFIX) and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(known))}"
-            raise SettingsError(f"{name} is no setting{hint}")
-
-
 def _sentence(fault: Any, flags: Mapping[str, Any]) -> str:
     """One fault in words, with the flag or variable that it came by."""
     message = str(fault["msg"]).removeprefix("Value error, ")
+    if fault["type"] == "bool_parsing":
+        message = "must be true or false"
     name = next((str(part) for part in fault["loc"] if part in setting_fields()), "")
     if not name:
         return message
-    source = f"--{name.replace('_', '-')}" if name in flags else PREFIX + name.upper()
+    source = f"--{name.replace('_', '-')}" if name in flags else variable(name)
     sent = "***" if name in SECRET else repr(fault["input"])
+    sent = sent if len(sent) <= MAX_SHOWN else f"{sent[:MAX_SHOWN]}…"
     return f"{source} is {sent}: {message[0].lower()}{message[1:]}"

@@ -1,6 +1,6 @@
 """R1: ten times as many requests as the service can do; the bound is exact and nobody waits in vain.
 
-Every 429 says how many sequences are taken, how many may be, and how many it needed: that is checked for each.
+Every 429 says how many places are taken, how many there are, and how many it needed: that is checked for each.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from benchmarks.load import Ask, at_times, balanced_asks, in_turn, poisson_times
 from benchmarks.report import Finding, Goal
 from tests.service.running import Running, running
 
-BOUND = re.compile(r"(\d+) of (\d+) sequences are taken and this request needs (\d+)")
+BOUND = re.compile(r"(\d+) of the queue's (\d+) places are taken and this request needs (\d+)")
 PEAK_IMAGES_A_PLACE = 4
 Pair = tuple[Ask, Seen]
 BATCH = 16  # sequences, as the server is told

@@ -19,7 +19,6 @@ import os
 import platform
 import re
 import shutil
-import socket
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from importlib.util import find_spec
@@ -27,7 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from dit_serve.models.options import split_name
+from dit_serve.service.environment import injected
 from dit_serve.service.errors import SettingsError
+from dit_serve.service.http.listening import listen, shown, why
 from dit_serve.service.settings import Settings, add_flags, read_settings
 from dit_serve.service.workers.placement import ACCELERATOR_FILES, DEMOS, WORKER_BYTES, place, this_machine
 
@@ -72,7 +73,8 @@ def examine(environment: Mapping[str, str], flags: Mapping[str, Any]) -> list[Fi
         read_digests(settings := read_settings(environment, flags))
     except (SettingsError, ImportError) as error:
         return [*found, _failed("settings", error)]
-    found.append(Finding("settings", True, "right"))
+    links = ", ".join(injected(environment))
+    found.append(Finding("settings", True, f"right; of Kubernetes or Docker, ignored: {links}" if links else "right"))
     for check in (_models, _caches, _memory, _driver, _device, _ports):
         try:
             found += check(settings)
@@ -191,10 +193,10 @@ def _ports(settings: Settings) -> Iterator[Finding]:
     asked = [("DIT_", settings.host, settings.port), ("DIT_METRICS_", settings.metrics_host, settings.metrics_port)]
     for prefix, host, port in asked if settings.metrics else asked[:1]:
         try:
-            family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-            socket.create_server(address[:2], family=family).close()
-            yield Finding("port", True, f"{host}:{port} is free")
+            for listener in listen(host, port):
+                listener.close()
+            yield Finding("port", True, f"{shown(host)}:{port} is free")
         except OSError as error:
             is_taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
             mend = f"export {prefix}PORT=0   # any free one" if is_taken else f"unset {prefix}HOST"
-            yield Finding("port", False, f"{host}:{port} is not to be had: {error.strerror}", mend)
+            yield Finding("port", False, f"{shown(host)}:{port} is not to be had: {why(error)}", mend)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 
+from dit_serve.service.environment import injected
 from dit_serve.service.http.server import run as run_server
 from dit_serve.service.settings import add_flags, read_settings
 
@@ -21,4 +22,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, loader: str = LOADER) -> int:
     """Serves until a signal."""
-    return run_server(read_settings(os.environ, vars(options)), loader)
+    return run_server(read_settings(os.environ, vars(options)), loader, injected(os.environ))

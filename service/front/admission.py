@@ -43,8 +43,8 @@ class Admission:
         held = self._ledger.sequences
         seconds = self._ledger.estimate.seconds_until_free(needed - free, held)
         return QueueFull(
-            f"{held} of {self.max_queue_sequences} sequences are taken and this request needs "
-            f"{needed}; room is expected in {seconds:.1f} seconds",
+            f"{held} of the queue's {self.max_queue_sequences} places are taken and this request needs {needed} "
+            f"(two an image, or one if cfg is 1); room is expected in {seconds:.1f} seconds",
             retry_after=seconds,
         )
 

@@ -76,7 +76,7 @@ class StateCollector(Collector):
         ledger, models = self._front.ledger, self._front.models
         labels = ("model", "resolution", "state")
         jobs = GaugeMetricFamily("dit_queue_jobs", "Images accepted and not finished.", labels=labels)
-        sequences = GaugeMetricFamily("dit_queue_sequences", "Rows of the network that they take.", labels=labels)
+        sequences = GaugeMetricFamily("dit_queue_sequences", "Places taken, two by a guided image.", labels=labels)
         for name, model in models.items():
             for is_running, state in STATES.items():
                 job_count, sequence_count = ledger.census.get((name, is_running), (0, 0))
@@ -85,7 +85,7 @@ class StateCollector(Collector):
         yield jobs
         yield sequences
         bound = self._front.admission.max_queue_sequences
-        yield GaugeMetricFamily("dit_queue_bound_sequences", "Most sequences accepted and not finished.", bound)
+        yield GaugeMetricFamily("dit_queue_bound_sequences", "Most places of images accepted and not finished.", bound)
         seconds = ledger.estimate.seconds()
         yield GaugeMetricFamily("dit_queue_work_seconds", "Predicted seconds until all accepted work is done.", seconds)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -32,8 +33,9 @@ from dit_serve.service.http.catalog import catalog_router
 from dit_serve.service.http.deadline import HEADER as DEADLINE_HEADER
 from dit_serve.service.http.generate import generate_endpoint, generate_router
 from dit_serve.service.http.middleware import PROBES, REQUEST_ID, RequestMiddleware, problem_response, request_id
-from dit_serve.service.http.openapi import VERSION, completed
-from dit_serve.service.http.pages import OPEN_PAGES, page_routes
+from dit_serve.service.http.openapi import VERSION, completed, description_route
+from dit_serve.service.http.pages import DESCRIPTION, OPEN_PAGES, page_routes
+from dit_serve.service.http.prefix import PrefixMiddleware
 from dit_serve.service.http.probes import probe_router
 from dit_serve.service.settings import Settings
 from dit_serve.service.telemetry.tally import Tally
@@ -68,6 +70,7 @@ def create_app(front: Front, settings: Settings, tally: Tally | None = None) -> 
         version=version(),
         summary="Class-conditional images from Diffusion Transformers.",
         lifespan=lifespan,
+        openapi_url=None,  # ours: `description_route`
         docs_url=None,
         redoc_url=None,
         telemetry=request_telemetry(),
@@ -76,7 +79,7 @@ def create_app(front: Front, settings: Settings, tally: Tally | None = None) -> 
     generate = generate_endpoint(front, settings.limits)
     # Found first and called as it is: FastAPI's own way to an endpoint costs more than all that this one does.
     app.router.routes.insert(0, Route("/generate", generate, methods=["POST"]))
-    app.router.routes += page_routes()
+    app.router.routes += [*page_routes(), description_route(DESCRIPTION, lambda: app.openapi())]
     routers = (generate_router(generate), catalog_router(front), probe_router(front))
     for router in routers:
         app.include_router(router)
@@ -84,12 +87,15 @@ def create_app(front: Front, settings: Settings, tally: Tally | None = None) -> 
     app.add_middleware(KeyGuard, digests=digests, open_paths=OPEN_PAGES.union(PROBES))
     if settings.cors_origins:
         app.add_middleware(CORSMiddleware, **_cors(settings.cors_origins))  # before the guard: a preflight has no key
-    app.add_middleware(RequestMiddleware, tally=tally, routes=_paths(app, *routers))
+    paths = _paths(app, *routers)
+    app.add_middleware(RequestMiddleware, tally=tally, routes=paths)
+    app.add_middleware(PrefixMiddleware, root_path=settings.root_path, paths=paths)
     app.state.tally = tally
     app.openapi_version = VERSION
     app.openapi = completed(app.openapi, has_keys=bool(digests))  # type: ignore[method-assign]
     app.add_exception_handler(Problem, _answer_problem)
-    app.add_exception_handler(HTTPException, _answer_http_exception)
+    has_preflights = bool(settings.cors_origins)
+    app.add_exception_handler(HTTPException, partial(_answer_http_exception, has_preflights=has_preflights))
     app.add_exception_handler(RequestValidationError, _answer_wrong_query)
     return app
 
@@ -119,18 +125,28 @@ async def _answer_problem(request: Request, error: Exception) -> Response:
     return problem_response(error, request_id(request))
 
 
-async def _answer_http_exception(request: Request, error: Exception) -> Response:
-    """The framework's own refusals, in our form."""
+async def _answer_http_exception(request: Request, error: Exception, *, has_preflights: bool) -> Response:
+    """The framework's own refusals, in our form; where browsers ask for leave by OPTIONS, OPTIONS is answered."""
     assert isinstance(error, HTTPException)
     headers: dict[str, str] = dict(error.headers or {})
-    if headers.get("Allow") == "GET":
-        headers["Allow"] = "GET, HEAD"  # `RequestMiddleware` answers the latter
+    if error.status_code == 405:
+        headers["Allow"] = _allowed(headers.get("Allow", ""), has_preflights=has_preflights)
+        if request.method == "OPTIONS" and has_preflights:
+            return Response(status_code=204, headers=headers)
     problems: dict[int, Problem] = {
         404: NotFound("GET / lists the paths"),
-        405: MethodNotAllowed(f"allowed here: {headers.get('Allow', 'see GET /')}"),
+        405: MethodNotAllowed(f"allowed here: {headers.get('Allow')}"),
     }
     problem = problems.get(error.status_code, InternalError("an unexpected error; the log has it"))
     return problem_response(problem, request_id(request), headers)
+
+
+def _allowed(methods: str, *, has_preflights: bool) -> str:
+    """The methods of a path: those of its route, and what the middlewares make of them."""
+    found = {method.strip() for method in methods.split(",")}
+    found |= {"HEAD"} if "GET" in found else set()  # `RequestMiddleware` answers it
+    found |= {"OPTIONS"} if has_preflights else set()
+    return ", ".join(method for method in ("GET", "HEAD", "POST", "OPTIONS") if method in found)
 
 
 async def _answer_wrong_query(request: Request, error: Exception) -> Response:

@@ -16,8 +16,9 @@ from pathlib import Path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dit_serve.service.errors import SettingsError, Unauthorized
+from dit_serve.service.forms import is_api_key
 from dit_serve.service.http.middleware import problem_response
-from dit_serve.service.settings import Settings, is_api_key
+from dit_serve.service.settings import Settings
 
 _SCHEME = b"bearer "
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request, Response
 
 from dit_serve.models.labels import Labels
 from dit_serve.models.options import ModelInfo
 from dit_serve.service.errors import NotReady
 from dit_serve.service.front.front import RETRY_WHEN_LOADING_SECONDS, Front
 from dit_serve.service.http.openapi import problems
+from dit_serve.service.http.prefix import PER_PREFIX, prefix_of
 from dit_serve.service.http.reading import find_model
 from dit_serve.service.http.schemas import ClassAnswer, ClassesAnswer, ModelAnswer, ModelsAnswer
 from dit_serve.service.version import version
@@ -26,9 +27,10 @@ def catalog_router(front: Front) -> APIRouter:
     router = APIRouter(tags=["catalogue"])
 
     @router.get("/")
-    async def discover() -> dict[str, Any]:
+    async def discover(request: Request, response: Response) -> dict[str, Any]:
         """Where everything is."""
-        return discovery()
+        response.headers.update(PER_PREFIX)
+        return discovery(prefix_of(request))
 
     @router.get("/v1/models", responses=problems(503))
     async def models() -> ModelsAnswer:
@@ -50,8 +52,8 @@ def catalog_router(front: Front) -> APIRouter:
     return router
 
 
-def discovery() -> dict[str, Any]:
-    """The document at /."""
+def discovery(prefix: str = "") -> dict[str, Any]:
+    """The document at /, with this before all paths."""
     paths = {"models": "/v1/models", "classes": "/v1/classes?q="}
     paths |= {"live": "/livez", "ready": "/readyz", "health": "/health"}
     documents = {"documentation": "/docs", "openapi": "/openapi.json"}
@@ -59,8 +61,8 @@ def discovery() -> dict[str, Any]:
     return {
         "service": "dit-serve",
         "version": version(),
-        "generate": {"method": "POST", "href": "/generate", "example": example},
-        **{name: {"method": "GET", "href": path} for name, path in (paths | documents).items()},
+        "generate": {"method": "POST", "href": f"{prefix}/generate", "example": example},
+        **{name: {"method": "GET", "href": prefix + path} for name, path in (paths | documents).items()},
     }
 
 

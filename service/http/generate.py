@@ -9,25 +9,26 @@ import asyncio
 import base64
 import contextlib
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from fastapi import APIRouter
 from pydantic_core import to_json
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from dit_serve.models.options import ModelInfo
-from dit_serve.service.errors import BodyTooLarge, JobCancelled, UnsupportedMediaType
+from dit_serve.service.errors import FieldError
 from dit_serve.service.front.front import Front
 from dit_serve.service.front.ledger import Accepted
+from dit_serve.service.http.body import read_json_body
 from dit_serve.service.http.deadline import HEADER as DEADLINE_HEADER
 from dit_serve.service.http.deadline import expiring
 from dit_serve.service.http.events import EventStream, Watch
 from dit_serve.service.http.middleware import end_as, has_jobs, request_id
-from dit_serve.service.http.negotiate import EVENTS, JSON, PNG, choose_representation
+from dit_serve.service.http.negotiate import EVENTS, JSON, PNG, choose_representation, is_stream
 from dit_serve.service.http.openapi import documented_events, problems
-from dit_serve.service.http.reading import choose, make_jobs, read_form
+from dit_serve.service.http.reading import Form, choose, make_jobs, read_form
 from dit_serve.service.http.schemas import (
     MAX_DEADLINE_MS,
     CompletedEvent,
@@ -50,13 +51,13 @@ def generate_endpoint(front: Front, limits: HttpLimits) -> Endpoint:
     async def generate(request: Request) -> Response:
         arrived = asyncio.get_running_loop().time()
         body = await read_json_body(request, limits.max_body_bytes)
-        form = read_form(body, request.headers.getlist(DEADLINE_HEADER))
+        accept = request.headers.get("accept")
+        form = _with_previews_seen(read_form(body, request.headers.getlist(DEADLINE_HEADER)), accept)
         if not form.faults:
             front.check_open()
         wanted = choose(form, front.models)
-        representation = choose_representation(request.headers.get("accept"), wanted.request.n)
-        previews = wanted.request.preview_every if representation == EVENTS else 0  # nobody else could be shown one
-        jobs = make_jobs(wanted, request_id(request), front.next_job_id, previews)
+        representation = choose_representation(accept, wanted.request.n)
+        jobs = make_jobs(wanted, request_id(request), front.next_job_id, wanted.request.preview_every)
         deadline = None if form.deadline_ms is None else arrived + form.deadline_ms / 1e3
         accepted = front.submit(jobs, deadline)
         has_jobs(request)
@@ -111,32 +112,6 @@ def stream(
     return EventStream(watch.events(), _headers([each.job for each in accepted]), close)
 
 
-async def read_json_body(request: Request, max_bytes: int) -> bytes:
-    """The body of a request that says it is JSON.
-
-    Raises:
-        UnsupportedMediaType: it says something else, or nothing.
-        JobCancelled: the client went away.
-        BodyTooLarge: it is, or says it will be, larger than allowed; the rest is not read.
-    """
-    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if media_type != JSON:
-        raise UnsupportedMediaType(f"send Content-Type: {JSON} (curl: -H 'Content-Type: {JSON}')")
-    too_large = BodyTooLarge(f"a body may have {max_bytes} bytes")
-    declared = request.headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared) > max_bytes:
-        raise too_large
-    body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > max_bytes:
-                raise too_large
-    except ClientDisconnect:
-        raise JobCancelled("the client went away") from None
-    return bytes(body)
-
-
 @contextlib.contextmanager
 def given_up_when_client_leaves(
     request: Request, front: Front, accepted: Sequence[Accepted]
@@ -163,6 +138,14 @@ def answer(representation: str, jobs: Sequence[Job], ends: Sequence[JobEnd], mod
         return Response(ends[0].png, media_type=PNG, headers=headers)
     images = [GeneratedImage(**_image(job, end, model)) for job, end in zip(jobs, ends, strict=True)]
     return Response(to_json(GenerateAnswer(jobs[0].request_id, images)), media_type=JSON, headers=headers)
+
+
+def _with_previews_seen(form: Form, accept: str | None) -> Form:
+    """The form, with one fault more if it asks for previews and nobody would see them."""
+    if form.request.preview_every == 0 or is_stream(accept, form.request.n):
+        return form
+    fault = FieldError("preview_every", f"previews are shown in a stream alone: send Accept: {EVENTS}, or leave it out")
+    return replace(form, faults=(*form.faults, fault))
 
 
 def _headers(jobs: Sequence[Job]) -> dict[str, str]:

@@ -119,7 +119,7 @@ def request_id(request: Request) -> str:
 
 def problem_response(problem: Problem, identity: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """A problem as application/problem+json."""
-    out = dict(headers or {})
+    out = {**problem.headers, **(headers or {})}
     if problem.retry_after is not None:
         out["Retry-After"] = str(max(1, math.ceil(problem.retry_after)))
         out["Retry-After-Ms"] = str(max(1, math.ceil(1e3 * problem.retry_after)))  # a second is long for a fast model

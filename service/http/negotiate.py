@@ -53,6 +53,14 @@ def choose_representation(accept: str | None, images: int) -> str:
     return JSON if (json, json_rank) > (png, png_rank) else PNG
 
 
+def is_stream(accept: str | None, images: int) -> bool:
+    """Whether the answer is a stream of events."""
+    try:
+        return choose_representation(accept, images) == EVENTS
+    except NotAcceptable:
+        return False
+
+
 def _quality(ranges: list[_Range], media_type: str) -> tuple[float, int]:
     """Quality of a type and how exactly it was named: 2 by name, 1 by "image/*", 0 by "*/*"."""
     wildcards = (media_type, media_type.split("/")[0] + "/*", "*/*")

@@ -6,9 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from pydantic import TypeAdapter
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from dit_serve.service.errors import Problem
 from dit_serve.service.http.middleware import PROBES
+from dit_serve.service.http.prefix import PER_PREFIX, prefix_of
 from dit_serve.service.http.schemas import STREAM, ProblemDocument
 
 Responses = dict[int | str, dict[str, Any]]
@@ -63,6 +67,22 @@ def completed(describe: Callable[[], dict[str, Any]], *, has_keys: bool) -> Call
         return document
 
     return described
+
+
+def description_route(path: str, describe: Callable[[], dict[str, Any]]) -> Route:
+    """The route of the description, which says under which path the client sees the service.
+
+    Args:
+        path: where it is to be had.
+        describe: makes it.
+    """
+
+    async def description(request: Request) -> JSONResponse:
+        prefix = prefix_of(request)
+        servers = {"servers": [{"url": prefix}]} if prefix else {}
+        return JSONResponse({**describe(), **servers}, headers=PER_PREFIX)
+
+    return Route(path, description, methods=["GET"], include_in_schema=False)
 
 
 def _reference(kind: type) -> dict[str, str]:

@@ -16,8 +16,11 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
+from dit_serve.service.http.prefix import PER_PREFIX, prefix_of
+
 SCRIPT, STYLE, START = "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/docs/start.js"
-OPEN_PAGES = frozenset({"/docs", SCRIPT, STYLE, START, "/favicon.ico", "/openapi.json"})
+DESCRIPTION = "/openapi.json"
+OPEN_PAGES = frozenset({"/docs", SCRIPT, STYLE, START, "/favicon.ico", DESCRIPTION})
 
 # A tried request's image comes as blob:, and the style sheet's own icons as data:.
 POLICY = (
@@ -27,20 +30,21 @@ POLICY = (
 _HEADERS = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 _CACHED = {"Cache-Control": "max-age=86400", "X-Content-Type-Options": "nosniff"}
 
-# All links are relative, so that they hold behind a proxy that puts a prefix before our paths.
+# Links are relative, so that they hold behind a proxy that says nothing of the prefix that it puts before our paths.
 _PAGE = f"""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>dit-serve</title>
 <link rel="icon" href="favicon.ico">
+<link rel="service-desc" type="application/json" href="{{description}}">
 <link rel="stylesheet" href="{STYLE[1:]}">
 <div id="api"></div>
 <script src="{SCRIPT[1:]}"></script>
 <script src="{START[1:]}"></script>
 """
 _START = """SwaggerUIBundle({
-  url: "openapi.json",
+  url: document.querySelector("link[rel=service-desc]").href,
   dom_id: "#api",
   deepLinking: true,
   validatorUrl: null,
@@ -54,19 +58,25 @@ _ICON = (
 
 def page_routes() -> list[Route]:
     """The routes, for GET alone."""
+
+    def page(request: Request) -> Response:
+        prefix = prefix_of(request)
+        text = _PAGE.format(description=f"{prefix}/{DESCRIPTION[1:]}" if prefix else DESCRIPTION[1:])
+        return Response(text, media_type="text/html", headers=_HEADERS | PER_PREFIX)
+
     script, style = (str(files("fastapi_offline") / "static" / Path(path).name) for path in (SCRIPT, STYLE))
-    answers: dict[str, Callable[[], Response]] = {
-        "/docs": lambda: Response(_PAGE, media_type="text/html", headers=_HEADERS),
-        START: lambda: Response(_START, media_type="text/javascript", headers=_CACHED),
-        SCRIPT: lambda: FileResponse(script, media_type="text/javascript", headers=_CACHED),
-        STYLE: lambda: FileResponse(style, media_type="text/css", headers=_CACHED),
-        "/favicon.ico": lambda: Response(_ICON, media_type="image/svg+xml", headers=_CACHED),
+    answers: dict[str, Callable[[Request], Response]] = {
+        "/docs": page,
+        START: lambda _: Response(_START, media_type="text/javascript", headers=_CACHED),
+        SCRIPT: lambda _: FileResponse(script, media_type="text/javascript", headers=_CACHED),
+        STYLE: lambda _: FileResponse(style, media_type="text/css", headers=_CACHED),
+        "/favicon.ico": lambda _: Response(_ICON, media_type="image/svg+xml", headers=_CACHED),
     }
     return [Route(path, _endpoint(answer), methods=["GET"]) for path, answer in answers.items()]
 
 
-def _endpoint(answer: Callable[[], Response]) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(_: Request) -> Response:
-        return answer()
+def _endpoint(answer: Callable[[Request], Response]) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        return answer(request)
 
     return endpoint

@@ -1,13 +1,14 @@
 """From the body of POST /generate to a model and its jobs: reads, checks, and tells every fault of a request at once.
 
-What is wrong by itself is told together with what the model cannot do; when no model is found, only the latter is
-missing. Knows no HTTP beyond the body and one header, and no front.
+What is wrong by itself is told together with what the model cannot do; when no model is found, with what none of those
+loaded could. Knows no HTTP beyond the body and one header, and no front.
 """
 
 from __future__ import annotations
 
+import codecs
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,9 @@ from dit_serve.models.labels import Labels
 from dit_serve.models.options import DEFAULT_SAMPLER, ModelInfo, SampleSpec
 from dit_serve.service.errors import FieldError, InvalidRequest, MalformedBody
 from dit_serve.service.http.deadline import asked_milliseconds
-from dit_serve.service.http.schemas import MAX_SEED, GenerateRequest, spellings
+from dit_serve.service.http.faults import field_errors, repeated_fields
+from dit_serve.service.http.faults import short as _short
+from dit_serve.service.http.schemas import MAX_EXACT_FLOAT, MAX_SEED, GenerateRequest
 from dit_serve.service.wire.job import Job
 
 
@@ -62,10 +65,13 @@ def read_form(body: bytes, deadlines: Sequence[str] = ()) -> Form:
         MalformedBody: it is not JSON.
         InvalidRequest: it is JSON, but no object.
     """
+    body = body.removeprefix(codecs.BOM_UTF8)  # some editors and .NET's encoder put one first
     try:
         request, faults = GenerateRequest.model_validate_json(body), list[FieldError]()
     except ValidationError as error:
         request, faults = _read_sound_part(body, error.errors(include_url=False, include_context=False))
+    if faults or body.count(b":") > len(request.model_fields_set):  # with fewer, no field can be there twice
+        faults += _besides(faults, repeated_fields(body))
     faults += _class_faults(request, {fault.field for fault in faults})
     deadline_ms = None
     try:
@@ -81,18 +87,17 @@ def choose(form: Form, models: Mapping[str, ModelInfo]) -> Wanted:
     Raises:
         InvalidRequest: with all that is wrong with the request, its model and what it asks of it.
     """
-    request, faults = form.request, list(form.faults)
+    request, faults, judges = form.request, list(form.faults), list(models.values())
     if models and not form.wrong & {"model", "resolution"}:
         try:
-            model = find_model(request.model, request.resolution, models)
+            judges = [find_model(request.model, request.resolution, models)]
         except InvalidRequest as error:
             faults += error.errors
-        else:
-            class_id = _class_id(request, model)
-            faults += [fault for fault in _limits(request, class_id, model) if fault.field not in form.wrong]
-            if not faults and isinstance(class_id, int):
-                return Wanted(request, model, class_id)
-    raise InvalidRequest(faults)
+    class_ids = [_class_id(request, judge) for judge in judges]
+    faults += _besides(faults, _refused_by_all(request, class_ids, judges))
+    if faults or not class_ids or not isinstance(class_ids[0], int):
+        raise InvalidRequest(faults)
+    return Wanted(request, judges[0], class_ids[0])
 
 
 def find_model(name: str | None, resolution: int | None, models: Mapping[str, ModelInfo]) -> ModelInfo:
@@ -127,34 +132,19 @@ def make_jobs(wanted: Wanted, request_id: str, next_id: Callable[[], int], previ
 def _read_sound_part(body: bytes, faults: Sequence[Any]) -> tuple[GenerateRequest, list[FieldError]]:
     """The request without its wrong fields, and what is wrong with these."""
     if faults[0]["type"] == "json_invalid":
-        raise MalformedBody("the body must be one JSON object in UTF-8, such as {\"class_id\": 7}")
+        reason = str(faults[0]["msg"]).removeprefix("Invalid JSON: ")  # a rule and a place, nothing that was sent
+        raise MalformedBody(f'the body must be one JSON object in UTF-8, such as {{"class_id": 7}}: {reason}')
     if not faults[0]["loc"]:
         raise InvalidRequest([FieldError("(body)", "must be a JSON object")])
     wrong = {fault["loc"][0] for fault in faults}
     sound = {name: value for name, value in from_json(body).items() if name not in wrong}
-    errors = dict.fromkeys(map(_field_error, faults))  # a thousand unknown fields are one mistake
-    return GenerateRequest.model_validate(sound), list(errors)
+    return GenerateRequest.model_validate(sound), field_errors(faults)
 
 
-def _field_error(fault: Mapping[str, Any]) -> FieldError:
-    """What is wrong with one field; of what was sent it repeats numbers alone, and no unknown name."""
-    field = str(fault["loc"][0])
-    if fault["type"] == "extra_forbidden":
-        return _unknown(field)
-    message = str(fault["msg"]).replace("Input should be", "must be")
-    sent = fault["input"]
-    if type(sent) in (int, float):
-        message = f"is {_short(sent)}; {message}"
-    return FieldError(field, message)
-
-
-def _unknown(field: str) -> FieldError:
-    names = [spellings(name, info) for name, info in GenerateRequest.model_fields.items()]
-    for first, *others in names:
-        if field in others:
-            return FieldError(field, f"is another spelling of {first}, which is given too: give one of them")
-    allowed = ", ".join(" or ".join(each) for each in names)
-    return FieldError("(unknown)", f"there is a field of another name; allowed are {allowed}")
+def _besides(faults: Sequence[FieldError], more: Iterable[FieldError]) -> list[FieldError]:
+    """Those of fields that nothing is said about yet."""
+    told = {fault.field for fault in faults}
+    return [fault for fault in more if fault.field not in told]
 
 
 def _class_faults(request: GenerateRequest, wrong: set[str]) -> list[FieldError]:
@@ -178,6 +168,17 @@ def _class_id(request: GenerateRequest, model: ModelInfo) -> int | FieldError | 
         return FieldError("class", str(error).replace(repr(name), "this"))
 
 
+def _refused_by_all(
+    request: GenerateRequest, class_ids: Sequence[int | FieldError | None], models: Sequence[ModelInfo]
+) -> list[FieldError]:
+    """What none of these models can do of what is asked, in the words for the first one."""
+    refused = [
+        {fault.field: fault for fault in _limits(request, class_id, model)}
+        for class_id, model in zip(class_ids, models, strict=True)
+    ]
+    return [fault for field, fault in refused[0].items() if all(field in each for each in refused)] if refused else []
+
+
 def _limits(request: GenerateRequest, class_id: int | FieldError | None, model: ModelInfo) -> Iterator[FieldError]:
     """What the model cannot do of what is asked."""
     if isinstance(class_id, FieldError):
@@ -192,11 +193,7 @@ def _limits(request: GenerateRequest, class_id: int | FieldError | None, model: 
 
 
 def _seeds(request: GenerateRequest) -> list[int]:
+    """One an image; those that are drawn are such as every client can read (JavaScript has no larger integers)."""
     if request.seed is None:
-        return [secrets.randbelow(MAX_SEED + 1) for _ in range(request.n)]
+        return [secrets.randbelow(MAX_EXACT_FLOAT) for _ in range(request.n)]
     return [(request.seed + k) % (MAX_SEED + 1) for k in range(request.n)]
-
-
-def _short(number: float) -> str:
-    text = str(number)
-    return text if len(text) <= 24 else f"{text[:20]}… ({len(text)} digits)"

@@ -1,7 +1,8 @@
 """The body of POST /generate and the answers in JSON: the border where the wire's names end.
 
 `cfg` is `guidance_scale` from here on; diffusers' spellings of it and of `steps` are taken too. Types are strict: true
-and "1" are no integers, NaN is no number, an unknown field is an error. Knows no HTTP beyond its JSON.
+and "1" are no integers, NaN is no number, an unknown field is an error. JSON has one kind of number, so 7.0 is an
+integer. Knows no HTTP beyond its JSON.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 from dit_serve.service.image.receipt import Receipt
 from dit_serve.service.settings import MAX_IMAGES_PER_REQUEST
 
 MAX_SEED = 2**63 - 1
+MAX_EXACT_FLOAT = 2**53  # below it every integer is a float of its own (IEEE 754 binary64), in JavaScript too
 MAX_DEADLINE_MS = 24 * 60 * 60 * 1000
 MAX_PREVIEW_EVERY = 1000
 
@@ -60,7 +63,8 @@ class GenerateRequest(BaseModel):
     )
     seed: int | None = Field(
         default=None, ge=0, le=MAX_SEED,
-        description="Seed of the first image; image k has seed + k, 0 following 2^63 - 1. Drawn per image if absent.",
+        description="Seed of the first image; image k has seed + k, 0 following 2^63 - 1. Drawn per image if absent, "
+                    "below 2^53.",
     )
     model: str | None = Field(
         default=None, max_length=200, description="Name of a loaded model (GET /v1/models); the first one if absent."
@@ -80,8 +84,20 @@ class GenerateRequest(BaseModel):
     )
     preview_every: int = Field(
         default=0, ge=0, le=MAX_PREVIEW_EVERY,
-        description="With Accept: text/event-stream, a small look at the image after every so many steps; 0 for none.",
+        description="With Accept: text/event-stream alone, a small look at the image after every so many steps; 0 for "
+                    "none.",
     )
+
+    @field_validator(
+        "class_id", "steps", "seed", "resolution", "n", "deadline_ms", "preview_every", mode="before"
+    )
+    @classmethod
+    def _whole(cls, value: object, info: ValidationInfo) -> object:
+        if not isinstance(value, float) or not value.is_integer():
+            return value
+        if info.field_name == "seed" and abs(value) >= MAX_EXACT_FLOAT:
+            raise PydanticCustomError("inexact", "must be written without point and exponent from 2^53 on, to be exact")
+        return int(value)
 
 
 @dataclass(frozen=True, slots=True)

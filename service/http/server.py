@@ -15,7 +15,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Sequence
 from typing import Any, Literal
 
 import uvicorn
@@ -28,6 +28,7 @@ from dit_serve.service.front.state_metrics import StateCollector
 from dit_serve.service.http.app import create_app
 from dit_serve.service.http.closing import close_after_answers
 from dit_serve.service.http.limits import guarded_protocol
+from dit_serve.service.http.listening import is_reached_from_outside, listen, shown, why
 from dit_serve.service.settings import Settings
 from dit_serve.service.telemetry.gpu_metrics import open_gpus
 from dit_serve.service.telemetry.logs import set_up_logging
@@ -41,15 +42,15 @@ from dit_serve.service.workers.worker import worker_command
 
 ENDED_BY_SECOND_SIGNAL = 130
 CLOSE_SECONDS = 5  # for clients that read their last answer slowly
-BACKLOG = 2048
 
 
-def run(settings: Settings, loader: str) -> int:
+def run(settings: Settings, loader: str, ignored: Sequence[str] = ()) -> int:
     """Serves until a signal; the exit status.
 
     Args:
         settings: checked.
         loader: import path of the function with which the worker loads a model.
+        ignored: variables that look like ours and are not, to be told in the log.
 
     Raises:
         StartError: the address is not to be had, or the models cannot be loaded.
@@ -57,12 +58,13 @@ def run(settings: Settings, loader: str) -> int:
     set_up_logging(settings.log_level)
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, that nobody reads
     with contextlib.ExitStack() as open_sockets:
-        listener = open_sockets.enter_context(_listen(settings.host, settings.port))
-        for_metrics = open_sockets.enter_context(_listen_for_metrics(settings)) if settings.metrics else None
-        _log_listening("listening", "listening on http://%s:%d", settings.host, listener)
+        listeners = _listen(open_sockets, settings.host, settings.port)
+        for_metrics = _listen_for_metrics(open_sockets, settings) if settings.metrics else []
+        _log_listening("listening", "listening on http://%s:%d", settings.host, listeners)
+        _log_doubts(settings, listeners, ignored)
         factory = uvicorn.Config("", log_config=None).get_loop_factory()
         with asyncio.Runner(loop_factory=factory) as runner:
-            return runner.run(_serve(settings, loader, listener, for_metrics))
+            return runner.run(_serve(settings, loader, listeners, for_metrics))
 
 
 class _Server(uvicorn.Server):
@@ -100,7 +102,7 @@ class _Ending:
 
 
 async def _serve(
-    settings: Settings, loader: str, listener: socket.socket, for_metrics: socket.socket | None
+    settings: Settings, loader: str, listeners: list[socket.socket], for_metrics: list[socket.socket]
 ) -> int:
     registry, tally = CollectorRegistry(), Tally()
     front = Front(
@@ -114,7 +116,7 @@ async def _serve(
     ending = _Ending(server, front, settings.drain_seconds)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ending.on_signal)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    serving = asyncio.create_task(server.serve(sockets=listeners))
     ends: set[asyncio.Future[Any]] = {serving, front.fatal}
     async with _telling_prometheus(settings, registry, StateCollector(front, tally), for_metrics):
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -139,10 +141,10 @@ def configuration(settings: Settings) -> Configure:
 
 @contextlib.asynccontextmanager
 async def _telling_prometheus(
-    settings: Settings, registry: CollectorRegistry, state: StateCollector, listener: socket.socket | None
+    settings: Settings, registry: CollectorRegistry, state: StateCollector, listeners: list[socket.socket]
 ) -> AsyncGenerator[None, None]:
-    """Answers on the metrics' socket for the length of a with-statement, up to the last answer of the other one."""
-    if listener is None:
+    """Answers on the metrics' sockets for the length of a with-statement, up to the last answer of the other one."""
+    if not listeners:
         yield
         return
     registry.register(state)
@@ -151,7 +153,7 @@ async def _telling_prometheus(
         registry.register(gpus)
     own_tally = Tally()  # Prometheus' requests are nobody's work
     server = _Server(_uvicorn_config(settings, metrics_app(registry, gpus), own_tally, lifespan="off"))
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    serving = asyncio.create_task(server.serve(sockets=listeners))
     try:
         yield
     finally:
@@ -174,23 +176,36 @@ def _uvicorn_config(
     )
 
 
-def _listen_for_metrics(settings: Settings) -> socket.socket:
-    listener = _listen(settings.metrics_host, settings.metrics_port, "--metrics-host or --metrics-port")
-    _log_listening("metrics_listening", f"metrics at http://%s:%d{METRICS_PATH}", settings.metrics_host, listener)
-    return listener
+def _listen_for_metrics(open_sockets: contextlib.ExitStack, settings: Settings) -> list[socket.socket]:
+    flags = "--metrics-host or --metrics-port"
+    listeners = _listen(open_sockets, settings.metrics_host, settings.metrics_port, flags)
+    _log_listening("metrics_listening", f"metrics at http://%s:%d{METRICS_PATH}", settings.metrics_host, listeners)
+    return listeners
 
 
-def _listen(host: str, port: int, flags: str = "--host or --port") -> socket.socket:
+def _listen(
+    open_sockets: contextlib.ExitStack, host: str, port: int, flags: str = "--host or --port"
+) -> list[socket.socket]:
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
+        return [open_sockets.enter_context(listener) for listener in listen(host, port)]
     except OSError as error:
-        raise StartError(f"cannot listen on {host}:{port}: {error.strerror}; choose another {flags}") from None
-    return listener
+        raise StartError(f"cannot listen on {shown(host)}:{port}: {why(error)}; choose another {flags}") from None
 
 
-def _log_listening(event: str, text: str, host: str, listener: socket.socket) -> None:
-    bound = listener.getsockname()[1]
-    fields = {"event": event, "host": host, "port": bound}
-    shown = f"[{host}]" if ":" in host else host
-    logging.getLogger("dit.server").info(text, shown, bound, extra={"fields": fields})
+def _log_listening(event: str, text: str, host: str, listeners: Sequence[socket.socket]) -> None:
+    bound = listeners[0].getsockname()[1]
+    addresses = [listener.getsockname()[0] for listener in listeners]
+    fields = {"event": event, "host": host, "port": bound, "addresses": addresses}
+    logging.getLogger("dit.server").info(text, shown(host), bound, extra={"fields": fields})
+
+
+def _log_doubts(settings: Settings, listeners: Sequence[socket.socket], ignored: Sequence[str]) -> None:
+    """What an operator may not have meant, and nothing is wrong with."""
+    log = logging.getLogger("dit.server")
+    if ignored:
+        fields = {"event": "ignored_variables", "variables": list(ignored)}
+        text = "ignored, as made by Kubernetes or Docker of a service's name, and no settings: %s"
+        log.info(text, ", ".join(ignored), extra={"fields": fields})
+    if is_reached_from_outside(listeners) and not settings.api_keys and settings.api_keys_file is None:
+        text = "there are no keys: whoever reaches this port is served; set DIT_API_KEYS_FILE, or guard the port"
+        log.warning(text, extra={"fields": {"event": "no_keys", "host": settings.host}})

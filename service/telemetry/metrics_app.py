@@ -10,7 +10,7 @@ import asyncio
 
 from prometheus_client import CollectorRegistry, make_asgi_app
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dit_serve.service.telemetry.gpu_metrics import GpuCollector
 
@@ -27,11 +27,13 @@ def metrics_app(registry: CollectorRegistry, gpus: GpuCollector | None = None) -
     render = make_asgi_app(registry, disable_compression=True)  # to compress takes longer than all else
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "HEAD":
+            send = _without_body(send)
         if scope["path"] != PATH:
             await PlainTextResponse(f"the metrics are at {PATH}\n", 404)(scope, receive, send)
             return
         if scope["method"] not in ("GET", "HEAD"):
-            await PlainTextResponse("GET alone\n", 405, {"Allow": "GET"})(scope, receive, send)
+            await PlainTextResponse("GET alone\n", 405, {"Allow": "GET, HEAD"})(scope, receive, send)
             return
         if gpus is not None:
             await asyncio.to_thread(gpus.read)
@@ -40,3 +42,10 @@ def metrics_app(registry: CollectorRegistry, gpus: GpuCollector | None = None) -
         await render({**scope, "headers": headers, "query_string": b""}, receive, send)
 
     return app
+
+
+def _without_body(send: Send) -> Send:
+    async def send_without_body(message: Message) -> None:
+        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+    return send_without_body

@@ -96,4 +96,4 @@ def _nanoseconds(seconds: float) -> int:
 
 
 def _is_probe(scope: MutableMapping[str, Any]) -> bool:
-    return scope.get("path") in UNTRACED
+    return str(scope.get("path")).endswith(UNTRACED)  # with a proxy's prefix or without

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dit_serve.service.settings import PREFIX, READ_ELSEWHERE, SECRET, setting_fields
+from dit_serve.service.environment import PREFIX
+from dit_serve.service.settings import READ_ELSEWHERE, SECRET, setting_fields
 from docs.settings_table import BEGIN, END, main, settings_table, with_table
 
 GUIDE = Path(__file__).parents[2] / "docs" / "operations.md"
@@ -34,7 +35,7 @@ def test_a_row_tells_unit_default_and_bounds() -> None:
     assert row("DIT_HEADER_SECONDS")[1:4] == ["seconds", "5", "> 0, ≤ 600"]
     assert row("DIT_MAX_BODY_BYTES")[1:4] == ["bytes", "`16384`", "≥ 1024, ≤ 1048576"]
     assert row("DIT_MODULATION_CACHE_BYTES")[1:4] == ["bytes", "none", "≥ 0, ≤ 1099511627776"]
-    assert row("DIT_MAX_BATCH_SEQUENCES")[1:4] == ["rows", "`16`", "≥ 2, ≤ 64"]
+    assert row("DIT_MAX_BATCH_SEQUENCES")[1:4] == ["places", "`16`", "≥ 2, ≤ 64"]
     assert row("DIT_MODELS")[1:4] == ["", "`digits-64,digits-128`", "not empty"]
     assert row("DIT_STANDBY")[1:4] == ["", "true", "true, false"]
     assert row("DIT_LOG_LEVEL")[3] == "debug, info, warning, error"

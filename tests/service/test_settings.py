@@ -62,16 +62,30 @@ def test_an_empty_variable_counts_as_absent() -> None:
     assert read_settings({"DIT_PORT": "", "DIT_VAE": ""}, {}) == read_settings({}, {})
 
 
-@pytest.mark.parametrize(("text", "value"), [("0", False), ("false", False), ("1", True), ("true", True)])
-def test_switches_are_words_or_digits(text: str, value: bool) -> None:
-    assert read_settings({"DIT_FILL_ACROSS_GUIDANCE": text}, {}).fill_across_guidance is value
+def test_white_space_around_a_variable_does_not_count() -> None:
+    assert read_settings({"DIT_PORT": " 8000\n", "DIT_VAE": "\n"}, {}) == read_settings({}, {})
+
+
+def test_a_variable_that_a_flag_takes_the_place_of_may_be_wrong() -> None:
+    assert read_settings({"DIT_PORT": '"x"'}, {"port": "1"}).port == 1
+
+
+@pytest.mark.parametrize(("sent", "path"), [("/images", "/images"), ("/a/b.c/", "/a/b.c"), ("/", ""), ("", "")])
+def test_a_root_path_ends_without_a_slash(sent: str, path: str) -> None:
+    assert read_settings({}, {"root_path": sent}).root_path == path
+
+
+@pytest.mark.parametrize(("texts", "value"), [("0 false No off", False), ("1 true YES on", True)])
+def test_switches_are_words_or_digits(texts: str, value: bool) -> None:
+    for text in texts.split():
+        assert read_settings({"DIT_FILL_ACROSS_GUIDANCE": text}, {}).fill_across_guidance is value
 
 
 @pytest.mark.parametrize(
     ("environment", "flags", "sentence"),
     [
         ({"DIT_PROT": "1"}, {}, "DIT_PROT is no setting; did you mean DIT_PORT?"),
-        ({"DIT_XYZZY": "1"}, {}, "DIT_XYZZY is no setting; known are DIT_"),
+        ({"DIT_XYZZY": "1"}, {}, "DIT_XYZZY is no setting; dit serve --help lists them"),
         ({"DIT_PORT": "65536"}, {}, "DIT_PORT is '65536': input should be less than or equal to 65535"),
         ({}, {"port": "high"}, "--port is 'high': input should be a valid integer"),
         ({"DIT_DRAIN_SECONDS": "nan"}, {}, "DIT_DRAIN_SECONDS is 'nan'"),
@@ -92,6 +106,12 @@ def test_switches_are_words_or_digits(text: str, value: bool) -> None:
             {},
             "max_queue_sequences (63) must be at least max_batch_sequences (64)",
         ),
+        ({"DIT_PORT": "'8000'"}, {}, "DIT_PORT has quotation marks around its value"),
+        ({"DIT_STANDBY": "maybe"}, {}, "DIT_STANDBY is 'maybe': must be true or false"),
+        ({"DIT_ROOT_PATH": "images"}, {}, "DIT_ROOT_PATH is 'images': a path is / and letters"),
+        ({}, {"root_path": "/a/../b"}, "--root-path is '/a/../b': a path is / and letters"),
+        ({"DIT_ROOT_PATH": "/a//b"}, {}, "a path is / and letters"),
+        ({"DIT_ROOT_PATH": '/"><script>'}, {}, "a path is / and letters"),
         ({"DIT_LOG_LEVEL": "loud"}, {}, "DIT_LOG_LEVEL is 'loud'"),
         ({"DIT_CORS_ORIGINS": "https://a.org/"}, {}, "DIT_CORS_ORIGINS is 'https://a.org/': an origin is scheme://host"),
         ({"DIT_CORS_ORIGINS": "https://a.org,a.org"}, {}, "an origin is scheme://host"),

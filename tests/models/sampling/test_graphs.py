@@ -105,7 +105,7 @@ def test_a_card_that_is_not_warmed_up_chooses_its_products_once_for_the_sizes_th
 
 def test_more_sequences_than_a_step_has_room_for_are_refused_and_no_sample_changes(eager: Pipeline) -> None:
     samples = [eager.begin(SampleSpec(i % 10, i, steps=1)) for i in range(33)]
-    with pytest.raises(ValueError, match="a step takes at most 64 sequences, got 66"):
+    with pytest.raises(ValueError, match="a step has 64 places, these samples take 66"):
         eager.step(samples)
     assert all(sample.i == 0 for sample in samples)
 

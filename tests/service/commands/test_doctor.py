@@ -91,6 +91,20 @@ def test_a_port_is_free_again_after_it_was_looked_at(anywhere: pytest.MonkeyPatc
     socket.create_server(("127.0.0.1", port)).close()
 
 
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_a_port_that_is_taken_in_one_of_both_protocols_is_wrong(anywhere: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as taken:
+        port = taken.getsockname()[1]
+        finding = found("port", {"DIT_HOST": "::", "DIT_PORT": str(port)})[0]
+    assert (finding.is_well, finding.what) == (False, f"[::]:{port} is not to be had: Address already in use")
+
+
+def test_variables_of_a_neighbour_are_told_and_do_no_harm(anywhere: pytest.MonkeyPatch) -> None:
+    (settings,) = found("settings", {"DIT_METRICS_PORT": "tcp://10.0.0.1:80", "DIT_METRICS_SERVICE_HOST": "10.0.0.1"})
+    ignored = "DIT_METRICS_PORT, DIT_METRICS_SERVICE_HOST"
+    assert (settings.is_well, settings.what) == (True, f"right; of Kubernetes or Docker, ignored: {ignored}")
+
+
 def test_a_host_that_is_not_this_machines_is_wrong(anywhere: pytest.MonkeyPatch) -> None:
     (port, _) = found("port", {"DIT_HOST": "192.0.2.1"})
     assert (port.is_well, port.mend) == (False, "unset DIT_HOST")

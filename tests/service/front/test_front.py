@@ -141,7 +141,7 @@ def test_the_queue_is_bounded_exactly_and_says_when_to_come_back() -> None:
         with leaving_client(server, {**ENDLESS_JOB, "n": 16}):  # 32 sequences
             refused = post(server, {"class_id": 1, "cfg": 2})
             problem = assert_problem(refused, 429, "queue-full")
-            assert "32 of 33 sequences" in str(problem["detail"])
+            assert "32 of the queue's 33 places" in str(problem["detail"])
             assert int(refused.headers["retry-after"]) >= 1
             assert post(server, {"class_id": 1, "cfg": 1}).status_code == 200  # one sequence fits
         assert job_end(server)["outcome"] == "completed"

@@ -122,7 +122,7 @@ def test_cfg_may_be_a_json_integer(client: httpx.Client, cfg: float) -> None:
         ({"class_id": 10**30}, "class_id"),
         ({"class_id": True}, "class_id"),
         ({"class_id": "1"}, "class_id"),
-        ({"class_id": 1.0}, "class_id"),
+        ({"class_id": 1.5}, "class_id"),
         ({"class_id": None}, "class_id"),
         ({"class_id": [1]}, "class_id"),
         ({"class_id": 1, "cfg": 0.99}, "cfg"),
@@ -131,7 +131,7 @@ def test_cfg_may_be_a_json_integer(client: httpx.Client, cfg: float) -> None:
         ({"class_id": 1, "cfg": False}, "cfg"),
         ({"class_id": 1, "steps": 0}, "steps"),
         ({"class_id": 1, "steps": 1001}, "steps"),
-        ({"class_id": 1, "steps": 2.0}, "steps"),
+        ({"class_id": 1, "steps": 2.5}, "steps"),
         ({"class_id": 1, "seed": -1}, "seed"),
         ({"class_id": 1, "seed": 2**63}, "seed"),
         ({"class_id": 1, "seed": False}, "seed"),
@@ -184,7 +184,6 @@ def test_what_is_no_number_is_422(client: httpx.Client, field: bytes, number: by
         b'\xff{"class_id": 1}',
         b'{"class_id": 1, "sampler": "\xff"}',
         b'{"class_id": 1, "sampler": "\\ud800"}',
-        b'\xef\xbb\xbf{"class_id": 1}',
         '{"class_id": 1}'.encode("utf-16"),
         b'{"class_id": 1}{"class_id": 1}',
     ],
@@ -201,10 +200,12 @@ def test_every_wrong_field_is_named_at_once(client: httpx.Client) -> None:
     }
 
 
-def test_without_its_model_what_does_not_depend_on_it_is_told(client: httpx.Client) -> None:
+def test_without_its_model_what_no_other_could_do_is_told_too(client: httpx.Client) -> None:
     body = {"class_id": 500, "model": "none", "resolution": 99, "cfg": 0}
     problem = assert_problem(post(client, body), 422, "invalid-request")
-    assert [error["field"] for error in problem["errors"]] == ["cfg", "model", "resolution"]  # type: ignore[attr-defined]
+    assert {error["field"] for error in problem["errors"]} == {  # type: ignore[attr-defined]
+        "cfg", "model", "resolution", "class_id",
+    }
 
 
 @pytest.mark.parametrize("name", ["class 42", "KIND  42", " Class 42", "42"])

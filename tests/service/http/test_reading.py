@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from dataclasses import fields
 from itertools import count
 from typing import Any
@@ -102,8 +103,26 @@ def test_there_is_one_job_per_image_with_ids_and_seeds_of_their_own() -> None:
     assert {(job.request_id, job.model) for job in jobs} == {("an-id", "a")}
 
 
-def test_huge_numbers_are_shortened_in_errors() -> None:
-    assert len(faults({"class_id": 10**1000})["class_id"]) < 200
+def test_drawn_seeds_are_such_as_javascript_reads_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrets, "randbelow", lambda bound: bound - 1)
+    assert [job.spec.seed for job in make_jobs(wanted(n=2), "", count().__next__)] == [2**53 - 1] * 2
+
+
+def test_a_byte_order_mark_before_the_body_does_not_count() -> None:
+    assert read_form(b'\xef\xbb\xbf{"class_id": 1, "seed": 2}').request.seed == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"{'class_id': 1}", "key must be a string at line 1 column 2"),
+        (b'{"class_id": ' + b"9" * 5000 + b"}", "number out of range at line 1 column 4315"),
+        (b'{"class_id":' * 1000, "recursion limit exceeded at line 1 column"),
+    ],
+)
+def test_what_is_no_json_is_told_with_the_place(body: bytes, reason: str) -> None:
+    with pytest.raises(MalformedBody, match=reason):
+        read_form(body)
 
 
 def test_the_stages_told_are_those_that_are_measured() -> None:

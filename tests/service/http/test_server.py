@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.service.front.test_front import ENDLESS_JOB, SLOW_JOB, debug, images, post, start
@@ -169,6 +170,22 @@ def test_two_models_of_one_resolution_are_told_apart_by_name() -> None:
 )
 def test_wrong_settings_end_the_start_with_a_sentence(environment: dict[str, str], sentence: str) -> None:
     assert sentence in fail_to_start(fake_command(), **environment)
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_all_addresses_without_keys_and_a_neighbours_variables_are_told_once_each() -> None:
+    made = {"DIT_PORT": "tcp://10.96.0.12:8000", "DIT_SERVICE_HOST": "10.96.0.12"}
+    command = fake_command("--host", "::", "--metrics-host", "::")
+    with running(command, until_ready=False, **made) as server:
+        server.wait_for_event("no_keys")
+        for loopback in ("127.0.0.1", "[::1]"):
+            for port in (server.port, server.find("metrics_listening")[0]["port"]):
+                assert httpx.get(f"http://{loopback}:{port}/livez", trust_env=False).status_code in (200, 404)
+        (doubt,) = server.find("no_keys")
+        (ignored,) = server.find("ignored_variables")
+        assert (doubt["level"], ignored["level"]) == ("warning", "info")
+        assert ignored["variables"] == sorted(made)
+        assert all(name in ignored["message"] for name in made)
 
 
 def test_the_service_listens_on_loopback_alone(fake_server: Running) -> None:
