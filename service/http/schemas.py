@@ -12,10 +12,10 @@ from typing import Annotated, Any
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
+from dit_serve.models.checks import LEAST_GUIDANCE, MAX_SEED, MOST_GUIDANCE
 from dit_serve.service.image.receipt import Receipt
 from dit_serve.service.settings import MAX_IMAGES_PER_REQUEST
 
-MAX_SEED = 2**63 - 1
 MAX_DEADLINE_MS = 24 * 60 * 60 * 1000
 MAX_PREVIEW_EVERY = 1000
 
@@ -51,7 +51,8 @@ class GenerateRequest(BaseModel):
         description="Which class, by one of its names in any case; this or `class_id` is needed.",
     )
     guidance_scale: float = Field(
-        default=4.0, validation_alias=AliasChoices("cfg", "guidance_scale"), ge=1, le=20, allow_inf_nan=False,
+        default=4.0, validation_alias=AliasChoices("cfg", "guidance_scale"),
+        ge=LEAST_GUIDANCE, le=MOST_GUIDANCE, allow_inf_nan=False,
         description="Guidance scale; 1 is no guidance.",
     )
     steps: int = Field(
