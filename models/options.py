@@ -76,7 +76,7 @@ class ModelOptions:
 class SampleSpec:
     """What one image is asked to be: everything that its pixels depend on, beside the model.
 
-    Numbers may come in any library's types, and are Python's own from here on: the same wish is equal, and prints alike.
+    Numbers may come in any library's types, and are Python's own from here on: equal wishes are equal, and print alike.
 
     Args:
         class_id: 0 to classes - 1.

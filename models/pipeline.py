@@ -132,7 +132,8 @@ class Pipeline:
         schedule, learn_sigma = self.checkpoint.schedule, self.checkpoint.config.learn_sigma
         table = sampler_table(spec.sampler, schedule, spec.steps, learn_sigma)
         generator = torch.Generator("cpu").manual_seed(spec.seed)
-        noise = torch.randn((1, *self._latent_shape), generator=generator)
+        shape = (1, *self._latent_shape)
+        noise = torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
         with self._stream.current():
             for y in (spec.class_id, self.info.num_classes)[: spec.sequences]:
                 self._conditioning.prepare(y, table.timesteps)
@@ -210,7 +211,7 @@ class Pipeline:
             output_type: "pixels" or "latents".
 
         Raises:
-            ValueError: tells all that this model cannot do of what is asked, or that seeds and class_ids differ in number.
+            ValueError: tells all that this model cannot do of what is asked, or that the seeds are not one an image.
             FloatingPointError: an image is not finite.
         """
         if output_type not in ("pixels", "latents"):

@@ -14,7 +14,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("kernels", "models", "service")
 ROOMS = ("http", "front", "workers", "engine", "wire")  # imports go to the right
 LEAVES = ("image", "telemetry")  # of rooms they import `wire` alone
-LIGHT_MODELS = {f"dit_serve.models.{each}" for each in ("checks", "errors", "labels", "options", "scalars")}  # the standard library alone
+LIGHT_MODELS = {  # the standard library alone
+    f"dit_serve.models.{each}" for each in ("checks", "errors", "labels", "options", "scalars")
+}
 HEAVY = {"torch", "numpy", "diffusers", "triton", "safetensors", "transformers", "huggingface_hub"}
 WORKER_SIDE = {"dit_serve.service.workers.process"}
 

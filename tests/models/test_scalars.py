@@ -50,7 +50,10 @@ class Rude:
         raise RuntimeError("no text")
 
 
-@pytest.mark.parametrize("value", [10**5000, 10**300, "x" * 9999, "\x1b[31m\n", Rude(), float("nan"), np.zeros(9)], ids=lambda value: type(value).__name__)
+LONG_OR_WILD = [10**5000, 10**300, "x" * 9999, "\x1b[31m\n", Rude(), float("nan"), np.zeros(9)]
+
+
+@pytest.mark.parametrize("value", LONG_OR_WILD, ids=lambda value: type(value).__name__)
 def test_a_value_is_shown_on_one_short_printable_line(value: object) -> None:
     assert len(shown(value)) < 60
     assert shown(value).isprintable()
