@@ -94,7 +94,7 @@ def test_a_refusal_tells_all_that_is_wrong_once_and_stays_short() -> None:
         "class_id is 10; birds has classes 0 to 9; steps is 0; birds takes 1 to 1000; guidance_scale is nan; "
         "must be a finite number; seed is -1; must be greater than or equal to 0"
     )
-    with pytest.raises(ValueError, match="…$") as refused:
+    with pytest.raises(ValueError, match=r"…$") as refused:
         read_specs(MODEL, range(100, 1000), range(900), *WISHES)
     assert len(str(refused.value)) == 300
 

@@ -67,7 +67,6 @@ SETTINGS: dict[str, Setting] = {
     "a default device": partial(default_device, "meta"),
     "autocast": partial(torch.autocast, "cpu", dtype=torch.bfloat16),
     "inference mode": torch.inference_mode,
-    "no gradients": torch.no_grad,
     "gradients": torch.enable_grad,
     "deterministic algorithms": deterministic,
     "seeds": seeded,
@@ -79,7 +78,8 @@ def settings() -> tuple[Any, ...]:
     """All that a host may have set, as it is now."""
     return (
         torch.get_default_dtype(), torch.get_default_device(),
-        torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu"), torch.are_deterministic_algorithms_enabled(),
+        torch.is_grad_enabled(), torch.is_inference_mode_enabled(),
+        torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu"), torch.are_deterministic_algorithms_enabled(),
         torch.get_float32_matmul_precision(), torch.get_num_threads(), torch.backends.cudnn.deterministic,
         torch.get_rng_state().numpy().tobytes(), random.getstate(), np.random.get_state()[1].tobytes(), np.geterr(),
     )
