@@ -38,6 +38,7 @@ print(load_pipeline("digits-64", device="cpu").generate([7], seeds=[0], steps=1)
 from dit_serve.service.cli import main
 print("info", main(["info", "digits-64"]))
 print("generate", main(["generate", "--class-id", "7", "--steps", "1", "--seed", "0"]))
+import dit_serve.service.commands.serve
 sys.platform = "win32"
 print("serve", main(["serve", "--models", "digits-64"]))
 """
