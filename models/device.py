@@ -78,6 +78,13 @@ def check_precision(name: str | None, device: torch.device) -> None:
 
 
 @contextmanager
+def plain_arithmetic(device: torch.device) -> Iterator[None]:
+    """Compute in the tensors' own number formats, on the CPU and a device, though a caller has switched on autocast."""
+    with torch.autocast("cpu", enabled=False), torch.autocast(device.type, enabled=False):
+        yield
+
+
+@contextmanager
 def one_thread() -> Iterator[None]:
     """Let this thread's work on the CPU take no other: convolutions divide their sums by the number of threads."""
     before = torch.get_num_threads()

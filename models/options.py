@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, fields
 
+from dit_serve.models.scalars import real, shown, whole
+
 DEFAULT_SAMPLER = "ddim"
 MAX_BATCH_SEQUENCES = 64  # of one forward pass; more gain nothing, on any device
 _NAMED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63})=(.+)")
@@ -74,12 +76,17 @@ class ModelOptions:
 class SampleSpec:
     """What one image is asked to be: everything that its pixels depend on, beside the model.
 
+    Numbers may come in any library's types, and are Python's own from here on: equal wishes are equal, and print alike.
+
     Args:
         class_id: 0 to classes - 1.
         seed: 0 to 2**63 - 1.
         steps: number of denoising steps.
         guidance_scale: 1 means no guidance.
         sampler: a name that the model knows.
+
+    Raises:
+        ValueError: a field is no number, or no text; all such fields are named. Ranges are the model's to know.
     """
 
     class_id: int
@@ -87,6 +94,20 @@ class SampleSpec:
     steps: int = 50
     guidance_scale: float = 4.0
     sampler: str = DEFAULT_SAMPLER
+
+    def __post_init__(self) -> None:
+        faults = []
+        for name, plain in (("class_id", whole), ("seed", whole), ("steps", whole), ("guidance_scale", real)):
+            try:
+                object.__setattr__(self, name, plain(getattr(self, name)))
+            except ValueError as error:
+                faults.append(f"{name} {error}")
+        if isinstance(self.sampler, str):
+            object.__setattr__(self, "sampler", str(self.sampler))
+        else:
+            faults.append(f"sampler is {shown(self.sampler)}; must be a valid string")
+        if faults:
+            raise ValueError("; ".join(faults))
 
     @property
     def sequences(self) -> int:

@@ -16,16 +16,16 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from dit_serve.kernels.linear_ways import starve_cublaslt
 from dit_serve.models.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from dit_serve.models.checkpoints.hub import fetch_vae
 from dit_serve.models.checkpoints.weights import load_dit
+from dit_serve.models.checks import check_spec, read_specs
 from dit_serve.models.device import check_precision, choose_device, choose_dtype
 from dit_serve.models.dit import DiT
 from dit_serve.models.errors import CheckpointError
-from dit_serve.models.labels import Labels
 from dit_serve.models.options import ModelInfo, ModelOptions, SampleSpec
 from dit_serve.models.registry import demo_path
 from dit_serve.models.sampling.card import Card, CudaCard, upload
@@ -126,14 +126,14 @@ class Pipeline:
         """Return a sample of pure noise, drawn from the seed in float32 on the CPU as diffusers draws it.
 
         Raises:
-            ValueError: class_id, steps or sampler is none that this model has.
+            ValueError: tells all that this model cannot do of what is asked.
         """
-        if not 0 <= spec.class_id < self.info.num_classes:
-            raise ValueError(f"class_id must be 0 to {self.info.num_classes - 1}, got {spec.class_id}")
+        check_spec(self.info, spec)
         schedule, learn_sigma = self.checkpoint.schedule, self.checkpoint.config.learn_sigma
         table = sampler_table(spec.sampler, schedule, spec.steps, learn_sigma)
         generator = torch.Generator("cpu").manual_seed(spec.seed)
-        noise = torch.randn((1, *self._latent_shape), generator=generator)
+        shape = (1, *self._latent_shape)
+        noise = torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
         with self._stream.current():
             for y in (spec.class_id, self.info.num_classes)[: spec.sequences]:
                 self._conditioning.prepare(y, table.timesteps)
@@ -192,8 +192,8 @@ class Pipeline:
 
     def generate(
         self,
-        class_ids: Sequence[int | str],
-        seeds: Sequence[int],
+        class_ids: ArrayLike,
+        seeds: ArrayLike,
         *,
         steps: int = 50,
         guidance_scale: float = 4.0,
@@ -203,24 +203,21 @@ class Pipeline:
         """Return one image a class id: (resolution, resolution, 3) uint8, or latents (C, H, W) float32.
 
         Args:
-            class_ids: the classes asked for, each by its id or one of its names.
-            seeds: one seed an image.
+            class_ids: the classes asked for, each by its id or one of its names; a list, an array or a tensor of them,
+                or one alone for one image.
+            seeds: one seed an image, as the class ids.
             steps: denoising steps, 1 to `info.max_steps`.
             guidance_scale: s; 1 is no guidance.
             sampler: one of `info.samplers`.
             output_type: "pixels" or "latents".
 
         Raises:
-            ValueError: an argument is none that this model has, or seeds and class_ids differ in number.
+            ValueError: tells all that this model cannot do of what is asked, or that the seeds are not one an image.
             FloatingPointError: an image is not finite.
         """
-        if len(seeds) != len(class_ids):
-            raise ValueError(f"seeds must be one an image: {len(class_ids)} class ids, {len(seeds)} seeds")
         if output_type not in ("pixels", "latents"):
             raise ValueError(f"output_type must be pixels or latents, got {output_type!r}")
-        labels = Labels(self.info.labels)
-        ids = [y if isinstance(y, int) else labels.lookup(y) for y in class_ids]
-        specs = [SampleSpec(y, seed, steps, guidance_scale, sampler) for y, seed in zip(ids, seeds, strict=True)]
+        specs = read_specs(self.info, class_ids, seeds, steps, guidance_scale, sampler)
         samples = [self.begin(spec) for spec in specs]
         at_once = self.max_sequences // 2
         batches = [samples[first : first + at_once] for first in range(0, len(samples), at_once)]

@@ -89,4 +89,4 @@ def read_usage() -> Usage:
 
 def _is_counted() -> bool:
     """Whether this is Linux and the count is more than the zeros that some sandboxes show."""
-    return STAT.exists() and read_usage().idle > 0.0
+    return hasattr(os, "sched_getaffinity") and STAT.exists() and read_usage().idle > 0.0

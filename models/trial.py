@@ -25,6 +25,7 @@ from dit_serve.kernels.float8 import quantise_reference
 from dit_serve.kernels.linear import linear_reference
 from dit_serve.kernels.linear_float8 import linear_float8_reference
 from dit_serve.kernels.linear_ways import BLAS, FLOAT8_BLAS, FLOAT8_WHOLE, WHOLE, Way
+from dit_serve.models.device import plain_arithmetic
 from dit_serve.models.errors import is_device_lost
 from dit_serve.models.float8 import Float8Linear, Layer
 
@@ -57,12 +58,13 @@ class Trial:
 
     def choose(self, is_invariant: bool, milliseconds: Callable[[Callable[[], object]], float]) -> dict[int, Way]:
         """Return the fastest way by number of rows among those whose bits may be given; none if no family's may."""
-        ways = self._working()
-        able = self._of_one_family(ways) if is_invariant else self._right(ways)
-        return {
-            batch * self._tokens: min(fit, key=lambda way: milliseconds(partial(self._run, way, 0, batch)))
-            for batch, fit in able.items()
-        }
+        with plain_arithmetic(self._layer.weight.device):
+            ways = self._working()
+            able = self._of_one_family(ways) if is_invariant else self._right(ways)
+            return {
+                batch * self._tokens: min(fit, key=lambda way: milliseconds(partial(self._run, way, 0, batch)))
+                for batch, fit in able.items()
+            }
 
     def _of_one_family(self, ways: list[Way]) -> dict[int, list[Way]]:
         """Return by number of sequences the ways that give the bits of the first family that has any for all."""

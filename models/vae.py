@@ -14,6 +14,7 @@ import torch
 from diffusers import AutoencoderKL
 
 from dit_serve.models.checkpoints.vae_folder import read_autoencoder
+from dit_serve.models.device import plain_arithmetic
 from dit_serve.models.fused_decoder import fuse
 
 
@@ -54,7 +55,8 @@ class VAE:
     def images(self, latents: torch.Tensor) -> torch.Tensor:
         """The decoder's own output, (N, 3, H, W) float32 in about [-1, 1], where the latents are."""
         latents = (latents.float() / self.scaling_factor).to(self._weight.dtype)
-        images: torch.Tensor = self.module.decode(latents).sample.float()
+        with plain_arithmetic(latents.device):
+            images: torch.Tensor = self.module.decode(latents).sample.float()
         return images
 
     def widened(self) -> VAE:

@@ -15,7 +15,9 @@ PACKAGES = ("kernels", "models", "service")
 ROOMS = ("http", "front", "workers", "engine", "wire")  # imports go to the right
 LEAVES = ("image", "telemetry")  # of rooms they import `wire` alone
 BASICS = {"environment", "errors", "forms", "settings", "version"}
-LIGHT_MODELS = {f"dit_serve.models.{each}" for each in ("errors", "labels", "options")}  # the standard library alone
+LIGHT_MODELS = {  # the standard library alone
+    f"dit_serve.models.{each}" for each in ("checks", "errors", "labels", "options", "scalars")
+}
 HEAVY = {"torch", "numpy", "diffusers", "triton", "safetensors", "transformers", "huggingface_hub"}
 WORKER_SIDE = {"dit_serve.service.workers.process"}
 
@@ -111,9 +113,11 @@ LIGHT = (
     ".service.cli",
     ".service.commands.serve",
     ".service.commands.doctor",
+    ".models.checks",
     ".models.errors",
     ".models.labels",
     ".models.options",
+    ".models.scalars",
 )
 
 

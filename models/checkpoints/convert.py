@@ -10,7 +10,6 @@ Knows no tensor: unpickle.py, the child, does the work.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -84,7 +83,10 @@ def _only_one(folder: Path) -> Iterator[int]:
             f"{folder}: the cache cannot be written ({reason(error)}): set DIT_CACHE to a folder that can"
         ) from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        with contextlib.suppress(ImportError):  # Windows has none: there two processes may convert the same file
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield lock
     finally:
         os.close(lock)

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 import torch
 
+from dit_serve.models.device import plain_arithmetic
 from dit_serve.models.dit import DiT
 from dit_serve.models.sampling.card import upload
 
@@ -98,8 +99,10 @@ class Conditioning:
     def compute(self, timesteps: Sequence[int], classes: Sequence[int]) -> torch.Tensor:
         """Return the modulations (S, 6L + 2, D) of S pairs, in tiles of a fixed number of rows."""
         filling = [0] * (-len(timesteps) % self._tile)
-        pairs = upload(torch.tensor([[*timesteps, *filling], [*classes, *filling]]), self._device)
-        tiles = [self._model.modulations(t, y) for t, y in pairs.view(2, -1, self._tile).transpose(0, 1)]
+        numbers = [[*timesteps, *filling], [*classes, *filling]]
+        pairs = upload(torch.tensor(numbers, dtype=torch.int64, device="cpu"), self._device)
+        with plain_arithmetic(self._device):
+            tiles = [self._model.modulations(t, y) for t, y in pairs.view(2, -1, self._tile).transpose(0, 1)]
         return torch.cat(tiles)[: len(timesteps)]
 
     def _table(self, y: int, timesteps: tuple[int, ...]) -> list[int] | None:
@@ -110,4 +113,5 @@ class Conditioning:
         return table
 
     def _write(self, rows: Sequence[int], modulations: torch.Tensor) -> None:
-        self.pool.index_copy_(0, upload(torch.tensor(rows), self._device), modulations)
+        places = torch.tensor(rows, dtype=torch.int64, device="cpu")
+        self.pool.index_copy_(0, upload(places, self._device), modulations)

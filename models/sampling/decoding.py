@@ -49,7 +49,7 @@ class Decoder:
         self._vae = vae
         self._device = device
         self._is_invariant = is_invariant
-        self._latents = torch.zeros((SIZES[0], *latent_shape), device=device)
+        self._latents = torch.zeros((SIZES[0], *latent_shape), dtype=torch.float32, device=device)
         side = latent_shape[1] * vae.downsampling
         self._image_shape = (side, side, 3)
         self._stream: torch.cuda.Stream | None = None
@@ -86,8 +86,9 @@ class Decoder:
         if not samples:
             return []
         is_card = self._stream is not None
-        pixels = torch.empty((len(samples), *self._image_shape), dtype=torch.uint8, pin_memory=is_card)
-        is_finite = torch.empty(len(samples), dtype=torch.bool, pin_memory=is_card)
+        shape, count = (len(samples), *self._image_shape), len(samples)
+        pixels = torch.empty(shape, dtype=torch.uint8, device="cpu", pin_memory=is_card)
+        is_finite = torch.empty(count, dtype=torch.bool, device="cpu", pin_memory=is_card)
         with self._beside(samples):
             latents = torch.cat([sample.latents for sample in samples])
             is_usable = latents.isfinite().flatten(1).all(1).tolist()
@@ -119,7 +120,8 @@ class Decoder:
     def _leave_out_variant_sizes(self) -> None:
         """Decode random latents alone and together, in two places each, and keep the sizes that change no bit."""
         generator = torch.Generator("cpu").manual_seed(PROBE_SEED)
-        latents = torch.randn(self._latents.shape, generator=generator).to(self._latents.device)
+        shape = self._latents.shape
+        latents = torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu").to(self._device)
         with self._beside(()):
             alone = torch.cat([self._render(one)[2].clone() for one in latents.chunk(SIZES[0])])
             for size in (size for size in self.sizes if size > 1):

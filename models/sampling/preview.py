@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from dit_serve.models.device import plain_arithmetic
 from dit_serve.models.vae import VAE
 
 Look = Callable[[], NDArray[np.uint8]]
@@ -26,7 +27,8 @@ class LatentPreview:
 
     def __init__(self, vae: VAE, device: torch.device) -> None:
         generator = torch.Generator("cpu").manual_seed(SEED)
-        coarse = torch.randn((1, vae.latent_channels, SIDE // 4, SIDE // 4), generator=generator)
+        shape = (1, vae.latent_channels, SIDE // 4, SIDE // 4)
+        coarse = torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
         latents = F.interpolate(coarse, size=(SIDE, SIDE), mode="bicubic")                    # smooth, as images' are
         pixels = vae.decode(latents.to(device))[0].float()                                    # (SIDE·f, SIDE·f, 3)
         colours = F.avg_pool2d(pixels.permute(2, 0, 1), vae.downsampling)                     # (3, SIDE, SIDE)
@@ -54,7 +56,8 @@ class LatentPreview:
         return look
 
     def _colours(self, latents: torch.Tensor) -> NDArray[np.uint8]:
-        colours = _with_one(latents.float().cpu()) @ self._weights
+        with plain_arithmetic(latents.device):
+            colours = _with_one(latents.float().cpu()) @ self._weights
         picture: NDArray[np.uint8] = colours.clamp(0, 255).round().to(torch.uint8).view(*latents.shape[2:], 3).numpy()
         return picture
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 
 from dit_serve.kernels.sampler_step import COLUMNS, sampler_step
+from dit_serve.models.device import plain_arithmetic
 from dit_serve.models.dit import DiT
 from dit_serve.models.options import MAX_BATCH_SEQUENCES
 from dit_serve.models.sampling.conditioning import EMPTY_ROW, Conditioning
@@ -59,11 +60,12 @@ class Numbers:
         self.sample_of.fill_(CAPACITY)
         self.modulation_of.fill_(EMPTY_ROW)
         self.coefficients[rows:] = 0
-        torch.arange(CAPACITY, out=self.null_rows)
-        self.sample_of[:sequences] = torch.tensor(packing.sample_of)
-        self.modulation_of[:sequences] = torch.tensor(modulation_of)
-        self.null_rows[:rows] = torch.tensor(packing.null_rows)
-        self.guidance_scale[:rows] = torch.tensor([sample.spec.guidance_scale for sample in samples])
+        torch.arange(CAPACITY, out=self.null_rows, device="cpu")
+        self.sample_of[:sequences] = _integers(packing.sample_of)
+        self.modulation_of[:sequences] = _integers(modulation_of)
+        self.null_rows[:rows] = _integers(packing.null_rows)
+        scales = [sample.spec.guidance_scale for sample in samples]
+        self.guidance_scale[:rows] = torch.tensor(scales, dtype=torch.float32, device="cpu")
         torch.stack([sample.table.coefficients[sample.i] for sample in samples], out=self.coefficients[:rows])
 
 
@@ -82,15 +84,15 @@ class Slots:
         self._guidance_channels = guidance_channels
         config, device = model.config, model.patch_embed.weight.device
         shape = (config.in_channels, config.input_size, config.input_size)
-        self._latents = torch.zeros((CAPACITY + 1, *shape), device=device)  # the last one is never written
-        self._x0 = torch.zeros((CAPACITY, *shape), device=device)
-        self._noise = torch.zeros((CAPACITY, *shape), device=device)
+        self._latents = torch.zeros((CAPACITY + 1, *shape), dtype=torch.float32, device=device)  # the last: ever zero
+        self._x0 = torch.zeros((CAPACITY, *shape), dtype=torch.float32, device=device)
+        self._noise = torch.zeros((CAPACITY, *shape), dtype=torch.float32, device=device)
         self._numbers = Numbers(device)
         self._host_noise, self._host_numbers = self._noise, self._numbers
         self._uploaded: torch.cuda.Event | None = None
         if device.type != "cpu":
             is_pinned = device.type == "cuda"
-            self._host_noise = torch.zeros((CAPACITY, *shape), pin_memory=is_pinned)
+            self._host_noise = torch.zeros_like(self._noise, device="cpu", pin_memory=is_pinned)
             self._host_numbers = Numbers(torch.device("cpu"), is_pinned=is_pinned)
             self._uploaded = torch.cuda.Event() if is_pinned else None  # type: ignore[no-untyped-call]
 
@@ -126,10 +128,11 @@ class Slots:
         numbers = self._numbers
         x = self._latents.index_select(0, numbers.sample_of[:sequences])                      # (S, C, H, W)
         modulation_of, pool = numbers.modulation_of[:sequences], self._conditioning.pool
-        if x.is_cuda:  # the kernels find each sequence's row in the pool
-            out = self._model.denoise(x, pool, modulation_of)                                 # (S, O, H, W)
-        else:  # gathered once: every op would gather its own vectors
-            out = self._model.denoise(x, pool.index_select(0, modulation_of))
+        with plain_arithmetic(x.device):
+            if x.is_cuda:  # the kernels find each sequence's row in the pool
+                out = self._model.denoise(x, pool, modulation_of)                             # (S, O, H, W)
+            else:  # gathered once: every op would gather its own vectors
+                out = self._model.denoise(x, pool.index_select(0, modulation_of))
         return sampler_step(
             self._latents[:rows],
             out,
@@ -155,5 +158,11 @@ class Slots:
 def _noise_of(sample: Sample) -> torch.Tensor:
     """Return the noise of the sample's step under way (1, C, H, W), drawn once however often the step is tried."""
     if sample.noise is None:
-        sample.noise = torch.randn(sample.latents.shape, generator=sample.generator)
+        shape = sample.latents.shape
+        sample.noise = torch.randn(shape, generator=sample.generator, dtype=torch.float32, device="cpu")
     return sample.noise
+
+
+def _integers(numbers: Sequence[int]) -> torch.Tensor:
+    """Return numbers as a tensor of the host, (len(numbers),) int64."""
+    return torch.tensor(numbers, dtype=torch.int64, device="cpu")

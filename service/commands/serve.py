@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 
 from dit_serve.service.environment import injected
+from dit_serve.service.errors import CommandError
 from dit_serve.service.http.server import run as run_server
 from dit_serve.service.settings import add_flags, read_settings
 
@@ -21,5 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, loader: str = LOADER) -> int:
-    """Serves until a signal."""
+    """Serves until a signal.
+
+    Raises:
+        CommandError: this system has no signals and no sockets of the kind that workers are held by.
+    """
+    if sys.platform == "win32":
+        raise CommandError("runs on Linux and macOS: on Windows use WSL or the container; dit generate works here")
     return run_server(read_settings(os.environ, vars(options)), loader, injected(os.environ))

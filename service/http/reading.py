@@ -15,13 +15,12 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from dit_serve.models.labels import Labels
+from dit_serve.models.checks import MAX_SEED, class_called, model_faults
 from dit_serve.models.options import DEFAULT_SAMPLER, ModelInfo, SampleSpec
 from dit_serve.service.errors import FieldError, InvalidRequest, MalformedBody
 from dit_serve.service.http.deadline import asked_milliseconds
-from dit_serve.service.http.faults import field_errors, repeated_fields
-from dit_serve.service.http.faults import short as _short
-from dit_serve.service.http.schemas import MAX_EXACT_FLOAT, MAX_SEED, GenerateRequest
+from dit_serve.service.http.faults import field_errors, repeated_fields, short
+from dit_serve.service.http.schemas import MAX_EXACT_FLOAT, GenerateRequest
 from dit_serve.service.wire.job import Job
 
 
@@ -113,7 +112,7 @@ def find_model(name: str | None, resolution: int | None, models: Mapping[str, Mo
     found = [model for model in named if resolution in (None, model.resolution)]
     if not found:
         made = ", ".join(f"{model.resolution} ({model.name})" for model in named)
-        faults.append(FieldError("resolution", f"is {_short(resolution or 0)}; there is {made}"))
+        faults.append(FieldError("resolution", f"is {short(resolution or 0)}; there is {made}"))
     if faults:
         raise InvalidRequest(faults)
     return found[0]
@@ -160,10 +159,8 @@ def _class_id(request: GenerateRequest, model: ModelInfo) -> int | FieldError | 
     name = request.class_name
     if name is None:
         return request.class_id
-    if not model.labels:
-        return FieldError("class", f"the classes of {model.name} have no names: give class_id")
     try:
-        return Labels(model.labels).lookup(name)
+        return class_called(model, name)
     except ValueError as error:
         return FieldError("class", str(error).replace(repr(name), "this"))
 
@@ -183,13 +180,9 @@ def _limits(request: GenerateRequest, class_id: int | FieldError | None, model: 
     """What the model cannot do of what is asked."""
     if isinstance(class_id, FieldError):
         yield class_id
-    elif class_id is not None and class_id >= model.num_classes:
-        text = f"is {_short(class_id)}; {model.name} has classes 0 to {model.num_classes - 1}"
-        yield FieldError("class_id", text)
-    if request.steps > model.max_steps:
-        yield FieldError("steps", f"is {_short(request.steps)}; {model.name} takes 1 to {model.max_steps}")
-    if request.sampler is not None and request.sampler not in model.samplers:
-        yield FieldError("sampler", f"must be one of {', '.join(model.samplers)}")
+        class_id = None
+    for field, text in model_faults(model, class_id, request.steps, request.sampler):
+        yield FieldError(field, text)
 
 
 def _seeds(request: GenerateRequest) -> list[int]:

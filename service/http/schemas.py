@@ -14,10 +14,10 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationInfo,
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
+from dit_serve.models.checks import LEAST_GUIDANCE, MAX_SEED, MOST_GUIDANCE
 from dit_serve.service.image.receipt import Receipt
 from dit_serve.service.settings import MAX_IMAGES_PER_REQUEST
 
-MAX_SEED = 2**63 - 1
 MAX_EXACT_FLOAT = 2**53  # below it every integer is a float of its own (IEEE 754 binary64), in JavaScript too
 MAX_DEADLINE_MS = 24 * 60 * 60 * 1000
 MAX_PREVIEW_EVERY = 1000
@@ -54,7 +54,8 @@ class GenerateRequest(BaseModel):
         description="Which class, by one of its names in any case; this or `class_id` is needed.",
     )
     guidance_scale: float = Field(
-        default=4.0, validation_alias=AliasChoices("cfg", "guidance_scale"), ge=1, le=20, allow_inf_nan=False,
+        default=4.0, validation_alias=AliasChoices("cfg", "guidance_scale"),
+        ge=LEAST_GUIDANCE, le=MOST_GUIDANCE, allow_inf_nan=False,
         description="Guidance scale; 1 is no guidance.",
     )
     steps: int = Field(

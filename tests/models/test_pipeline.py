@@ -167,9 +167,9 @@ def test_a_preview_is_one_pixel_a_latent_pixel_before_and_after_steps(pipeline: 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"class_id": 10}, "class_id must be 0 to 9, got 10"),
-        ({"class_id": -1}, "class_id must be 0 to 9, got -1"),
-        ({"steps": 0}, "steps must be between 1 and 1000, got 0"),
+        ({"class_id": 10}, "class_id is 10; random has classes 0 to 9"),
+        ({"class_id": -1}, "class_id is -1; random has classes 0 to 9"),
+        ({"steps": 0}, "steps is 0; random takes 1 to 1000"),
         ({"sampler": "euler"}, "sampler must be one of"),
     ],
 )

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dit_serve.models.checks import MAX_SEED
 from dit_serve.models.options import ModelInfo
 from dit_serve.service.errors import InvalidRequest, MalformedBody
 from dit_serve.service.http.reading import Wanted, choose, make_jobs, read_form
-from dit_serve.service.http.schemas import MAX_SEED, GenerateRequest, Timing
+from dit_serve.service.http.schemas import GenerateRequest, Timing
 from dit_serve.service.wire.job import Timings
 
 BIRDS = (("crane", "a bird"), ("crane", "a machine"), ("golden retriever",))
