@@ -12,12 +12,14 @@ import sys
 from collections.abc import Sequence
 
 from dit_serve.service.errors import LocalError
+from dit_serve.service.http.signals import end_before_serving
 from dit_serve.service.version import version
 from dit_serve.threads import bound_waiting
 
 COMMANDS = {
     "serve": "Answer HTTP requests.",
     "generate": "Make images without a server.",
+    "health": "Ask the service that runs here whether it is ready.",
     "doctor": "Say what is missing or wrong here, and how to mend it.",
     "info": "Say what is in a checkpoint.",
     "convert": "Turn a pickled checkpoint into safetensors.",
@@ -35,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.parse_args(given or ["--help"])
         return 2
     bound_waiting()
+    if given[0] == "serve":
+        end_before_serving()
     command = importlib.import_module(f"dit_serve.service.commands.{given[0].replace('-', '_')}")
     own_parser = argparse.ArgumentParser(prog=f"dit {given[0]}", description=command.__doc__, allow_abbrev=False)
     own_parser.formatter_class = argparse.RawDescriptionHelpFormatter

@@ -138,13 +138,20 @@ class Settings(BaseModel):
         description="Origins whose web pages may ask from a browser, comma-separated: https://example.org; * is all.",
     )
     log_level: str = Field(
-        default="info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error."
+        default="info", pattern="^(debug|info|warning|error)$",
+        description="debug, info, warning (or warn) or error, in capitals too.",
     )
 
     @field_validator("models", "devices", "api_keys", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _level(cls, value: object) -> object:
+        name = value.strip().lower() if isinstance(value, str) else value
+        return "warning" if name == "warn" else name
 
     @field_validator("api_keys")
     @classmethod

@@ -1,6 +1,6 @@
 """Runs the application: one uvicorn server that ends in good order.
 
-SIGTERM or SIGINT: /readyz turns 503 and new work is refused, while the socket stays open and all
+SIGTERM, SIGINT or SIGHUP: /readyz turns 503 and new work is refused, while the socket stays open and all
 admitted work is finished and answered; then the process ends with status 0, or 1 if the drain took
 too long and work was lost. A second signal ends the process at once.
 
@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import socket
 from collections.abc import AsyncGenerator, Generator, Sequence
 from typing import Any, Literal
@@ -29,9 +28,11 @@ from dit_serve.service.http.app import create_app
 from dit_serve.service.http.closing import close_after_answers
 from dit_serve.service.http.limits import guarded_protocol
 from dit_serve.service.http.listening import is_reached_from_outside, listen, shown, why
+from dit_serve.service.http.signals import ending_signals
 from dit_serve.service.settings import Settings
 from dit_serve.service.telemetry.gpu_metrics import open_gpus
-from dit_serve.service.telemetry.logs import set_up_logging
+from dit_serve.service.telemetry.log_metrics import LogCollector
+from dit_serve.service.telemetry.logs import LineWriter, set_up_logging
 from dit_serve.service.telemetry.metrics import Metrics
 from dit_serve.service.telemetry.metrics_app import PATH as METRICS_PATH
 from dit_serve.service.telemetry.metrics_app import metrics_app
@@ -55,16 +56,17 @@ def run(settings: Settings, loader: str, ignored: Sequence[str] = ()) -> int:
     Raises:
         StartError: the address is not to be had, or the models cannot be loaded.
     """
-    set_up_logging(settings.log_level)
+    log = set_up_logging(settings.log_level)
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, that nobody reads
-    with contextlib.ExitStack() as open_sockets:
-        listeners = _listen(open_sockets, settings.host, settings.port)
-        for_metrics = _listen_for_metrics(open_sockets, settings) if settings.metrics else []
+    with contextlib.ExitStack() as opened:
+        opened.callback(log.close)  # the last lines come before the sentence that the command line may print
+        listeners = _listen(opened, settings.host, settings.port)
+        for_metrics = _listen_for_metrics(opened, settings) if settings.metrics else []
         _log_listening("listening", "listening on http://%s:%d", settings.host, listeners)
         _log_doubts(settings, listeners, ignored)
         factory = uvicorn.Config("", log_config=None).get_loop_factory()
         with asyncio.Runner(loop_factory=factory) as runner:
-            return runner.run(_serve(settings, loader, listeners, for_metrics))
+            return runner.run(_serve(settings, loader, listeners, for_metrics, log))
 
 
 class _Server(uvicorn.Server):
@@ -87,8 +89,9 @@ class _Ending:
         self._draining: asyncio.Task[None] | None = None
 
     def on_signal(self) -> None:
-        """Takes a SIGTERM or SIGINT."""
+        """Takes a SIGTERM, SIGINT or SIGHUP."""
         if self._draining is not None:
+            logging.shutdown()
             os._exit(ENDED_BY_SECOND_SIGNAL)  # the worker sees its socket close and ends too
         fields = {"event": "draining", "jobs": len(self._front.ledger)}
         logging.getLogger("dit.server").info("draining", extra={"fields": fields})
@@ -102,9 +105,14 @@ class _Ending:
 
 
 async def _serve(
-    settings: Settings, loader: str, listeners: list[socket.socket], for_metrics: list[socket.socket]
+    settings: Settings,
+    loader: str,
+    listeners: list[socket.socket],
+    for_metrics: list[socket.socket],
+    log: LineWriter,
 ) -> int:
     registry, tally = CollectorRegistry(), Tally()
+    registry.register(LogCollector(log))
     front = Front(
         worker_command(loader),
         configuration(settings),
@@ -114,7 +122,7 @@ async def _serve(
     )
     server = _Server(_uvicorn_config(settings, create_app(front, settings, tally), tally))
     ending = _Ending(server, front, settings.drain_seconds)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in ending_signals():
         asyncio.get_running_loop().add_signal_handler(number, ending.on_signal)
     serving = asyncio.create_task(server.serve(sockets=listeners))
     ends: set[asyncio.Future[Any]] = {serving, front.fatal}

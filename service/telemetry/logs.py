@@ -2,16 +2,29 @@
 
 What a client sent may be in a line as a value, never as it is: everything beyond printable ASCII is escaped, so that no
 text ends a line, moves a terminal's cursor or turns the writing direction.
+
+Who logs never waits for who reads: lines go through a bounded queue to a thread that writes them. A line that finds the
+queue full, because nobody reads, or cannot be written, because the disk is full or the reader gone, is left out and
+counted; the first one after such a gap says how many are missing. Not covered is what reaches the descriptor past
+`logging`: a library's own C code, and the interpreter's last words in a crash.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
+import queue
+import select
 import sys
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
+from logging.handlers import QueueHandler, QueueListener
 from types import TracebackType
+
+MOST_WAITING = 4096  # lines, about a megabyte: what a busy second says, tracebacks included
+LAST_SECONDS = 1.0  # that a process waits at its end for its last lines to be written
 
 
 class JsonFormatter(logging.Formatter):
@@ -32,17 +45,127 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str).replace("\x7f", "\\u007f")  # the one control character that json leaves
 
 
-def set_up_logging(level: str) -> None:
-    """Sends all that the process has to say to standard error as JSON: loggers, uvicorn's too, warnings, last words."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+class LineWriter(QueueHandler):
+    """Makes a line of each record where it is logged, and leaves the writing to a thread.
+
+    Args:
+        descriptor: what is written to.
+        most_waiting: lines that may wait to be written.
+
+    Attributes:
+        dropped: records that were not written.
+    """
+
+    queue: queue.Queue[logging.LogRecord]
+
+    def __init__(self, descriptor: int, most_waiting: int = MOST_WAITING) -> None:
+        super().__init__(queue.Queue(most_waiting))
+        self.setFormatter(JsonFormatter())
+        self.dropped = 0
+        self._untold = 0  # of those dropped, how many no line has told of
+        self._counting = threading.Lock()
+        self._descriptor = descriptor
+        self._is_given_up = False
+        QueueListener(self.queue, _Output(descriptor, self._drop)).start()
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        """Puts a line into the queue, or drops it; after a drop all are dropped until half of the queue is free."""
+        try:
+            if self._untold:
+                if self.queue.qsize() > self.queue.maxsize // 2:
+                    raise queue.Full  # else a slow reader would get lines about gaps alone
+                self._tell_of_gap()
+            self.queue.put_nowait(record)
+        except queue.Full:
+            self._drop(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Tells of a record that is no line, where the standard way would print, and wait for who reads."""
+        error = type(sys.exc_info()[1]).__name__
+        self.enqueue(self._own_line(f"a record of {record.name} cannot be formatted: {error}"))
+
+    def close(self) -> None:
+        """Waits for the last lines, LAST_SECONDS at most; if they are stuck, what is said after them goes nowhere."""
+        if not self._is_given_up:
+            if self._untold and not self.queue.full():
+                self._tell_of_gap()
+            with self.queue.all_tasks_done:
+                are_out = self.queue.all_tasks_done.wait_for(lambda: not self.queue.unfinished_tasks, LAST_SECONDS)
+            if not are_out:  # nor could the command line's last sentence be written: it would hold the exit
+                self._is_given_up = True
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self._descriptor)
+                os.close(nowhere)
+        super().close()
+
+    def _tell_of_gap(self) -> None:
+        with self._counting:
+            count, self._untold = self._untold, 0
+        line = self._own_line(f"lines missing here: {count}; nobody read them, or they could not be written", count)
+        try:
+            self.queue.put_nowait(line)
+        except queue.Full:
+            self._drop(line)
+
+    def _own_line(self, message: str, missing: int = 0) -> logging.LogRecord:
+        values = {"msg": message, "name": "dit.log", "levelno": logging.WARNING, "levelname": "WARNING"}
+        fields = {"event": "log_dropped", "dropped": missing} if missing else {}
+        record: logging.LogRecord = self.prepare(logging.makeLogRecord(values | {"fields": fields, "missing": missing}))
+        return record
+
+    def _drop(self, record: logging.LogRecord) -> None:
+        missing = getattr(record, "missing", 0)  # of a line about a gap, which is told again
+        with self._counting:
+            self._untold += missing or 1
+            self.dropped += 0 if missing else 1
+
+
+class _Output(logging.Handler):
+    """Writes lines to a descriptor, past Python's buffers, whose locks a write that does not end would hold at exit."""
+
+    def __init__(self, descriptor: int, on_loss: Callable[[logging.LogRecord], None]) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._on_loss = on_loss
+        self._end_of_torn_line = b""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes one line, however long that takes; an error is a loss, and the next line is tried again."""
+        line = self._end_of_torn_line + record.getMessage().encode("ascii") + b"\n"
+        rest = line
+        try:
+            while rest:
+                rest = rest[self._write(rest) :]
+        except OSError:
+            self._end_of_torn_line = b"\n" if len(rest) < len(line) else self._end_of_torn_line
+            self._on_loss(record)
+        else:
+            self._end_of_torn_line = b""
+
+    def _write(self, data: bytes) -> int:
+        try:
+            return os.write(self._descriptor, data)
+        except BlockingIOError:  # another process that shares the terminal or the pipe has made it so
+            select.select([], [self._descriptor], [])
+            return 0
+
+
+def set_up_logging(level: str) -> LineWriter:
+    """Sends all that the process has to say to standard error as JSON: loggers, uvicorn's too, warnings, last words.
+
+    Its `close` is called at the latest by `logging` itself when the interpreter ends.
+    """
+    # A process whose standard error is closed may have anything else at that number.
+    descriptor = os.open(os.devnull, os.O_WRONLY) if sys.stderr is None else sys.stderr.fileno()
+    writer = LineWriter(descriptor)
+    logging.basicConfig(level=level.upper(), handlers=[writer], force=True)
     logging.captureWarnings(True)
     sys.excepthook = _log_last_words
     threading.excepthook = _log_thread_end
     logging.getLogger("uvicorn.access").disabled = True  # `service.http.middleware` writes the line per request
     for name in ("uvicorn", "uvicorn.error", "asyncio", "PIL"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+    return writer
 
 
 def adopt_library_loggers() -> None:

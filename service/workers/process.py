@@ -4,26 +4,28 @@ FD is one end of a UNIX socket pair, LOADER the import path of the function that
 The main thread imports the loader, waits for the first message (`service.workers.standby`), loads and then runs the
 engine; a reader thread feeds it, and another one tells the parent at regular times that the process runs, and
 if its work does not end. The process ends when the socket closes, even while it loads, because then its parent
-is gone; the signals that a terminal or an orchestrator sends to everybody are the parent's business and are
-ignored here.
+is gone; on Linux the kernel ends it too, even while it is stopped. The signals that a terminal or an orchestrator sends
+to everybody are the parent's business and are ignored here.
 
 Knows no HTTP. Nothing of a client reaches it but the numbers of a `Job`.
 """
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import logging
 import os
 import queue
 import signal
 import socket
+import struct
 import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, NoReturn, cast
 
 from dit_serve.models.options import ModelInfo, ModelOptions, SampleSpec, split_name
 from dit_serve.service.engine.engine import Cancel, Door, Engine, EngineOptions, Inbox
@@ -48,16 +50,18 @@ from dit_serve.service.wire.messages import (
 
 Loader = Callable[[str, ModelOptions], Door]
 BEATS_PER_SILENCE = 6
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 TELL_SECONDS = 0.02  # steps that follow each other faster are told together: each message wakes the HTTP process
 
 
 def main(arguments: list[str]) -> int:
     """Runs the worker on an open socket; the exit status."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     set_up_logging("info")
     descriptor, loader = int(arguments[0]), arguments[1]
     with socket.socket(fileno=descriptor) as connection:
+        die_with_parent(connection)
         stream = connection.makefile("rb")
         post = _Post(connection)
         told: queue.SimpleQueue[Configure] = queue.SimpleQueue()
@@ -76,6 +80,20 @@ def main(arguments: list[str]) -> int:
             return 1
         serve(configure, doors, inbox, post, pulse)
     return 0
+
+
+def die_with_parent(connection: socket.socket) -> None:
+    """Has the kernel kill this process when its parent ends, whatever either of them is doing then; Linux alone.
+
+    Args:
+        connection: to the parent, who made both ends.
+    """
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    if os.getppid() != struct.unpack("3i", credentials)[0]:  # it has ended before
+        os._exit(1)
 
 
 class _Post:
@@ -164,8 +182,14 @@ def _read(stream: BinaryIO, told: queue.SimpleQueue[Configure], inbox: Inbox) ->
                     raise WireError(f"a worker takes no {message.kind}")
     except (OSError, WireError):
         logging.getLogger("dit.worker").exception("the parent cannot be understood")
-        os._exit(1)
-    os._exit(0)
+        _exit(1)
+    _exit(0)
+
+
+def _exit(status: int) -> NoReturn:
+    """Ends the process from any thread, once its last lines are out."""
+    logging.shutdown()
+    os._exit(status)
 
 
 def _beat(pulse: Pulse, post: Callable[[Message], None], every_seconds: float) -> None:

@@ -89,7 +89,11 @@ class Standby:
             command = [str(descriptor) if part == "{fd}" else part for part in self._command]
             try:
                 process = await asyncio.create_subprocess_exec(
-                    *command, stdin=asyncio.subprocess.DEVNULL, pass_fds=[descriptor], env=self._environment()
+                    *command,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    pass_fds=[descriptor],
+                    env=self._environment(),
+                    start_new_session=True,  # what a terminal sends to all would find it before it can ignore that
                 )
             except BaseException:
                 ours.close()

@@ -1,0 +1,28 @@
+"""The signals that end the service, and what they do while it is still being started.
+
+Importing the service takes a second, in which a signal would end the process by the signal's name. Knows no server:
+what a signal does once there is one, `service.http.server` says.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+
+
+def ending_signals() -> tuple[signal.Signals, ...]:
+    """SIGTERM, SIGINT and, as a terminal sends it when it is closed, SIGHUP; under nohup that one is ignored."""
+    is_under_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return (signal.SIGTERM, signal.SIGINT, *(() if is_under_nohup else (signal.SIGHUP,)))
+
+
+def end_before_serving() -> None:
+    """From now on, until a server takes them, these signals end the process with status 0 and a line."""
+    for number in ending_signals():
+        signal.signal(number, _end)
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    print(f"dit serve: ended by {signal.Signals(number).name} before it was started", file=sys.stderr)
+    raise SystemExit(0)
