@@ -2,7 +2,7 @@
 
 huggingface_hub does the work: it resumes broken downloads, shows progress, and honours HF_HUB_OFFLINE, HF_ENDPOINT
 and HF_HOME. A revision is resolved to a commit when the configs are fetched, and the weights are of that commit. Only
-configs and weights are downloaded, never code, and weights as .bin only where the repository has no safetensors.
+configs and weights are downloaded, never code, and of several ways in which the weights are stored only one.
 
 Knows no contents of files.
 """
@@ -24,9 +24,9 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from dit_serve.models.checkpoints.diffusers_folder import WEIGHTS
+from dit_serve.models.checkpoints.component_weights import ENDINGS, PREFERRED, WEIGHTS, Stored
 from dit_serve.models.checkpoints.files import reason
-from dit_serve.models.errors import CheckpointError
+from dit_serve.models.errors import CheckpointError, listed
 
 _ID = re.compile(r"[A-Za-z0-9][\w.\-]*/[A-Za-z0-9][\w.\-]*(@[\w.\-/]+)?")
 _FILE_ENDINGS = (".pt", ".pth", ".bin", ".ckpt", ".safetensors", ".json")
@@ -69,27 +69,31 @@ def fetch_dit(hub_id: str, revision: str | None = None) -> Snapshot:
 
 
 def fetch_vae(path_or_id: str | Path) -> Path:
-    """Return the folder of an autoencoder: config.json and its weights, or the `vae` of a pipeline's folder.
+    """Return an autoencoder's folder (config.json and weights), be it the `vae` of a pipeline's, or its single file.
 
     Args:
-        path_or_id: a folder, or a hub id: owner/name, or owner/name@revision.
+        path_or_id: a folder, a weights file, or a hub id: owner/name, or owner/name@revision.
 
     Raises:
-        CheckpointError: it is neither, or cannot be downloaded.
+        CheckpointError: it is none of them, or cannot be downloaded.
     """
     folder = Path(path_or_id)
+    if folder.is_file():
+        return folder
     if not folder.exists():
         if not is_hub_id(str(path_or_id)):
-            raise CheckpointError(f"{path_or_id}: no such folder, and no hub id (owner/name): check the path")
+            raise CheckpointError(f"{path_or_id}: no such file or folder, and no hub id (owner/name): check the path")
         repository, revision = _split(str(path_or_id), None)
         folder = _download(repository, revision, ["config.json", "model_index.json", "vae/config.json"])
         part = "vae/" if (folder / "vae" / "config.json").exists() else ""
         if (folder / part / "config.json").exists():
             _download_weights(repository, folder, [part])
-    for found in (folder, folder / "vae"):
+    for found in (folder / "vae", folder):
         if (found / "config.json").exists():
             return found
-    raise CheckpointError(f"{path_or_id}: holds no autoencoder (config.json and weights): choose another one")
+    files = sorted(path.name for path in folder.iterdir() if path.suffix in (".safetensors", ".ckpt", ".pt", ".bin"))
+    hint = f"give one of its files: {listed(files)}" if files else "choose another one"
+    raise CheckpointError(f"{path_or_id}: holds no autoencoder (config.json and weights): {hint}")
 
 
 def _split(hub_id: str, revision: str | None) -> tuple[str, str | None]:
@@ -100,16 +104,24 @@ def _split(hub_id: str, revision: str | None) -> tuple[str, str | None]:
 
 
 def _download_weights(repository: str, folder: Path, components: list[str]) -> None:
-    """Download each component's weights of the folder's commit: safetensors, else .bin."""
-    for ending in ("safetensors", "bin"):
-        names = (f"{WEIGHTS}.{ending}", f"{WEIGHTS}.{ending}.index.json", f"{WEIGHTS}-*-of-*.{ending}")
-        missing = [part for part in components if not _has_weights(folder / part)]
+    """Download each component's weights of the folder's commit, in the order in which find_weights looks for them."""
+    missing = components
+    for stored in PREFERRED:
+        missing = [part for part in missing if not _is_whole(stored, folder / part)]
         if missing:
+            names = (stored.whole, *stored.indexes, *stored.shards)
             _download(repository, folder.name, [part + name for part in missing for name in names])
+            missing = [part for part in missing if not _is_whole(stored, folder / part)]
+    if missing:  # a variant that is not known here, or nothing
+        names = tuple(f"{WEIGHTS}*.{ending}*" for ending in ENDINGS)
+        _download(repository, folder.name, [part + name for part in missing for name in names])
 
 
-def _has_weights(folder: Path) -> bool:
-    return any((folder / name).exists() for name in (f"{WEIGHTS}.safetensors", f"{WEIGHTS}.safetensors.index.json"))
+def _is_whole(stored: Stored, folder: Path) -> bool:
+    try:
+        return bool(stored.paths(folder))
+    except CheckpointError:  # an index without its shards, or some of them
+        return False
 
 
 def _download(repository: str, revision: str | None, names: list[str]) -> Path:
