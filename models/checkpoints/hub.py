@@ -10,11 +10,12 @@ Knows no contents of files.
 from __future__ import annotations
 
 import errno
+import fnmatch
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.constants import HF_HUB_OFFLINE
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -29,7 +30,7 @@ from dit_serve.models.checkpoints.files import reason
 from dit_serve.models.errors import CheckpointError, listed
 
 _ID = re.compile(r"[A-Za-z0-9][\w.\-]*/[A-Za-z0-9][\w.\-]*(@[\w.\-/]+)?")
-_FILE_ENDINGS = (".pt", ".pth", ".bin", ".ckpt", ".safetensors", ".json")
+_WEIGHTS_ENDINGS = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 _PIPELINE = ("model_index.json", "transformer/config.json", "scheduler/scheduler_config.json", "vae/config.json")
 
 
@@ -44,7 +45,7 @@ class Snapshot:
 
 def is_hub_id(text: str) -> bool:
     """Whether text can name a hub's repository: owner/name or owner/name@revision."""
-    return _ID.fullmatch(text) is not None and not text.endswith(_FILE_ENDINGS) and ".." not in text
+    return _ID.fullmatch(text) is not None and not text.endswith((*_WEIGHTS_ENDINGS, ".json")) and ".." not in text
 
 
 def fetch_dit(hub_id: str, revision: str | None = None) -> Snapshot:
@@ -91,7 +92,7 @@ def fetch_vae(path_or_id: str | Path) -> Path:
     for found in (folder / "vae", folder):
         if (found / "config.json").exists():
             return found
-    files = sorted(path.name for path in folder.iterdir() if path.suffix in (".safetensors", ".ckpt", ".pt", ".bin"))
+    files = sorted(path.name for path in folder.glob("*") if path.suffix in _WEIGHTS_ENDINGS)
     hint = f"give one of its files: {listed(files)}" if files else "choose another one"
     raise CheckpointError(f"{path_or_id}: holds no autoencoder (config.json and weights): {hint}")
 
@@ -105,16 +106,24 @@ def _split(hub_id: str, revision: str | None) -> tuple[str, str | None]:
 
 def _download_weights(repository: str, folder: Path, components: list[str]) -> None:
     """Download each component's weights of the folder's commit, in the order in which find_weights looks for them."""
-    missing = components
+    missing, listing = components, None
     for stored in PREFERRED:
         missing = [part for part in missing if not _is_whole(stored, folder / part)]
-        if missing:
-            names = (stored.whole, *stored.indexes, *stored.shards)
-            _download(repository, folder.name, [part + name for part in missing for name in names])
+        listing = _listing(repository, folder.name) if missing and listing is None else listing
+        names = [part + name for part in missing for name in (stored.whole, *stored.indexes, *stored.shards)]
+        if names := [name for name in names if not listing or fnmatch.filter(listing, name)]:
+            _download(repository, folder.name, names)
             missing = [part for part in missing if not _is_whole(stored, folder / part)]
-    if missing:  # a variant that is not known here, or nothing
-        names = tuple(f"{WEIGHTS}*.{ending}*" for ending in ENDINGS)
-        _download(repository, folder.name, [part + name for part in missing for name in names])
+    if missing:  # of a variant that is not known here, or none
+        _download(repository, folder.name, [f"{part}{WEIGHTS}*.{end}*" for part in missing for end in ENDINGS])
+
+
+def _listing(repository: str, commit: str) -> list[str]:
+    """The names of a commit's files; none where the hub cannot be asked, and what is on this machine has to do."""
+    try:
+        return list(HfApi().list_repo_files(repository, revision=commit))
+    except Exception:  # as in _download, which says what is wrong
+        return []
 
 
 def _is_whole(stored: Stored, folder: Path) -> bool:

@@ -60,7 +60,7 @@ _ALLOWED: Mapping[str, Callable[[object], bool]] = {
     "up_block_types": _is_list(lambda value: value in ("UpDecoderBlock2D", "AttnUpDecoderBlock2D")),
     "act_fn": lambda value: value in ("silu", "swish", "mish", "gelu", "relu"),
     "mid_block_add_attention": _is_bool,
-    "sample_size": lambda value: value is None or _is_size(_MOST_PIXELS)(value),
+    "sample_size": lambda value: _is_size(_MOST_PIXELS)(value) or _is_list(_is_size(_MOST_PIXELS))(value),
     "force_upcast": _is_bool,
     "use_quant_conv": _is_bool,
     "use_post_quant_conv": _is_bool,
@@ -147,7 +147,7 @@ def _check_arguments(path: Path, arguments: dict[str, Any]) -> None:
         raise CheckpointError(f"{path}: {', '.join(shifts)} cannot be honoured: a DiT's latents are only scaled")
     factor = arguments.get("scaling_factor", 1.0)
     if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0.0 < factor < float("inf"):
-        raise CheckpointError(f"{path}: scaling_factor must be a positive number, got {str(factor)[:40]!r}")
+        raise CheckpointError(f"{path}: scaling_factor must be a positive number, got {repr(factor)[:40]}")
     unbelievable = sorted(key for key, value in arguments.items() if key in _ALLOWED and not _ALLOWED[key](value))
     if unbelievable:
         told = listed(f"{key}={str(arguments[key])[:40]}" for key in unbelievable)
