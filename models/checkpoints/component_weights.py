@@ -22,6 +22,8 @@ from dit_serve.models.errors import CheckpointError, listed
 
 WEIGHTS = "diffusion_pytorch_model"
 ENDINGS = ("safetensors", "bin")
+WEIGHTS_ENDINGS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")  # of files under any name
+NO_WEIGHTS = ("optimizer", "scheduler", "random_states", "rng_state", "scaler", "sampler", "training_args")  # trainers'
 VARIANTS = ("ema", "fp32", "bf16", "fp16")  # of one model, the averaged weights first, then the most exact
 _NAME = re.compile(
     rf"{WEIGHTS}(?:\.(?P<variant>[\w.\-]+?))?(?:-\d{{5}}-of-\d{{5}}(?:\.(?P<older>[\w.\-]+))?)?\.(?:safetensors|bin)"
@@ -66,15 +68,13 @@ class Stored:
         """
         whole = folder / self.whole
         for index in filter(Path.is_file, (folder / name for name in self.indexes)):
-            found = shard_paths(index)
-            missing = [path.name for path in found if not path.is_file()]
-            if not missing:
-                if whole.is_file():
-                    _log("%s: its shards are taken, and %s beside it is left out", index, whole.name)
-                return found
             if not whole.is_file():
-                raise CheckpointError(f"{index}: names files that are not there: {listed(missing)}: download them too")
-            _log("%s: left out, its files are not there; %s is taken", index, whole.name)
+                return _of_index(index)
+            if _missing(found := shard_paths(index)):
+                _log("%s: left out, its files are not there; %s is taken", index, whole.name)
+            else:
+                _log("%s: its shards are taken, and %s beside it is left out", index, whole.name)
+                return found
         return (whole,) if whole.is_file() else _without_index(folder, self.shards)
 
     @property
@@ -109,16 +109,33 @@ def find_weights(folder: Path) -> tuple[Path, ...]:
 
 
 def _only_file(folder: Path) -> tuple[Path, ...]:
-    """The one weights file in a folder that has none under diffusers' names."""
-    files = sorted(path for path in folder.glob("*") if path.suffix == ".safetensors" and path.is_file())
-    if len(files) == 1 and not _SHARD.search(files[0].name):
-        _log("%s: holds no %s.safetensors; %s is taken", folder, WEIGHTS, files[0].name)
-        return (files[0],)
-    present = f" (there are {listed(path.name for path in files)})" if files else ""
+    """The one weights file, or the shards of the one index, in a folder that has none under diffusers' names."""
+    files = [path for path in sorted(folder.glob("*")) if path.is_file() and not path.name.startswith(NO_WEIGHTS)]
+    indexes = [path for path in files if path.name.endswith(".index.json")]
+    present = [path for ending in WEIGHTS_ENDINGS for path in files if path.suffix == ending]
+    safe = [path for path in present if path.suffix == ".safetensors"] or present
+    if len(indexes) == 1:
+        _log("%s: holds no %s.safetensors; the shards of %s are taken", folder, WEIGHTS, indexes[0].name)
+        return _of_index(indexes[0])
+    if len(safe) == 1 and not _SHARD.search(safe[0].name):
+        _log("%s: holds no %s.safetensors; %s is taken", folder, WEIGHTS, safe[0].name)
+        return (safe[0],)
+    told = f" (there are {listed(path.name for path in present)})" if present else ""
     raise CheckpointError(
-        f"{folder}: holds no weights, neither {WEIGHTS}.safetensors nor {WEIGHTS}.bin, whole or in shards{present}: "
+        f"{folder}: holds no weights, neither {WEIGHTS}.safetensors nor {WEIGHTS}.bin, whole or in shards{told}: "
         "download them"
     )
+
+
+def _of_index(index: Path) -> tuple[Path, ...]:
+    found = shard_paths(index)
+    if missing := _missing(found):
+        raise CheckpointError(f"{index}: names files that are not there: {listed(missing)}: download them too")
+    return found
+
+
+def _missing(paths: tuple[Path, ...]) -> list[str]:
+    return [path.name for path in paths if not path.is_file()]
 
 
 def _matches(folder: Path) -> list[re.Match[str] | None]:

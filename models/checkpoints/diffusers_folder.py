@@ -15,20 +15,21 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from dit_serve.models.checkpoints.component_weights import NO_WEIGHTS, WEIGHTS_ENDINGS
 from dit_serve.models.checkpoints.files import read_config, reason
 from dit_serve.models.checkpoints.transformer_config import TRANSFORMERS
 from dit_serve.models.errors import CheckpointError, listed
 from dit_serve.models.labels import Names, split_names
 
-_WEIGHTS_ENDINGS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
-_STATES = ("optimizer", "scheduler", "random_states", "rng_state", "scaler", "sampler")  # accelerate's, no weights
 _MOST_LEVELS, _MOST_FOLDERS = 4, 1000  # that are looked into for a model
 
 
-def find_model(folder: Path) -> Path:
+def find_model(folder: Path, wanted: str | None = None) -> Path:
     """Return the folder itself if it holds a model of diffusers' layout, or the only one inside it that does.
 
-    A trainer's folder has the weights' average beside them, in transformer_ema; that is what is taken.
+    Args:
+        folder: a model's folder, or one around it.
+        wanted: "model" or "ema", for a trainer's folder that has transformer and transformer_ema; by default the EMA.
 
     Raises:
         CheckpointError: there is none, or several; the message says what to give.
@@ -36,10 +37,10 @@ def find_model(folder: Path) -> Path:
     level = [folder]
     for _ in range(_MOST_LEVELS):
         if found := [path for path in level if _is_model(path)]:
-            return _only_one(folder, found)
+            return _only_one(folder, found, wanted)
         level = [path for parent in level for path in _inside(parent) if path.is_dir()][:_MOST_FOLDERS]
-    files = [path.name for path in _inside(folder) if path.suffix in _WEIGHTS_ENDINGS and path.is_file()]
-    if weights := sorted((name for name in files if not name.startswith(_STATES)), reverse=True):  # the last one first
+    files = [path.name for path in _inside(folder) if path.suffix in WEIGHTS_ENDINGS and path.is_file()]
+    if weights := sorted((name for name in files if not name.startswith(NO_WEIGHTS)), reverse=True):  # last one first
         raise CheckpointError(
             f"{folder}: a folder of weights, not of diffusers' layout: give one of its files: {listed(weights)}"
         )
@@ -48,7 +49,7 @@ def find_model(folder: Path) -> Path:
     )
 
 
-def _only_one(folder: Path, found: list[Path]) -> Path:
+def _only_one(folder: Path, found: list[Path], wanted: str | None) -> Path:
     parent = found[0].parent
     names = {path.name for path in found}
     if found != [folder] and "transformer" in names and any((parent / name).exists() for name in ("vae", "scheduler")):
@@ -56,7 +57,7 @@ def _only_one(folder: Path, found: list[Path]) -> Path:
             f"{parent}: a pipeline's folder without its model_index.json: copy that too, or give its transformer folder"
         )
     if len(found) == 2 and set(found) == {parent / "transformer", parent / "transformer_ema"}:
-        found = [parent / "transformer_ema"]
+        found = [parent / ("transformer" if wanted == "model" else "transformer_ema")]
     if len(found) > 1:
         told = listed(str(path.relative_to(folder)) for path in found)
         raise CheckpointError(f"{folder}: holds several models: give the folder of one: {told}")
@@ -90,7 +91,7 @@ def refuse_code(folder: Path) -> None:
     )
     if found:
         raise CheckpointError(
-            f"{folder}: brings code, and a checkpoint's code is never run: {', '.join(found)}: "
+            f"{folder}: brings code, and a checkpoint's code is never run: {listed(found)}: "
             "remove the files if the model is a plain DiT"
         )
 

@@ -25,12 +25,17 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from dit_serve.models.checkpoints.component_weights import ENDINGS, PREFERRED, WEIGHTS, Stored
+from dit_serve.models.checkpoints.component_weights import (
+    ENDINGS,
+    PREFERRED,
+    WEIGHTS,
+    WEIGHTS_ENDINGS,
+    Stored,
+)
 from dit_serve.models.checkpoints.files import reason
 from dit_serve.models.errors import CheckpointError, listed
 
 _ID = re.compile(r"[A-Za-z0-9][\w.\-]*/[A-Za-z0-9][\w.\-]*(@[\w.\-/]+)?")
-_WEIGHTS_ENDINGS = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 _PIPELINE = ("model_index.json", "transformer/config.json", "scheduler/scheduler_config.json", "vae/config.json")
 
 
@@ -45,7 +50,7 @@ class Snapshot:
 
 def is_hub_id(text: str) -> bool:
     """Whether text can name a hub's repository: owner/name or owner/name@revision."""
-    return _ID.fullmatch(text) is not None and not text.endswith((*_WEIGHTS_ENDINGS, ".json")) and ".." not in text
+    return _ID.fullmatch(text) is not None and not text.endswith((*WEIGHTS_ENDINGS, ".json")) and ".." not in text
 
 
 def fetch_dit(hub_id: str, revision: str | None = None) -> Snapshot:
@@ -62,9 +67,8 @@ def fetch_dit(hub_id: str, revision: str | None = None) -> Snapshot:
     folder = _download(repository, revision, [*_PIPELINE, "config.json"])
     components = ["transformer/", "vae/"] if (folder / "model_index.json").exists() else [""]
     if not (folder / components[0] / "config.json").exists():
-        raise CheckpointError(
-            f"{repository}: the hub's repository holds no DiT of diffusers' layout: choose another one"
-        )
+        hint = _single_files(_listing(repository, folder.name))
+        raise CheckpointError(f"{repository}: the hub's repository holds no DiT of diffusers' layout: {hint}")
     _download_weights(repository, folder, [part for part in components if (folder / part / "config.json").exists()])
     return Snapshot(folder, repository, folder.name)
 
@@ -81,6 +85,7 @@ def fetch_vae(path_or_id: str | Path) -> Path:
     folder = Path(path_or_id)
     if folder.is_file():
         return folder
+    names = [path.name for path in folder.glob("*")]
     if not folder.exists():
         if not is_hub_id(str(path_or_id)):
             raise CheckpointError(f"{path_or_id}: no such file or folder, and no hub id (owner/name): check the path")
@@ -89,12 +94,19 @@ def fetch_vae(path_or_id: str | Path) -> Path:
         part = "vae/" if (folder / "vae" / "config.json").exists() else ""
         if (folder / part / "config.json").exists():
             _download_weights(repository, folder, [part])
+        else:
+            names = _listing(repository, folder.name)
     for found in (folder / "vae", folder):
         if (found / "config.json").exists():
             return found
-    files = sorted(path.name for path in folder.glob("*") if path.suffix in _WEIGHTS_ENDINGS)
-    hint = f"give one of its files: {listed(files)}" if files else "choose another one"
+    hint = _single_files(names)
     raise CheckpointError(f"{path_or_id}: holds no autoencoder (config.json and weights): {hint}")
+
+
+def _single_files(names: list[str]) -> str:
+    """What to do with a place that has nothing of diffusers' layout, given the names of its files."""
+    files = sorted((name for name in names if name.endswith(WEIGHTS_ENDINGS)), reverse=True)
+    return f"give one of its files, downloaded: {listed(files)}" if files else "choose another one"
 
 
 def _split(hub_id: str, revision: str | None) -> tuple[str, str | None]:

@@ -56,10 +56,10 @@ def has_original_names(found: Found) -> bool:
     return any(name.startswith(("encoder.down.", "decoder.up.", "decoder.mid.")) for name in found)
 
 
-def current_names(found: Found) -> dict[str, str]:
-    """Return diffusers' name of each tensor by its original one."""
+def with_current_names(found: Found) -> dict[str, StoredTensor]:
+    """Return an autoencoder's tensors by diffusers' names, whichever of the two they have."""
     levels = _levels(found, "decoder.up")
-    return {name: _current(name, levels) for name in found}
+    return {_current(name, levels): stored for name, stored in found.items()}
 
 
 def inferred_config(found: Found, where: object) -> dict[str, Any]:

@@ -50,7 +50,9 @@ _FIXED: Mapping[str, tuple[object, ...]] = {  # the only values for which the ne
     "quantization_config": (None,),
 }
 _WITHOUT_EFFECT = ("dropout", "norm_num_groups", "use_linear_projection")  # in training, or without patches
-_IGNORED = (  # the state of an average of weights, now and before diffusers 0.15; a number format
+# In the config of any component and no part of a network: the state of an average of weights, now and before diffusers
+# 0.15, and a number format.
+NO_PART = (
     "decay inv_gamma min_decay optimization_step power update_after_step use_ema_warmup collected_params max_value "
     "min_value device torch_dtype dtype"
 ).split()
@@ -96,7 +98,7 @@ def read_transformer_config(path: Path) -> DiTConfig:
 
 
 def _refuse_settings(path: Path, config: Mapping[str, Any]) -> None:
-    known = {*_SIZES, *_FIXED, *_WITHOUT_EFFECT, *_IGNORED, "norm_eps"}
+    known = {*_SIZES, *_FIXED, *_WITHOUT_EFFECT, *NO_PART, "norm_eps"}
     refused = {key for key in config if key not in known and not key.startswith("_")}
     refused |= {key for key in _FIXED if key in config and config[key] not in _FIXED[key]}
     refused |= {key for key, (_, most) in _SIZES.items() if not _is_size(config.get(key), most)}
@@ -109,7 +111,7 @@ def _refuse_settings(path: Path, config: Mapping[str, Any]) -> None:
         raise CheckpointError(
             f"{path}: settings that cannot be honoured: {listed(told, _MOST_TOLD)}: choose a plain DiT checkpoint"
         )
-    if ignored := sorted(config.keys() & set(_IGNORED)):
+    if ignored := sorted(config.keys() & set(NO_PART)):
         logging.getLogger("dit.models").info("%s: ignored, no part of the network: %s", path, ", ".join(ignored))
 
 

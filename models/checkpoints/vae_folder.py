@@ -20,15 +20,16 @@ from dit_serve.models.checkpoints.convert import ensure_safetensors
 from dit_serve.models.checkpoints.files import read_config, read_json
 from dit_serve.models.checkpoints.ldm_vae import (
     SCALING_FACTORS,
+    Found,
     autoencoder_tensors,
-    current_names,
     has_original_names,
     inferred_config,
+    with_current_names,
 )
 from dit_serve.models.checkpoints.tensor_files import StoredTensor, read_headers, read_tensor
+from dit_serve.models.checkpoints.transformer_config import NO_PART
 from dit_serve.models.errors import CheckpointError, listed
 
-_IGNORED = ("torch_dtype", "dtype")  # the number format is that of the device
 _SHIFTS = ("shift_factor", "latents_mean", "latents_std")  # of later models; a DiT's latents are scaled and no more
 _OLD_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 # What is believed of a config before a network is built from it: a wrong size there costs hours, not an error.
@@ -88,8 +89,9 @@ def _of_folder(folder: Path) -> tuple[AutoencoderKL, Path, dict[str, StoredTenso
     """An empty module, what to call the weights in a message, and the weights by name."""
     module = _build(_read_config(folder / "config.json"), folder / "config.json")
     sources = find_weights(folder)
-    headers = read_headers(ensure_safetensors(path, part="whole") for path in sources)
-    return module, sources[0] if len(sources) == 1 else folder, headers
+    where = sources[0] if len(sources) == 1 else folder
+    found: Found = read_headers(ensure_safetensors(path, part="whole") for path in sources)
+    return module, where, with_current_names(autoencoder_tensors(found, where) if has_original_names(found) else found)
 
 
 def _of_file(path: Path) -> tuple[AutoencoderKL, Path, dict[str, StoredTensor]]:
@@ -118,8 +120,7 @@ def _of_file(path: Path) -> tuple[AutoencoderKL, Path, dict[str, StoredTensor]]:
         log = logging.getLogger("dit.models")
         log.info("%s: no config beside it; the scaling factor is taken to be %g", path, SCALING_FACTORS[channels])
     _check_arguments(path, arguments)
-    names = current_names(found)
-    return _build(arguments, path), path, {names[name]: stored for name, stored in found.items()}
+    return _build(arguments, path), path, with_current_names(found)
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -131,9 +132,9 @@ def _read_config(path: Path) -> dict[str, Any]:
             "choose another autoencoder"
         )
     arguments = {key: value for key, value in config.items() if not key.startswith("_")}
-    if ignored := sorted(key for key in arguments if key in _IGNORED):
+    if ignored := sorted(arguments.keys() & set(NO_PART)):
         logging.getLogger("dit.models").info("%s: ignored, no part of the network: %s", path, ", ".join(ignored))
-    arguments = {key: value for key, value in arguments.items() if key not in _IGNORED}
+    arguments = {key: value for key, value in arguments.items() if key not in NO_PART}
     _check_arguments(path, arguments)
     return arguments
 

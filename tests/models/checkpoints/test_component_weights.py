@@ -116,11 +116,23 @@ def test_of_two_sets_of_shards_the_whole_one_is_taken(tmp_path: Path) -> None:
 def test_a_file_of_another_name_is_taken_if_it_is_the_only_one(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="holds no weights"):
         find_weights(tmp_path)
+    touch(tmp_path, "optimizer.bin", "scheduler.bin", "pytorch_model.bin")
+    assert names(find_weights(tmp_path)) == ["pytorch_model.bin"]
     touch(tmp_path, "model.safetensors")
     assert names(find_weights(tmp_path)) == ["model.safetensors"]
     touch(tmp_path, "other.safetensors")
     with pytest.raises(CheckpointError, match=r"holds no weights.*there are model\.safetensors, other\.safetensors"):
         find_weights(tmp_path)
+
+
+def test_the_only_index_in_a_folder_is_followed_whatever_its_name(tmp_path: Path) -> None:
+    shards = [f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
+    write(tmp_path / "model.safetensors.index.json", {"weight_map": dict(zip("ab", shards, strict=True))})
+    touch(tmp_path, shards[0])
+    with pytest.raises(CheckpointError, match=rf"names files that are not there: {shards[1]}"):
+        find_weights(tmp_path)
+    touch(tmp_path, shards[1])
+    assert names(find_weights(tmp_path)) == shards
 
 
 @pytest.fixture(scope="module")

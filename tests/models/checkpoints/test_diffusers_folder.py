@@ -108,6 +108,7 @@ def test_of_a_trainers_folder_the_average_is_taken(tmp_path: Path, caplog: pytes
     with caplog.at_level("INFO", "dit.models"):
         assert find_model(tmp_path) == tmp_path / "transformer_ema"
     assert [record.message for record in caplog.records] == [f"{tmp_path}: transformer_ema in it is opened"]
+    assert find_model(tmp_path, "model") == tmp_path / "transformer"
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     shutil.copytree(root / "both" / "vae", root / "vae")
     (root / "empty").mkdir()
     (root / "empty" / "README.md").write_text("nothing else")
+    (root / "files").mkdir()
+    (root / "files" / "DiT-XL-2-256x256.pt").write_bytes(b"not wanted")
     return {f"owner/{path.name}": path for path in root.iterdir()}
 
 
@@ -114,6 +116,8 @@ def online(hub: FakeHub, home: Path) -> dict[str, Result]:
         "no revision": ("dit", "owner/whole", "v9"),
         "gated": ("dit", "owner/gated", None),
         "empty": ("dit", "owner/empty", None),
+        "files": ("dit", "owner/files", None),
+        "files as vae": ("vae", "owner/files", None),
         "no vae": ("vae", "owner/empty", None),
     }
     return dict(zip(cases, ask(home, hub.url, *cases.values()), strict=True))
@@ -178,6 +182,8 @@ def test_a_vae_is_fetched_alone_or_out_of_a_pipeline(online: dict[str, Result]) 
         ("no revision", "owner/whole: the hub's repository has no revision 'v9'"),
         ("gated", "owner/gated: access on the hub is restricted"),
         ("empty", "owner/empty: the hub's repository holds no DiT"),
+        ("files", "owner/files: the hub's repository holds no DiT of diffusers' layout: give one of its files"),
+        ("files as vae", "owner/files: holds no autoencoder (config.json and weights): give one of its files"),
         ("no vae", "owner/empty: holds no autoencoder"),
     ],
 )
@@ -253,7 +259,7 @@ def test_fetch_vae_takes_a_folder_or_the_vae_in_a_pipelines_folder(folders: dict
 def test_fetch_vae_says_which_files_of_a_folder_may_be_given(tmp_path: Path) -> None:
     for name in ("vae-ft.ckpt", "vae-ft.safetensors", "README.md"):
         (tmp_path / name).write_text("x")
-    with pytest.raises(CheckpointError, match=r"give one of its files: vae-ft\.ckpt, vae-ft\.safetensors"):
+    with pytest.raises(CheckpointError, match=r"give one of its files, downloaded: vae-ft\.safetensors, vae-ft\.ckpt"):
         fetch_vae(tmp_path)
 
 
