@@ -11,17 +11,18 @@ References: diffusers' DiTPipeline; the folders that accelerate's trainers write
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from pathlib import Path
 from typing import Any
 
 from dit_serve.models.checkpoints.component_weights import NO_WEIGHTS, WEIGHTS_ENDINGS
-from dit_serve.models.checkpoints.files import read_config, reason
+from dit_serve.models.checkpoints.files import read_config, read_json, reason
 from dit_serve.models.checkpoints.transformer_config import TRANSFORMERS
 from dit_serve.models.errors import CheckpointError, listed
 from dit_serve.models.labels import Names, split_names
 
-_MOST_LEVELS, _MOST_FOLDERS = 4, 1000  # that are looked into for a model
+_MOST_LEVELS, _MOST_FOLDERS = 3, 1000  # that are looked into for a model
 
 
 def find_model(folder: Path, wanted: str | None = None) -> Path:
@@ -34,11 +35,13 @@ def find_model(folder: Path, wanted: str | None = None) -> Path:
     Raises:
         CheckpointError: there is none, or several; the message says what to give.
     """
-    level = [folder]
+    if any((folder / name).exists() for name in ("model_index.json", "config.json")):
+        return folder
+    level = [path for path in _inside(folder) if path.is_dir()]
     for _ in range(_MOST_LEVELS):
         if found := [path for path in level if _is_model(path)]:
             return _only_one(folder, found, wanted)
-        level = [path for parent in level for path in _inside(parent) if path.is_dir()][:_MOST_FOLDERS]
+        level = [path for parent in level for path in _folders(parent)][:_MOST_FOLDERS]
     files = [path.name for path in _inside(folder) if path.suffix in WEIGHTS_ENDINGS and path.is_file()]
     if weights := sorted((name for name in files if not name.startswith(NO_WEIGHTS)), reverse=True):  # last one first
         raise CheckpointError(
@@ -50,9 +53,9 @@ def find_model(folder: Path, wanted: str | None = None) -> Path:
 
 
 def _only_one(folder: Path, found: list[Path], wanted: str | None) -> Path:
+    """Of the models found inside a folder the one that is meant."""
     parent = found[0].parent
-    names = {path.name for path in found}
-    if found != [folder] and "transformer" in names and any((parent / name).exists() for name in ("vae", "scheduler")):
+    if parent / "transformer" in found and any((parent / name).is_dir() for name in ("vae", "scheduler")):
         raise CheckpointError(
             f"{parent}: a pipeline's folder without its model_index.json: copy that too, or give its transformer folder"
         )
@@ -61,8 +64,7 @@ def _only_one(folder: Path, found: list[Path], wanted: str | None) -> Path:
     if len(found) > 1:
         told = listed(str(path.relative_to(folder)) for path in found)
         raise CheckpointError(f"{folder}: holds several models: give the folder of one: {told}")
-    if found != [folder]:
-        logging.getLogger("dit.models").info("%s: %s in it is opened", folder, found[0].relative_to(folder))
+    logging.getLogger("dit.models").info("%s: %s in it is opened", folder, found[0].relative_to(folder))
     return found[0]
 
 
@@ -73,8 +75,20 @@ def _inside(folder: Path) -> list[Path]:
         raise CheckpointError(f"{folder}: cannot be read ({reason(error)}): give a readable folder") from error
 
 
+def _folders(folder: Path) -> list[Path]:
+    """The folders in one that was not asked for by name, none where it cannot be read."""
+    with contextlib.suppress(CheckpointError, OSError):
+        return [path for path in _inside(folder) if path.is_dir()]
+    return []
+
+
 def _is_model(folder: Path) -> bool:
-    return (folder / "model_index.json").exists() or (folder / "config.json").exists()
+    """Whether a folder that was not asked for by name holds a pipeline, or a transformer and not another component."""
+    with contextlib.suppress(CheckpointError, OSError):
+        if (folder / "model_index.json").exists():
+            return True
+        return read_json(folder / "config.json").get("_class_name") in TRANSFORMERS
+    return False
 
 
 def refuse_code(folder: Path) -> None:

@@ -96,7 +96,8 @@ def test_components_that_are_null_are_absent(tmp_path: Path) -> None:
     ],
 )
 def test_the_only_model_in_a_folder_is_found(tmp_path: Path, place: str, found: str) -> None:
-    write(tmp_path / place, {})
+    write(tmp_path / place, TRANSFORMER)
+    write(tmp_path / "vae" / "config.json", {"_class_name": "AutoencoderKL"})
     (tmp_path / "logs").mkdir()
     (tmp_path / "optimizer.bin").write_bytes(b"x")
     assert find_model(tmp_path) == tmp_path / found
@@ -104,7 +105,7 @@ def test_the_only_model_in_a_folder_is_found(tmp_path: Path, place: str, found: 
 
 def test_of_a_trainers_folder_the_average_is_taken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for name in ("transformer", "transformer_ema"):
-        write(tmp_path / name / "config.json", {})
+        write(tmp_path / name / "config.json", TRANSFORMER)
     with caplog.at_level("INFO", "dit.models"):
         assert find_model(tmp_path) == tmp_path / "transformer_ema"
     assert [record.message for record in caplog.records] == [f"{tmp_path}: transformer_ema in it is opened"]
@@ -123,7 +124,7 @@ def test_of_a_trainers_folder_the_average_is_taken(tmp_path: Path, caplog: pytes
 )
 def test_a_folder_that_is_no_model_says_what_to_give(tmp_path: Path, places: list[str], words: str) -> None:
     for place in places:
-        write(tmp_path / place, {})
+        write(tmp_path / place, TRANSFORMER)
     with pytest.raises(CheckpointError) as caught:
         find_model(tmp_path)
     assert words in str(caught.value)
