@@ -10,6 +10,8 @@ torch, so any process may catch these.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 # What CUDA says when the context is lost: "this leaves the process in an inconsistent state and any further CUDA work
 # will return the same error; to continue using CUDA, the process must be terminated and relaunched" (cuda.h, of
 # CUresult 226, 700, 702, 710, 714 to 719 and 721), and when the card or its memory is (46, 214, 220, 709). HIP has the
@@ -47,6 +49,18 @@ class CheckpointError(ModelError):
 
 class DeviceError(ModelError):
     """The device or number format that was asked for is not present."""
+
+
+def listed(words: Iterable[str], room: int = 120) -> str:
+    """Return words in a row for a message, and how many more there are where they would take more than `room`."""
+    words = list(words)
+    told: list[str] = []
+    for word in words:
+        if told and sum(map(len, told)) + 2 * len(told) + len(word) > room:
+            break
+        told.append(word if len(word) <= room else word[: room - 1] + "…")
+    rest = len(words) - len(told)
+    return ", ".join(told) + (f" … and {rest} more" if rest else "")
 
 
 def is_device_lost(error: BaseException) -> bool:

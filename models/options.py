@@ -28,7 +28,7 @@ class ModelOptions:
     """
 
     vae: str | None = field(
-        default=None, metadata={"help": "Folder or hub id of the autoencoder, for checkpoints that bring none."}
+        default=None, metadata={"help": "Folder, file or hub id of the autoencoder, for checkpoints that bring none."}
     )
     device: str | None = field(
         default=None, metadata={"help": "cuda, cuda:N, mps or cpu; default the best one present."}

@@ -16,15 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dit_serve.models.checkpoints.cache import files_sha256
+from dit_serve.models.checkpoints.component_weights import find_weights
 from dit_serve.models.checkpoints.convert import ensure_safetensors
-from dit_serve.models.checkpoints.diffusers_folder import (
-    find_weights,
-    read_index,
-    read_labels,
-    read_schedule,
-    read_transformer_config,
-    refuse_code,
-)
+from dit_serve.models.checkpoints.diffusers_folder import find_model, read_index, read_labels, refuse_code
 from dit_serve.models.checkpoints.files import read_json, reason
 from dit_serve.models.checkpoints.hub import fetch_dit, is_hub_id
 from dit_serve.models.checkpoints.layouts import (
@@ -35,7 +29,9 @@ from dit_serve.models.checkpoints.layouts import (
     pieces,
     recognise,
 )
+from dit_serve.models.checkpoints.scheduler_config import read_schedule
 from dit_serve.models.checkpoints.tensor_files import read_headers, read_metadata
+from dit_serve.models.checkpoints.transformer_config import read_transformer_config, without_positions
 from dit_serve.models.dit import DiTConfig
 from dit_serve.models.errors import CheckpointError
 from dit_serve.models.labels import Names, imagenet_names
@@ -101,13 +97,10 @@ def _exists(path: Path) -> bool:
 
 
 def _open_folder(folder: Path) -> Checkpoint:
+    if (found := find_model(folder)) != folder:
+        return replace(_open_folder(found), name=folder.resolve().name)
     refuse_code(folder)
     if not (folder / "model_index.json").exists():
-        if not (folder / "config.json").exists():
-            raise CheckpointError(
-                f"{folder}: holds neither model_index.json nor config.json: "
-                "give a folder of diffusers' layout, or a file"
-            )
         return _open_diffusers(folder, find_weights(folder))
     index = read_index(folder)
     opened = _open_diffusers(folder / "transformer", find_weights(folder / "transformer"))
@@ -117,7 +110,7 @@ def _open_folder(folder: Path) -> Checkpoint:
     return replace(
         opened,
         name=folder.resolve().name,
-        schedule=read_schedule(folder / "scheduler", index["scheduler"][1]),
+        schedule=read_schedule(folder / "scheduler", index.get("scheduler", (None, None))[1]),
         labels=names or opened.labels,
         vae=folder / "vae" if "vae" in index else None,
     )
@@ -150,9 +143,9 @@ def _open_file(path: Path) -> Checkpoint:
 def _open_diffusers(folder: Path, sources: Sequence[Path]) -> Checkpoint:
     """The transformer of config.json in `folder` with its weights files, as a checkpoint of its own."""
     config = read_transformer_config(folder / "config.json")
-    weights = tuple(ensure_safetensors(path) for path in sources)
-    found = read_headers(weights)
+    weights = tuple(ensure_safetensors(path, part="whole") for path in sources)
     where = sources[0] if len(sources) == 1 else folder
+    found = without_positions(read_headers(weights), config, where)
     check_tensors(found, pieces("diffusers", config), where)
     return Checkpoint(
         name=folder.resolve().name,

@@ -1,75 +1,94 @@
-"""What a folder of diffusers' layout says about a DiT: its config files, read by name and refused by name.
+"""What a folder of diffusers' layout says about a DiT: where it is, its model_index.json, what must not be in it.
 
     model_index.json   transformer/{config.json, weights}   scheduler/scheduler_config.json   vae/
 
 Nothing that a folder brings is ever run: components are those listed here, whatever a file asks for, and a folder
-with Python code in it is refused, because its author expects that code to run. Knows no tensors.
+with Python code in it is refused, because its author expects that code to run. Knows no tensors; the components' own
+configs are read in transformer_config.py, scheduler_config.py and vae_folder.py.
 
-References: diffusers' DiTPipeline, DiTTransformer2DModel and, for folders of before 0.28, Transformer2DModel.
+References: diffusers' DiTPipeline; the folders that accelerate's trainers write (checkpoint-500/transformer_ema).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import logging
 from pathlib import Path
 from typing import Any
 
-from dit_serve.models.checkpoints.files import read_json
-from dit_serve.models.checkpoints.tensor_files import shard_paths
-from dit_serve.models.dit import DiTConfig
-from dit_serve.models.errors import CheckpointError
+from dit_serve.models.checkpoints.component_weights import NO_WEIGHTS, WEIGHTS_ENDINGS
+from dit_serve.models.checkpoints.files import read_config, read_json, reason
+from dit_serve.models.checkpoints.transformer_config import TRANSFORMERS
+from dit_serve.models.errors import CheckpointError, listed
 from dit_serve.models.labels import Names, split_names
-from dit_serve.models.sampling.schedule import Schedule
 
-WEIGHTS = "diffusion_pytorch_model"
-TRANSFORMERS = ("DiTTransformer2DModel", "Transformer2DModel")
-_NOTES = ("_class_name", "_diffusers_version", "_name_or_path", "_use_default_values")  # by diffusers, without effect
-# Of each size what DiTTransformer2DModel assumes where a config is silent, and the largest value that is believed.
-_SIZES = {
-    "num_attention_heads": (16, 1024),
-    "attention_head_dim": (72, 4096),
-    "in_channels": (4, 1024),
-    "out_channels": (0, 2048),
-    "num_layers": (28, 1000),
-    "sample_size": (32, 512),
-    "patch_size": (2, 64),
-    "num_embeds_ada_norm": (1000, 1_000_000),
-}
-_MAX_TRAIN_STEPS = 100_000  # a table of them is made at once; nobody trains with more than 4000
-_FIXED: Mapping[str, tuple[object, ...]] = {  # the only values for which the network is a DiT with adaLN-Zero
-    "norm_type": ("ada_norm_zero",),
-    "activation_fn": ("gelu-approximate",),
-    "attention_bias": (True,),
-    "norm_elementwise_affine": (False,),
-    "upcast_attention": (False,),
-    "cross_attention_dim": (None,),
-    "num_vector_embeds": (None,),
-    "only_cross_attention": (False,),
-    "double_self_attention": (False,),
-    "attention_type": ("default",),
-    "caption_channels": (None,),
-    "interpolation_scale": (None, 1, 1.0),
-    "use_additional_conditions": (None, False),
-}
-_WITHOUT_EFFECT = ("dropout", "norm_num_groups", "use_linear_projection")  # in training, or without patches
+_MOST_LEVELS, _MOST_FOLDERS = 3, 1000  # that are looked into for a model
 
 
-def find_weights(folder: Path) -> tuple[Path, ...]:
-    """Return the weights files of a component's folder: safetensors before .bin, one file or the shards of an index.
+def find_model(folder: Path, wanted: str | None = None) -> Path:
+    """Return the folder itself if it holds a model of diffusers' layout, or the only one inside it that does.
+
+    Args:
+        folder: a model's folder, or one around it.
+        wanted: "model" or "ema", for a trainer's folder that has transformer and transformer_ema; by default the EMA.
 
     Raises:
-        CheckpointError: there are none, or the index cannot be followed.
+        CheckpointError: there is none, or several; the message says what to give.
     """
-    for ending in ("safetensors", "bin"):
-        single, index = folder / f"{WEIGHTS}.{ending}", folder / f"{WEIGHTS}.{ending}.index.json"
-        if single.exists():
-            return (single,)
-        if index.exists():
-            return shard_paths(index)
+    if any((folder / name).exists() for name in ("model_index.json", "config.json")):
+        return folder
+    level = [path for path in _inside(folder) if path.is_dir()]
+    for _ in range(_MOST_LEVELS):
+        if found := [path for path in level if _is_model(path)]:
+            return _only_one(folder, found, wanted)
+        level = [path for parent in level for path in _folders(parent)][:_MOST_FOLDERS]
+    files = [path.name for path in _inside(folder) if path.suffix in WEIGHTS_ENDINGS and path.is_file()]
+    if weights := sorted((name for name in files if not name.startswith(NO_WEIGHTS)), reverse=True):  # last one first
+        raise CheckpointError(
+            f"{folder}: a folder of weights, not of diffusers' layout: give one of its files: {listed(weights)}"
+        )
     raise CheckpointError(
-        f"{folder}: holds no weights, neither {WEIGHTS}.safetensors nor {WEIGHTS}.bin, whole or in shards: "
-        "download them"
+        f"{folder}: holds neither model_index.json nor config.json: give a folder of diffusers' layout, or a file"
     )
+
+
+def _only_one(folder: Path, found: list[Path], wanted: str | None) -> Path:
+    """Of the models found inside a folder the one that is meant."""
+    parent = found[0].parent
+    if parent / "transformer" in found and any((parent / name).is_dir() for name in ("vae", "scheduler")):
+        raise CheckpointError(
+            f"{parent}: a pipeline's folder without its model_index.json: copy that too, or give its transformer folder"
+        )
+    if len(found) == 2 and set(found) == {parent / "transformer", parent / "transformer_ema"}:
+        found = [parent / ("transformer" if wanted == "model" else "transformer_ema")]
+    if len(found) > 1:
+        told = listed(str(path.relative_to(folder)) for path in found)
+        raise CheckpointError(f"{folder}: holds several models: give the folder of one: {told}")
+    logging.getLogger("dit.models").info("%s: %s in it is opened", folder, found[0].relative_to(folder))
+    return found[0]
+
+
+def _inside(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot be read ({reason(error)}): give a readable folder") from error
+
+
+def _folders(folder: Path) -> list[Path]:
+    """The folders in one that was not asked for by name, none where it cannot be read."""
+    with contextlib.suppress(CheckpointError, OSError):
+        return [path for path in _inside(folder) if path.is_dir()]
+    return []
+
+
+def _is_model(folder: Path) -> bool:
+    """Whether a folder that was not asked for by name holds a pipeline, or a transformer and not another component."""
+    with contextlib.suppress(CheckpointError, OSError):
+        if (folder / "model_index.json").exists():
+            return True
+        return read_json(folder / "config.json").get("_class_name") in TRANSFORMERS
+    return False
 
 
 def refuse_code(folder: Path) -> None:
@@ -86,31 +105,31 @@ def refuse_code(folder: Path) -> None:
     )
     if found:
         raise CheckpointError(
-            f"{folder}: brings code, and a checkpoint's code is never run: {', '.join(found)}: "
+            f"{folder}: brings code, and a checkpoint's code is never run: {listed(found)}: "
             "remove the files if the model is a plain DiT"
         )
 
 
 def read_index(folder: Path) -> dict[str, Any]:
-    """Return the folder's model_index.json, every entry of which is known and allowed.
+    """Return the folder's model_index.json, every entry of which is known and allowed; null ones are left out.
 
     Raises:
         CheckpointError: an entry is missing, unknown, or asks for another class.
     """
     path = folder / "model_index.json"
-    index = read_json(path)
-    _refuse_custom(path, index)
+    index = {name: value for name, value in read_config(path).items() if value not in (None, [None, None])}
     if index.get("_class_name") != "DiTPipeline":
         raise CheckpointError(
-            f"{path}: _class_name must be DiTPipeline, got {index.get('_class_name')!r}: choose a DiT"
+            f"{path}: _class_name must be DiTPipeline, got {str(index.get('_class_name'))[:80]!r}: choose a DiT"
         )
-    unknown = sorted(set(index) - {"transformer", "scheduler", "vae", "id2label", *_NOTES})
+    unknown = sorted(
+        name for name in set(index) - {"transformer", "scheduler", "vae", "id2label"} if not name.startswith("_")
+    )
     if unknown:
-        raise CheckpointError(
-            f"{path}: entries that are not a DiT's: {', '.join(unknown)}: choose a plain DiT checkpoint"
-        )
+        raise CheckpointError(f"{path}: entries that are not a DiT's: {listed(unknown)}: choose a plain DiT checkpoint")
     _check_component(path, "transformer", index.get("transformer"), TRANSFORMERS)
-    _check_component(path, "scheduler", index.get("scheduler"), None)
+    if "scheduler" in index:
+        _check_component(path, "scheduler", index["scheduler"], None)
     if "vae" in index:
         _check_component(path, "vae", index["vae"], ("AutoencoderKL",))
     return index
@@ -138,105 +157,13 @@ def read_labels(path: Path, id2label: object, num_classes: int) -> Names:
     return tuple(names)
 
 
-def read_schedule(folder: Path, class_name: str) -> Schedule:
-    """Return the schedule in the folder's scheduler_config.json.
-
-    Args:
-        class_name: what model_index.json calls the scheduler; both must agree.
-
-    Raises:
-        CheckpointError: a setting cannot be honoured (all are named).
-    """
-    path = folder / "scheduler_config.json"
-    config = read_json(path)
-    _refuse_custom(path, config)
-    if config.get("_class_name") != class_name:
-        raise CheckpointError(
-            f"{path}: _class_name is {config.get('_class_name')!r}, model_index.json says {class_name!r}: "
-            "correct one of them"
-        )
-    steps = config.get("num_train_timesteps", 1000)
-    if type(steps) is not int or not 1 <= steps <= _MAX_TRAIN_STEPS:
-        raise CheckpointError(f"{path}: num_train_timesteps must be 1 to {_MAX_TRAIN_STEPS}, got {steps!r}: correct it")
-    try:
-        return Schedule.from_diffusers(config)
-    except (ValueError, TypeError, ArithmeticError) as error:
-        raise CheckpointError(
-            f"{path}: {error}: choose a checkpoint with another scheduler, or edit the file"
-        ) from error
-
-
-def read_transformer_config(path: Path) -> DiTConfig:
-    """Return the architecture in a transformer's config.json; whether blocks share embedders is not written there.
-
-    Raises:
-        CheckpointError: a setting is unknown or cannot be honoured (all are named), or the sizes contradict each other.
-    """
-    config = read_json(path)
-    _refuse_custom(path, config)
-    if config.get("_class_name") not in TRANSFORMERS:
-        raise CheckpointError(
-            f"{path}: _class_name must be {' or '.join(TRANSFORMERS)}, got {config.get('_class_name')!r}"
-        )
-    _refuse_settings(path, config)
-    size = {name: default if config.get(name) is None else int(config[name]) for name, (default, _) in _SIZES.items()}
-    channels, outputs = size["in_channels"], size["out_channels"] or size["in_channels"]
-    if outputs not in (channels, 2 * channels):
-        raise CheckpointError(
-            f"{path}: out_channels {outputs} is neither in_channels {channels} nor twice that: "
-            "the outputs have no known meaning"
-        )
-    try:
-        return DiTConfig(
-            input_size=size["sample_size"],
-            patch_size=size["patch_size"],
-            in_channels=channels,
-            hidden_size=size["num_attention_heads"] * size["attention_head_dim"],
-            depth=size["num_layers"],
-            num_heads=size["num_attention_heads"],
-            num_classes=size["num_embeds_ada_norm"],
-            learn_sigma=outputs == 2 * channels,
-            frequency_shift=1.0,
-            mlp_norm_eps=float(config.get("norm_eps", 1e-5)),
-        )
-    except ValueError as error:
-        raise CheckpointError(f"{path}: {error}: correct the file, or download it again") from error
-
-
-def _refuse_settings(path: Path, config: Mapping[str, Any]) -> None:
-    known = {*_SIZES, *_FIXED, *_WITHOUT_EFFECT, *_NOTES, "norm_eps"}
-    refused = [key for key in sorted(config) if key not in known]
-    refused += [f"{key}={config[key]!r}" for key in _FIXED if key in config and config[key] not in _FIXED[key]]
-    refused += [f"{key}={config[key]!r}" for key, (_, most) in _SIZES.items() if not _is_size(config.get(key), most)]
-    epsilon = config.get("norm_eps", 1e-5)
-    if type(epsilon) not in (int, float) or not 0 < epsilon < 1:
-        refused.append(f"norm_eps={epsilon!r}")
-    if refused:
-        raise CheckpointError(
-            f"{path}: settings that cannot be honoured: {', '.join(refused)}: choose a plain DiT checkpoint"
-        )
-
-
-def _is_size(value: object, most: int) -> bool:
-    return value is None or (type(value) is int and 1 <= value <= most)
-
-
-def _refuse_custom(path: Path, config: Mapping[str, Any]) -> None:
-    """Refuse the entries by which files ask a loader to import code."""
-    asked = sorted({"custom_pipeline", "auto_map", "trust_remote_code"} & config.keys())
-    if asked:
-        raise CheckpointError(
-            f"{path}: {', '.join(asked)} asks to run code, and a checkpoint's code is never run: "
-            "choose a plain DiT checkpoint"
-        )
-
-
 def _check_component(path: Path, name: str, entry: object, classes: tuple[str, ...] | None) -> None:
     """Refuse a component that is not written ["diffusers", one of the classes]; any class where classes is None."""
-    is_pair = isinstance(entry, list) and len(entry) == 2 and entry[0] == "diffusers" and isinstance(entry[1], str)
-    if not is_pair or (classes is not None and isinstance(entry, list) and entry[1] not in classes):
-        allowed = " or ".join(classes) if classes else "a scheduler"
-        raise CheckpointError(
-            f"{path}: {name} must be {allowed} of diffusers, got {entry!r}: "
-            "other components would be code that is never run"
-        )
+    allowed = " or ".join(classes) if classes else "a scheduler"
+    refused = f"{path}: {name} must be {allowed} of diffusers, got {str(entry)[:80]}"
+    match entry:
+        case ["diffusers", str(class_name)]:
+            if classes is not None and class_name not in classes:
+                raise CheckpointError(f"{refused}: no other is read here")
+        case _:
+            raise CheckpointError(f"{refused}: other components would be code that is never run")

@@ -10,7 +10,6 @@ torch.save's zip files.
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,7 +67,7 @@ def read_head(path: Path) -> bytes:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a small file.
+    """Return the JSON object in a small file; NaN and the infinities, which Python writes too, are read as floats.
 
     Raises:
         CheckpointError: the file is missing, too large, or holds no JSON object.
@@ -82,7 +81,7 @@ def read_json(path: Path) -> dict[str, Any]:
     if len(raw) > MAX_JSON_BYTES:
         raise CheckpointError(f"{path}: larger than {MAX_JSON_BYTES} bytes, no config is: download it again")
     try:
-        value = json.loads(raw, parse_float=_finite, parse_constant=_finite)
+        value = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: not valid JSON ({error}): download it again") from error
     if not isinstance(value, dict):
@@ -92,12 +91,20 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _finite(number: str) -> float:
-    """A JSON number as a float; NaN, Infinity and what overflows to it are refused: no setting is that."""
-    value = float(number)
-    if not math.isfinite(value):
-        raise ValueError(f"{number[:40]} is no finite number")
-    return value
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a config of diffusers', having refused the entries that ask a loader to import code.
+
+    Raises:
+        CheckpointError: see read_json; or it has such an entry.
+    """
+    config = read_json(path)
+    asked = sorted({"custom_pipeline", "auto_map", "trust_remote_code"} & config.keys())
+    if asked:
+        raise CheckpointError(
+            f"{path}: {', '.join(asked)} asks to run code, and a checkpoint's code is never run: "
+            "choose a plain DiT checkpoint"
+        )
+    return config
 
 
 def reason(error: Exception) -> str:

@@ -2,7 +2,7 @@
 
 huggingface_hub does the work: it resumes broken downloads, shows progress, and honours HF_HUB_OFFLINE, HF_ENDPOINT
 and HF_HOME. A revision is resolved to a commit when the configs are fetched, and the weights are of that commit. Only
-configs and weights are downloaded, never code, and weights as .bin only where the repository has no safetensors.
+configs and weights are downloaded, never code, and of several ways in which the weights are stored only one.
 
 Knows no contents of files.
 """
@@ -10,11 +10,12 @@ Knows no contents of files.
 from __future__ import annotations
 
 import errno
+import fnmatch
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.constants import HF_HUB_OFFLINE
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -24,12 +25,17 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from dit_serve.models.checkpoints.diffusers_folder import WEIGHTS
+from dit_serve.models.checkpoints.component_weights import (
+    ENDINGS,
+    PREFERRED,
+    WEIGHTS,
+    WEIGHTS_ENDINGS,
+    Stored,
+)
 from dit_serve.models.checkpoints.files import reason
-from dit_serve.models.errors import CheckpointError
+from dit_serve.models.errors import CheckpointError, listed
 
 _ID = re.compile(r"[A-Za-z0-9][\w.\-]*/[A-Za-z0-9][\w.\-]*(@[\w.\-/]+)?")
-_FILE_ENDINGS = (".pt", ".pth", ".bin", ".ckpt", ".safetensors", ".json")
 _PIPELINE = ("model_index.json", "transformer/config.json", "scheduler/scheduler_config.json", "vae/config.json")
 
 
@@ -44,7 +50,7 @@ class Snapshot:
 
 def is_hub_id(text: str) -> bool:
     """Whether text can name a hub's repository: owner/name or owner/name@revision."""
-    return _ID.fullmatch(text) is not None and not text.endswith(_FILE_ENDINGS) and ".." not in text
+    return _ID.fullmatch(text) is not None and not text.endswith((*WEIGHTS_ENDINGS, ".json")) and ".." not in text
 
 
 def fetch_dit(hub_id: str, revision: str | None = None) -> Snapshot:
@@ -61,35 +67,46 @@ def fetch_dit(hub_id: str, revision: str | None = None) -> Snapshot:
     folder = _download(repository, revision, [*_PIPELINE, "config.json"])
     components = ["transformer/", "vae/"] if (folder / "model_index.json").exists() else [""]
     if not (folder / components[0] / "config.json").exists():
-        raise CheckpointError(
-            f"{repository}: the hub's repository holds no DiT of diffusers' layout: choose another one"
-        )
+        hint = _single_files(_listing(repository, folder.name))
+        raise CheckpointError(f"{repository}: the hub's repository holds no DiT of diffusers' layout: {hint}")
     _download_weights(repository, folder, [part for part in components if (folder / part / "config.json").exists()])
     return Snapshot(folder, repository, folder.name)
 
 
 def fetch_vae(path_or_id: str | Path) -> Path:
-    """Return the folder of an autoencoder: config.json and its weights, or the `vae` of a pipeline's folder.
+    """Return an autoencoder's folder (config.json and weights), be it the `vae` of a pipeline's, or its single file.
 
     Args:
-        path_or_id: a folder, or a hub id: owner/name, or owner/name@revision.
+        path_or_id: a folder, a weights file, or a hub id: owner/name, or owner/name@revision.
 
     Raises:
-        CheckpointError: it is neither, or cannot be downloaded.
+        CheckpointError: it is none of them, or cannot be downloaded.
     """
     folder = Path(path_or_id)
+    if folder.is_file():
+        return folder
+    names = [path.name for path in folder.glob("*")]
     if not folder.exists():
         if not is_hub_id(str(path_or_id)):
-            raise CheckpointError(f"{path_or_id}: no such folder, and no hub id (owner/name): check the path")
+            raise CheckpointError(f"{path_or_id}: no such file or folder, and no hub id (owner/name): check the path")
         repository, revision = _split(str(path_or_id), None)
         folder = _download(repository, revision, ["config.json", "model_index.json", "vae/config.json"])
         part = "vae/" if (folder / "vae" / "config.json").exists() else ""
         if (folder / part / "config.json").exists():
             _download_weights(repository, folder, [part])
-    for found in (folder, folder / "vae"):
+        else:
+            names = _listing(repository, folder.name)
+    for found in (folder / "vae", folder):
         if (found / "config.json").exists():
             return found
-    raise CheckpointError(f"{path_or_id}: holds no autoencoder (config.json and weights): choose another one")
+    hint = _single_files(names)
+    raise CheckpointError(f"{path_or_id}: holds no autoencoder (config.json and weights): {hint}")
+
+
+def _single_files(names: list[str]) -> str:
+    """What to do with a place that has nothing of diffusers' layout, given the names of its files."""
+    files = sorted((name for name in names if name.endswith(WEIGHTS_ENDINGS)), reverse=True)
+    return f"give one of its files, downloaded: {listed(files)}" if files else "choose another one"
 
 
 def _split(hub_id: str, revision: str | None) -> tuple[str, str | None]:
@@ -100,16 +117,32 @@ def _split(hub_id: str, revision: str | None) -> tuple[str, str | None]:
 
 
 def _download_weights(repository: str, folder: Path, components: list[str]) -> None:
-    """Download each component's weights of the folder's commit: safetensors, else .bin."""
-    for ending in ("safetensors", "bin"):
-        names = (f"{WEIGHTS}.{ending}", f"{WEIGHTS}.{ending}.index.json", f"{WEIGHTS}-*-of-*.{ending}")
-        missing = [part for part in components if not _has_weights(folder / part)]
-        if missing:
-            _download(repository, folder.name, [part + name for part in missing for name in names])
+    """Download each component's weights of the folder's commit, in the order in which find_weights looks for them."""
+    missing, listing = components, None
+    for stored in PREFERRED:
+        missing = [part for part in missing if not _is_whole(stored, folder / part)]
+        listing = _listing(repository, folder.name) if missing and listing is None else listing
+        names = [part + name for part in missing for name in (stored.whole, *stored.indexes, *stored.shards)]
+        if names := [name for name in names if not listing or fnmatch.filter(listing, name)]:
+            _download(repository, folder.name, names)
+            missing = [part for part in missing if not _is_whole(stored, folder / part)]
+    if missing:  # of a variant that is not known here, or none
+        _download(repository, folder.name, [f"{part}{WEIGHTS}*.{end}*" for part in missing for end in ENDINGS])
 
 
-def _has_weights(folder: Path) -> bool:
-    return any((folder / name).exists() for name in (f"{WEIGHTS}.safetensors", f"{WEIGHTS}.safetensors.index.json"))
+def _listing(repository: str, commit: str) -> list[str]:
+    """The names of a commit's files; none where the hub cannot be asked, and what is on this machine has to do."""
+    try:
+        return list(HfApi().list_repo_files(repository, revision=commit))
+    except Exception:  # as in _download, which says what is wrong
+        return []
+
+
+def _is_whole(stored: Stored, folder: Path) -> bool:
+    try:
+        return bool(stored.paths(folder))
+    except CheckpointError:  # an index without its shards, or some of them
+        return False
 
 
 def _download(repository: str, revision: str | None, names: list[str]) -> Path:

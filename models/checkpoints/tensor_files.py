@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from dit_serve.models.checkpoints.files import read_json, reason, weights_kind
-from dit_serve.models.errors import CheckpointError
+from dit_serve.models.errors import CheckpointError, listed
 
 FLOAT_TYPES = ("F64", "F32", "F16", "BF16")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
@@ -52,7 +52,7 @@ def read_headers(paths: Iterable[Path]) -> dict[str, StoredTensor]:
         twice = sorted(entry.name for entry in entries if entry.name in found)
         if twice:
             raise CheckpointError(
-                f"{path}: holds {len(twice)} tensors that another shard holds too: {', '.join(twice)}"
+                f"{path}: holds {len(twice)} tensors that another shard holds too: {listed(twice)}"
             )
         found |= {entry.name: entry for entry in entries}
     return found
@@ -101,7 +101,7 @@ def shard_paths(index: Path) -> tuple[Path, ...]:
     refused = sorted({str(name)[:80] for name in weight_map.values() if not isinstance(name, str) or name not in names})
     if refused:
         raise CheckpointError(
-            f"{index}: weight_map names {', '.join(map(repr, refused))}, and a shard must be a file beside it, "
+            f"{index}: weight_map names {listed(map(repr, refused), 80)}, and a shard must be a file beside it, "
             "named by letters, digits, '.', '-' and '_': do not use this checkpoint"
         )
     return tuple(index.parent / name for name in sorted(names))
@@ -120,4 +120,5 @@ def _refuse_other_kinds(path: Path) -> None:
 
 
 def _damaged(path: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(f"{path}: a truncated or damaged safetensors file ({reason(error)}): download it again")
+    words = reason(error)[:120]
+    return CheckpointError(f"{path}: a truncated or damaged safetensors file ({words}): download it again")

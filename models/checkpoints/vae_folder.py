@@ -1,4 +1,4 @@
-"""A folder's autoencoder, config.json and weights, as diffusers' AutoencoderKL: built from checked files alone.
+"""An autoencoder's folder or file as diffusers' AutoencoderKL: built from checked configs and tensors alone.
 
 Every name, size and shape is checked before it is believed, and nothing that the folder brings is ever run. Knows no
 latents, no scaling and no hub.
@@ -7,6 +7,7 @@ latents, no scaling and no hub.
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,27 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL
 
+from dit_serve.models.checkpoints.component_weights import find_weights
 from dit_serve.models.checkpoints.convert import ensure_safetensors
-from dit_serve.models.checkpoints.diffusers_folder import find_weights
-from dit_serve.models.checkpoints.files import read_json
-from dit_serve.models.checkpoints.tensor_files import read_headers, read_tensor
-from dit_serve.models.errors import CheckpointError
+from dit_serve.models.checkpoints.files import read_config, read_json
+from dit_serve.models.checkpoints.ldm_vae import (
+    SCALING_FACTORS,
+    Found,
+    autoencoder_tensors,
+    has_original_names,
+    inferred_config,
+    with_current_names,
+)
+from dit_serve.models.checkpoints.tensor_files import StoredTensor, read_headers, read_tensor
+from dit_serve.models.checkpoints.transformer_config import NO_PART
+from dit_serve.models.errors import CheckpointError, listed
 
-_NOTES = ("_class_name", "_diffusers_version", "_name_or_path")  # of a config; no arguments
 _SHIFTS = ("shift_factor", "latents_mean", "latents_std")  # of later models; a DiT's latents are scaled and no more
 _OLD_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 # What is believed of a config before a network is built from it: a wrong size there costs hours, not an error.
 _MOST_BLOCKS = 8
 _MOST_CHANNELS = 8192
+_MOST_PIXELS = 100_000
 
 
 def _is_size(most: int) -> Callable[[object], bool]:
@@ -51,64 +61,107 @@ _ALLOWED: Mapping[str, Callable[[object], bool]] = {
     "up_block_types": _is_list(lambda value: value in ("UpDecoderBlock2D", "AttnUpDecoderBlock2D")),
     "act_fn": lambda value: value in ("silu", "swish", "mish", "gelu", "relu"),
     "mid_block_add_attention": _is_bool,
+    "sample_size": lambda value: _is_size(_MOST_PIXELS)(value) or _is_list(_is_size(_MOST_PIXELS))(value),
+    "force_upcast": _is_bool,
     "use_quant_conv": _is_bool,
     "use_post_quant_conv": _is_bool,
 }
 
 
-def read_autoencoder(folder: Path, *, device: torch.device, dtype: torch.dtype) -> AutoencoderKL:
-    """Return the autoencoder of a folder with config.json and weights, safetensors or .bin, whole or in shards.
+def read_autoencoder(place: Path, *, device: torch.device, dtype: torch.dtype) -> AutoencoderKL:
+    """Return the autoencoder of a folder with config.json and weights, or of one file.
+
+    A file has the names of the original code (ldm_vae.py), which tell its sizes, or diffusers' with config.json beside.
 
     Raises:
         CheckpointError: a file is missing or broken, the config is not an AutoencoderKL's or has keys unknown to it, or
             tensors are missing, unexpected, misshapen or not finite (all of them are named).
     """
-    module = _build(folder)
-    sources = find_weights(folder)
-    headers = read_headers(ensure_safetensors(path) for path in sources)
+    module, where, headers = _of_folder(place) if place.is_dir() else _of_file(place)
     tensors = _flattened({_current_name(name): read_tensor(stored) for name, stored in headers.items()})
-    _check_tensors(sources[0] if len(sources) == 1 else folder, tensors, module.state_dict())
+    _check_tensors(where, tensors, module.state_dict())
     # copied out of the mapped file: the arithmetic's last bit may depend on how memory is aligned
     module.load_state_dict({name: tensor.to(device, dtype, copy=True) for name, tensor in tensors.items()}, assign=True)
     return module
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-    """The arguments of AutoencoderKL that the folder's config.json gives, each checked by name."""
-    path = folder / "config.json"
-    config = read_json(path)
+def _of_folder(folder: Path) -> tuple[AutoencoderKL, Path, dict[str, StoredTensor]]:
+    """An empty module, what to call the weights in a message, and the weights by name."""
+    module = _build(_read_config(folder / "config.json"), folder / "config.json")
+    sources = find_weights(folder)
+    where = sources[0] if len(sources) == 1 else folder
+    found: Found = read_headers(ensure_safetensors(path, part="whole") for path in sources)
+    return module, where, with_current_names(autoencoder_tensors(found, where) if has_original_names(found) else found)
+
+
+def _of_file(path: Path) -> tuple[AutoencoderKL, Path, dict[str, StoredTensor]]:
+    """As _of_folder; a config beside a file with original names says what its shapes do not."""
+    found = autoencoder_tensors(read_headers([ensure_safetensors(path, part="vae")]), path)
+    beside = path.parent / "config.json"
+    if not has_original_names(found):
+        if not beside.exists():
+            raise CheckpointError(
+                f"{path}: holds an autoencoder in diffusers' names, whose sizes stand in config.json: "
+                "put that file beside it, or give the whole folder"
+            )
+        return _build(_read_config(beside), beside), path, found
+    given = {}
+    if beside.exists() and read_json(beside).get("_class_name") == "AutoencoderKL":
+        given = _read_config(beside)
+    arguments = {**inferred_config(found, path), **given}
+    channels = arguments["latent_channels"]
+    if "scaling_factor" not in arguments:
+        if channels not in SCALING_FACTORS:
+            raise CheckpointError(
+                f"{path}: nothing says the scaling factor of its {channels} latent channels: write "
+                '{"_class_name": "AutoencoderKL", "scaling_factor": N} into config.json beside it'
+            )
+        arguments["scaling_factor"] = SCALING_FACTORS[channels]
+        log = logging.getLogger("dit.models")
+        log.info("%s: no config beside it; the scaling factor is taken to be %g", path, SCALING_FACTORS[channels])
+    _check_arguments(path, arguments)
+    return _build(arguments, path), path, with_current_names(found)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """The arguments of AutoencoderKL that a config.json gives, each checked by name."""
+    config = read_config(path)
     if config.get("_class_name") != "AutoencoderKL":
         raise CheckpointError(
-            f"{path}: _class_name must be AutoencoderKL, got {config.get('_class_name')!r}; choose another autoencoder"
+            f"{path}: _class_name must be AutoencoderKL, got {str(config.get('_class_name'))[:80]!r}; "
+            "choose another autoencoder"
         )
     arguments = {key: value for key, value in config.items() if not key.startswith("_")}
-    known = inspect.signature(AutoencoderKL.__init__).parameters
-    unknown = sorted(set(arguments) - set(known)) + sorted(
-        key for key in config if key.startswith("_") and key not in _NOTES
-    )
+    if ignored := sorted(arguments.keys() & set(NO_PART)):
+        logging.getLogger("dit.models").info("%s: ignored, no part of the network: %s", path, ", ".join(ignored))
+    arguments = {key: value for key, value in arguments.items() if key not in NO_PART}
+    _check_arguments(path, arguments)
+    return arguments
+
+
+def _check_arguments(path: Path, arguments: dict[str, Any]) -> None:
+    unknown = sorted(set(arguments) - set(inspect.signature(AutoencoderKL.__init__).parameters))
     if unknown:
-        raise CheckpointError(f"{path}: unknown settings {', '.join(unknown)}; this autoencoder cannot be honoured")
-    shifts = [f"{key}={arguments[key]!r}" for key in _SHIFTS if arguments.get(key) is not None]
+        raise CheckpointError(f"{path}: unknown settings {listed(unknown)}; this autoencoder cannot be honoured")
+    shifts = [f"{key}={str(arguments[key])[:40]}" for key in _SHIFTS if arguments.get(key) is not None]
     if shifts:
         raise CheckpointError(f"{path}: {', '.join(shifts)} cannot be honoured: a DiT's latents are only scaled")
     factor = arguments.get("scaling_factor", 1.0)
     if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0.0 < factor < float("inf"):
-        raise CheckpointError(f"{path}: scaling_factor must be a positive number, got {factor!r}")
+        raise CheckpointError(f"{path}: scaling_factor must be a positive number, got {repr(factor)[:40]}")
     unbelievable = sorted(key for key, value in arguments.items() if key in _ALLOWED and not _ALLOWED[key](value))
     if unbelievable:
-        told = ", ".join(f"{key}={str(arguments[key])[:80]}" for key in unbelievable)
+        told = listed(f"{key}={str(arguments[key])[:40]}" for key in unbelievable)
         raise CheckpointError(f"{path}: settings that no AutoencoderKL has: {told}; download the file again")
-    return arguments
 
 
-def _build(folder: Path) -> AutoencoderKL:
-    """The module of the folder's config, without memory for its tensors."""
-    config = _read_config(folder)
+def _build(arguments: dict[str, Any], where: Path) -> AutoencoderKL:
+    """The module of checked arguments, without memory for its tensors."""
     try:
         with torch.device("meta"):
-            return AutoencoderKL(**config)
+            return AutoencoderKL(**arguments)
     except (TypeError, ValueError, ArithmeticError, LookupError) as error:
-        raise CheckpointError(f"{folder / 'config.json'}: no autoencoder can be built from it: {error}") from error
+        raise CheckpointError(f"{where}: no autoencoder can be built from it: {str(error)[:120]}") from error
 
 
 def _current_name(name: str) -> str:
@@ -134,4 +187,4 @@ def _check_tensors(where: Path, found: Mapping[str, torch.Tensor], expected: Map
         elif not found[name].isfinite().all():
             wrong.append(f"{name} holds NaN or infinity")
     if wrong:
-        raise CheckpointError(f"{where}: {'; '.join(wrong)}: not the weights of this config, download both again")
+        raise CheckpointError(f"{where}: {listed(wrong, 160)}: not the weights of this config, download both again")

@@ -1,8 +1,8 @@
 """The noise schedule of a trained model, and the timesteps that a sampler visits on it.
 
-A `Schedule` is what diffusers writes into scheduler_config.json, as a value: how noise was added in training (betas),
-what the network predicts, and how N steps are spread over the training steps. Everything is float64 numpy; nothing
-here knows torch, networks or update rules (see sampler.py).
+A `Schedule` is a value: how noise was added in training (betas), what the network predicts, and how N steps are spread
+over the training steps. Everything is float64 numpy; nothing here knows torch, networks, update rules (see sampler.py)
+or the files that say it (see checkpoints/scheduler_config.py).
 
 References: DDPM (arXiv 2006.11239), section 2; Improved DDPM (arXiv 2102.09672), eq. 17 and section 4; "Common
 Diffusion Noise Schedules and Sample Steps are Flawed" (arXiv 2305.08891), table 2, for the spacings.
@@ -11,10 +11,8 @@ Diffusion Noise Schedules and Sample Steps are Flawed" (arXiv 2305.08891), table
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,31 +20,6 @@ from numpy.typing import NDArray
 BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2")
 SPACINGS = ("leading", "linspace", "trailing")
 PREDICTION_TYPES = ("epsilon", "sample", "v_prediction")
-SCHEDULER_CLASSES = ("DDIMScheduler", "DDPMScheduler", "DPMSolverMultistepScheduler", "PNDMScheduler")
-
-# What diffusers' classes may say beside a Schedule's own fields: the only values that mean nothing to our samplers.
-# Values that choose an update rule (solver_order and the like) are listed with those that our samplers compute.
-NEUTRAL_SETTINGS: Mapping[str, tuple[object, ...]] = {
-    "rescale_betas_zero_snr": (False,),
-    "thresholding": (False,),
-    "use_karras_sigmas": (False, None),
-    "use_exponential_sigmas": (False, None),
-    "use_beta_sigmas": (False, None),
-    "use_lu_lambdas": (False, None),
-    "use_flow_sigmas": (False, None),
-    "use_dynamic_shifting": (False, None),
-    "euler_at_final": (False,),
-    "final_sigmas_type": ("zero",),
-    "algorithm_type": ("dpmsolver++",),
-    "solver_type": ("midpoint",),
-    "solver_order": (2,),
-    "skip_prk_steps": (True, False),
-}
-# Settings that act only together with one refused above, or on a rule that is chosen by name per request.
-IGNORED_SETTINGS = frozenset(
-    "dynamic_thresholding_ratio sample_max_value variance_type lower_order_final lambda_min_clipped flow_shift "
-    "time_shift_type".split()
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +67,24 @@ class Schedule:
             raise ValueError(f"num_train_timesteps must be at least 1, got {self.num_train_timesteps}")
         if self.steps_offset < 0:
             raise ValueError(f"steps_offset must be at least 0, got {self.steps_offset}")
-        if self.clip_sample_range <= 0:
-            raise ValueError(f"clip_sample_range must be positive, got {self.clip_sample_range}")
+        if self.clip_sample and not 0 < self.clip_sample_range < math.inf:
+            raise ValueError(f"clip_sample_range must be positive and finite, got {self.clip_sample_range}")
         if self.trained_betas is not None and len(self.trained_betas) != self.num_train_timesteps:
             raise ValueError(
                 f"trained_betas must have one value a training step, {self.num_train_timesteps}, "
                 f"got {len(self.trained_betas)}"
             )
-        if not (0 < self.betas.min() and self.betas.max() < 1):
-            raise ValueError(f"betas must lie between 0 and 1, got {self.betas.min():g} to {self.betas.max():g}")
+        for name, value in self._variances():
+            if not 0 < value < 1:  # nor is NaN
+                raise ValueError(f"{name} must lie between 0 and 1, got {value:g}")
+
+    def _variances(self) -> list[tuple[str, float]]:
+        """The variances that a schedule was given, each with the field's name; a curve of its own needs none."""
+        if self.trained_betas is not None:
+            return [("trained_betas", beta) for beta in self.trained_betas]
+        if self.beta_schedule == "squaredcos_cap_v2":
+            return []
+        return [("beta_start", self.beta_start), ("beta_end", self.beta_end)]
 
     @property
     def betas(self) -> NDArray[np.float64]:
@@ -166,54 +148,3 @@ class Schedule:
         """
         if not 1 <= steps <= self.num_train_timesteps:
             raise ValueError(f"steps must be between 1 and {self.num_train_timesteps}, got {steps}")
-
-    @classmethod
-    def from_diffusers(cls, config: Mapping[str, object]) -> Schedule:
-        """Return the schedule that a diffusers scheduler_config.json describes.
-
-        Raises:
-            ValueError: the class or a setting is none that the samplers here compute; all such settings are named.
-        """
-        name = config.get("_class_name")
-        if name not in SCHEDULER_CLASSES:
-            raise ValueError(f"_class_name must be one of {', '.join(SCHEDULER_CLASSES)}, got {name!r}")
-        own = {field.name for field in fields(cls)}
-        settings = {key: value for key, value in config.items() if not key.startswith("_")}
-        refused = sorted(
-            f"{key}={value!r}"
-            for key, value in settings.items()
-            if key not in own and key not in IGNORED_SETTINGS and value not in NEUTRAL_SETTINGS.get(key, ())
-        )
-        if refused:
-            raise ValueError(f"scheduler settings that cannot be honoured: {', '.join(refused)}")
-        return cls(**_typed({**_class_defaults(str(name)), **{k: v for k, v in settings.items() if k in own}}))
-
-
-def _class_defaults(name: str) -> dict[str, object]:
-    """Return what diffusers assumes where a config of class `name` is silent and our own default differs."""
-    if name == "DPMSolverMultistepScheduler":
-        return {"timestep_spacing": "linspace"}
-    if name == "PNDMScheduler":
-        return {"set_alpha_to_one": False}
-    return {"clip_sample": True}
-
-
-def _typed(settings: Mapping[str, object]) -> dict[str, Any]:
-    """Return the settings with each value's type checked against its field; a list of betas becomes a tuple of floats.
-
-    Raises:
-        ValueError: a value has the wrong type.
-    """
-    checked: dict[str, Any] = {}
-    for key, value in settings.items():
-        if key == "trained_betas":
-            ok = value is None or (isinstance(value, list) and all(isinstance(b, (int, float)) for b in value))
-            checked[key] = tuple(float(b) for b in value) if ok and isinstance(value, list) else None
-        else:
-            kind = type(getattr(Schedule(), key))
-            ok = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-            ok = ok or (kind is float and isinstance(value, int) and not isinstance(value, bool))
-            checked[key] = float(value) if ok and kind is float and isinstance(value, (int, float)) else value
-        if not ok:
-            raise ValueError(f"scheduler setting {key} has a value of the wrong type: {value!r}")
-    return checked

@@ -3,96 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dit_serve.models.checkpoints.diffusers_folder import (
-    find_weights,
-    read_index,
-    read_labels,
-    read_schedule,
-    read_transformer_config,
-    refuse_code,
-)
-from dit_serve.models.dit import DiTConfig
+from dit_serve.models.checkpoints.diffusers_folder import find_model, read_index, read_labels, refuse_code
+from dit_serve.models.checkpoints.scheduler_config import read_schedule
+from dit_serve.models.checkpoints.transformer_config import read_transformer_config
 from dit_serve.models.errors import CheckpointError
-from dit_serve.models.sampling.schedule import Schedule
-
-INDEX = {
-    "_class_name": "DiTPipeline",
-    "_diffusers_version": "0.42.1",
-    "transformer": ["diffusers", "DiTTransformer2DModel"],
-    "scheduler": ["diffusers", "DDIMScheduler"],
-    "vae": ["diffusers", "AutoencoderKL"],
-}
-TRANSFORMER = {"_class_name": "DiTTransformer2DModel", "out_channels": 8}
-# facebook/DiT-XL-2-512's transformer/config.json, as it is known from diffusers' documentation of its fields
-PUBLISHED = {
-    "_class_name": "Transformer2DModel",
-    "_diffusers_version": "0.12.0.dev0",
-    "activation_fn": "gelu-approximate",
-    "attention_bias": True,
-    "attention_head_dim": 72,
-    "cross_attention_dim": None,
-    "dropout": 0.0,
-    "in_channels": 4,
-    "norm_elementwise_affine": False,
-    "norm_num_groups": 32,
-    "norm_type": "ada_norm_zero",
-    "num_attention_heads": 16,
-    "num_embeds_ada_norm": 1000,
-    "num_layers": 28,
-    "num_vector_embeds": None,
-    "only_cross_attention": False,
-    "out_channels": 8,
-    "patch_size": 2,
-    "sample_size": 64,
-    "upcast_attention": False,
-    "use_linear_projection": False,
-}
-
-
-def write(path: Path, value: object) -> Path:
-    path.write_text(json.dumps(value))
-    return path
-
-
-def test_the_published_config_is_dit_xl_2(tmp_path: Path) -> None:
-    found = read_transformer_config(write(tmp_path / "config.json", PUBLISHED))
-    assert found == DiTConfig(input_size=64, frequency_shift=1.0, mlp_norm_eps=1e-5)
-
-
-def test_what_a_config_leaves_out_is_as_diffusers_assumes_it(tmp_path: Path) -> None:
-    found = read_transformer_config(write(tmp_path / "config.json", TRANSFORMER))
-    assert found == DiTConfig(frequency_shift=1.0, mlp_norm_eps=1e-5)
-
-
-def test_out_channels_decide_whether_sigma_is_learned(tmp_path: Path) -> None:
-    for given_channels, learns in ((None, False), (4, False), (8, True)):
-        config = write(tmp_path / "config.json", TRANSFORMER | {"out_channels": given_channels})
-        assert read_transformer_config(config).learn_sigma is learns
-    with pytest.raises(CheckpointError, match="out_channels 5 is neither in_channels 4 nor twice that"):
-        read_transformer_config(write(tmp_path / "config.json", TRANSFORMER | {"out_channels": 5}))
-
-
-def test_every_setting_that_cannot_be_honoured_is_named(tmp_path: Path) -> None:
-    wrong = {"norm_type": "layer_norm", "activation_fn": "geglu", "attention_bias": False, "mystery": 1, "norm_eps": 0}
-    wrong |= {"cross_attention_dim": 768, "num_layers": -1, "sample_size": True, "patch_size": "2", "in_channels": 4.0}
-    path = write(tmp_path / "config.json", TRANSFORMER | wrong)
-    with pytest.raises(CheckpointError) as caught:
-        read_transformer_config(path)
-    assert str(caught.value).startswith(f"{path}: settings that cannot be honoured: mystery, ")
-    assert all(name in str(caught.value) for name in wrong)
-
-
-@pytest.mark.parametrize("name", [None, "UNet2DModel", "PixArtTransformer2DModel", ["DiTTransformer2DModel"]])
-def test_another_transformer_is_refused(tmp_path: Path, name: object) -> None:
-    with pytest.raises(CheckpointError, match="_class_name must be DiTTransformer2DModel or Transformer2DModel, got"):
-        read_transformer_config(write(tmp_path / "config.json", TRANSFORMER | {"_class_name": name}))
+from tests.models.checkpoints.configs import INDEX, PUBLISHED, TRANSFORMER, write
 
 
 @pytest.mark.parametrize("key", ["custom_pipeline", "auto_map", "trust_remote_code"])
@@ -119,10 +40,13 @@ def test_a_plain_index_is_read(tmp_path: Path) -> None:
         ({"transformer": ["my_code", "DiTTransformer2DModel"]}, "transformer must be DiTTransformer2DModel or"),
         ({"transformer": ["diffusers", "UNet2DModel"]}, "transformer must be DiTTransformer2DModel or"),
         ({"transformer": None}, "transformer must be"),
+        ({"transformer": [None, None]}, "transformer must be"),
+        ({"transformer": ["diffusers_modules", "DiTTransformer2DModel"]}, "would be code that is never run"),
         ({"vae": ["diffusers", "AutoencoderTiny"]}, "vae must be AutoencoderKL"),
+        ({"vae": ["diffusers", "AutoencoderDC"]}, "got ['diffusers', 'AutoencoderDC']: no other is read here"),
         ({"vae": "AutoencoderKL"}, "vae must be AutoencoderKL"),
         ({"scheduler": ["mine", "DDIMScheduler"]}, "scheduler must be a scheduler of diffusers"),
-        ({"safety_checker": ["x", "y"], "unet": [None, None]}, "entries that are not a DiT's: safety_checker, unet"),
+        ({"safety_checker": ["x", "y"], "unet": [1]}, "entries that are not a DiT's: safety_checker, unet"),
     ],
 )
 def test_an_index_with_other_components_is_refused(tmp_path: Path, change: dict[str, object], words: str) -> None:
@@ -155,48 +79,55 @@ def test_labels_of_no_class_are_refused(names: object) -> None:
         read_labels(Path("index"), names, 3)
 
 
-def test_the_scheduler_config_becomes_a_schedule(tmp_path: Path) -> None:
-    config = {"_class_name": "DDIMScheduler", "clip_sample": False, "steps_offset": 1, "beta_end": 0.03}
-    write(tmp_path / "scheduler_config.json", config)
-    assert read_schedule(tmp_path, "DDIMScheduler") == Schedule(steps_offset=1, beta_end=0.03)
+def test_components_that_are_null_are_absent(tmp_path: Path) -> None:
+    nothing = [None, None]
+    write(tmp_path / "model_index.json", INDEX | {"vae": nothing, "scheduler": nothing, "safety_checker": nothing})
+    assert read_index(tmp_path).keys() == {"_class_name", "_diffusers_version", "transformer"}
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("place", "found"),
     [
-        {"thresholding": True},
-        {"beta_schedule": 3},
-        {"trained_betas": "x"},
-        {"beta_end": 2},
-        {"num_train_timesteps": 10**9},
+        ("model_index.json", "."),
+        ("config.json", "."),
+        ("inner/model_index.json", "inner"),
+        ("checkpoint-500/transformer/config.json", "checkpoint-500/transformer"),
+        ("snapshots/0123abc/model_index.json", "snapshots/0123abc"),
     ],
 )
-def test_a_scheduler_that_cannot_be_honoured_is_refused_with_its_file(
-    tmp_path: Path, change: dict[str, object]
-) -> None:
-    path = write(tmp_path / "scheduler_config.json", {"_class_name": "DDIMScheduler", **change})
+def test_the_only_model_in_a_folder_is_found(tmp_path: Path, place: str, found: str) -> None:
+    write(tmp_path / place, TRANSFORMER)
+    write(tmp_path / "vae" / "config.json", {"_class_name": "AutoencoderKL"})
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "optimizer.bin").write_bytes(b"x")
+    assert find_model(tmp_path) == tmp_path / found
+
+
+def test_of_a_trainers_folder_the_average_is_taken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("transformer", "transformer_ema"):
+        write(tmp_path / name / "config.json", TRANSFORMER)
+    with caplog.at_level("INFO", "dit.models"):
+        assert find_model(tmp_path) == tmp_path / "transformer_ema"
+    assert [record.message for record in caplog.records] == [f"{tmp_path}: transformer_ema in it is opened"]
+    assert find_model(tmp_path, "model") == tmp_path / "transformer"
+
+
+@pytest.mark.parametrize(
+    ("places", "words"),
+    [
+        (["checkpoint-1/transformer/config.json", "checkpoint-2/transformer/config.json"], "holds several models"),
+        (["transformer/config.json", "vae/config.json"], "a pipeline's folder without its model_index.json"),
+        (["transformer/config.json", "scheduler/scheduler_config.json"], "without its model_index.json"),
+        (["0100000.pt", "0200000.pt", "optimizer.bin"], "give one of its files: 0200000.pt, 0100000.pt"),
+        (["README.md", "optimizer.bin"], "holds neither model_index.json nor config.json"),
+    ],
+)
+def test_a_folder_that_is_no_model_says_what_to_give(tmp_path: Path, places: list[str], words: str) -> None:
+    for place in places:
+        write(tmp_path / place, TRANSFORMER)
     with pytest.raises(CheckpointError) as caught:
-        read_schedule(tmp_path, "DDIMScheduler")
-    assert str(caught.value).startswith(f"{path}: ")
-
-
-def test_a_scheduler_other_than_the_indexs_is_refused(tmp_path: Path) -> None:
-    write(tmp_path / "scheduler_config.json", {"_class_name": "DDPMScheduler"})
-    with pytest.raises(CheckpointError, match=r"'DDPMScheduler', model_index.json says 'DDIMScheduler'"):
-        read_schedule(tmp_path, "DDIMScheduler")
-
-
-def test_safetensors_are_preferred_to_bin_and_whole_files_to_shards(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="holds no weights"):
-        find_weights(tmp_path)
-    names = [
-        f"diffusion_pytorch_model.{ending}"
-        for ending in ("bin.index.json", "bin", "safetensors.index.json", "safetensors")
-    ]
-    for name in names:
-        write(tmp_path / name, {"weight_map": {"a": f"shard-of-{name}"}})
-        wanted = f"shard-of-{name}" if name.endswith("json") else name
-        assert find_weights(tmp_path) == (tmp_path / wanted,)
+        find_model(tmp_path)
+    assert words in str(caught.value)
 
 
 values = st.recursive(

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from dit_serve.models.checkpoints.component_weights import WEIGHTS
 from dit_serve.models.checkpoints.hub import fetch_dit, fetch_vae, is_hub_id
 from dit_serve.models.errors import CheckpointError
 from tests.models.checkpoints.fake_hub import FakeHub
@@ -66,11 +67,25 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     shutil.copy(next((root / "bin" / "transformer").glob("*.bin")), root / "both" / "transformer")
     (root / "whole" / "danger.py").write_text("raise SystemExit")
     (root / "whole" / "transformer" / "diffusion_pytorch_model.fp16.safetensors").write_bytes(b"not wanted")
+    shutil.copytree(root / "whole", root / "half")
+    for part in ("transformer", "vae"):
+        for old in (root / "half" / part).glob("*.safetensors"):
+            old.unlink()
+        for name in ("fp16", "bf16"):
+            copy = root / "half" / part / f"{WEIGHTS}.{name}.safetensors"
+            shutil.copy(root / "whole" / part / f"{WEIGHTS}.safetensors", copy)
+    save_folder(root / "odd", TINY, shard="60KB")
+    for old in (root / "odd").glob("*/*.safetensors*"):
+        old.rename(old.with_name(old.name.replace(WEIGHTS, f"{WEIGHTS}.odd")))
+    for index in (root / "odd").glob("*/*.index.json"):
+        index.write_text(index.read_text().replace(WEIGHTS, f"{WEIGHTS}.odd"))
     shutil.copytree(root / "both", root / "dropping")
     shutil.copytree(root / "both", root / "gated")
     shutil.copytree(root / "both" / "vae", root / "vae")
     (root / "empty").mkdir()
     (root / "empty" / "README.md").write_text("nothing else")
+    (root / "files").mkdir()
+    (root / "files" / "DiT-XL-2-256x256.pt").write_bytes(b"not wanted")
     return {f"owner/{path.name}": path for path in root.iterdir()}
 
 
@@ -92,6 +107,8 @@ def online(hub: FakeHub, home: Path) -> dict[str, Result]:
         "tag": ("dit", "owner/whole", "v1"),
         "at": ("dit", "owner/both@v1", None),
         "bin": ("dit", "owner/bin", None),
+        "half": ("dit", "owner/half", None),
+        "odd": ("dit", "owner/odd", None),
         "dropping": ("dit", "owner/dropping", None),
         "vae": ("vae", "owner/vae", None),
         "vae of pipeline": ("vae", "owner/bin", None),
@@ -99,6 +116,8 @@ def online(hub: FakeHub, home: Path) -> dict[str, Result]:
         "no revision": ("dit", "owner/whole", "v9"),
         "gated": ("dit", "owner/gated", None),
         "empty": ("dit", "owner/empty", None),
+        "files": ("dit", "owner/files", None),
+        "files as vae": ("vae", "owner/files", None),
         "no vae": ("vae", "owner/empty", None),
     }
     return dict(zip(cases, ask(home, hub.url, *cases.values()), strict=True))
@@ -130,6 +149,19 @@ def test_bin_weights_are_downloaded_where_there_are_no_others_and_converted(
     assert str(online["bin"]["weights"][0]).startswith(str(home / "dit" / "converted"))
 
 
+def test_of_variants_the_best_alone_is_downloaded_and_taken(online: dict[str, Result], hub: FakeHub) -> None:
+    (weights,) = [Path(path) for path in list(online["half"]["weights"])]
+    assert weights.name == f"{WEIGHTS}.bf16.safetensors"
+    got = {request.rpartition("/")[2] for request in hub.requests if request.startswith("GET /owner/half/resolve/")}
+    assert {name for name in got if name.startswith(WEIGHTS)} == {f"{WEIGHTS}.bf16.safetensors"}
+
+
+def test_a_variant_of_any_name_is_downloaded_with_all_its_shards(online: dict[str, Result]) -> None:
+    names = [Path(path).name for path in list(online["odd"]["weights"])]
+    assert len(names) > 1
+    assert all(name.startswith(f"{WEIGHTS}.odd-000") for name in names)
+
+
 def test_a_dropped_connection_is_tried_again(online: dict[str, Result], hub: FakeHub) -> None:
     assert online["dropping"].get("name") == "owner/dropping", online["dropping"]
     got = [request for request in hub.requests if request.startswith("GET /owner/dropping/resolve/")]
@@ -150,6 +182,8 @@ def test_a_vae_is_fetched_alone_or_out_of_a_pipeline(online: dict[str, Result]) 
         ("no revision", "owner/whole: the hub's repository has no revision 'v9'"),
         ("gated", "owner/gated: access on the hub is restricted"),
         ("empty", "owner/empty: the hub's repository holds no DiT"),
+        ("files", "owner/files: the hub's repository holds no DiT of diffusers' layout: give one of its files"),
+        ("files as vae", "owner/files: holds no autoencoder (config.json and weights): give one of its files"),
         ("no vae", "owner/empty: holds no autoencoder"),
     ],
 )
@@ -218,8 +252,17 @@ def test_a_download_that_fails_is_said(monkeypatch: pytest.MonkeyPatch, error: E
 def test_fetch_vae_takes_a_folder_or_the_vae_in_a_pipelines_folder(folders: dict[str, Path]) -> None:
     assert fetch_vae(folders["owner/vae"]) == folders["owner/vae"]
     assert fetch_vae(str(folders["owner/whole"])) == folders["owner/whole"] / "vae"
+    file = folders["owner/vae"] / f"{WEIGHTS}.safetensors"
+    assert fetch_vae(file) == file
+
+
+def test_fetch_vae_says_which_files_of_a_folder_may_be_given(tmp_path: Path) -> None:
+    for name in ("vae-ft.ckpt", "vae-ft.safetensors", "README.md"):
+        (tmp_path / name).write_text("x")
+    with pytest.raises(CheckpointError, match=r"give one of its files, downloaded: vae-ft\.safetensors, vae-ft\.ckpt"):
+        fetch_vae(tmp_path)
 
 
 def test_fetch_vae_refuses_a_path_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no such folder"):
+    with pytest.raises(CheckpointError, match="no such file or folder"):
         fetch_vae(tmp_path / "none")

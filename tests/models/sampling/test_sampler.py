@@ -10,6 +10,7 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 
 from dit_serve.kernels.sampler_step import COLUMNS, update_reference
+from dit_serve.models.checkpoints.scheduler_config import schedule_of
 from dit_serve.models.sampling.sampler import SAMPLERS, SamplerTable, sampler_table
 from dit_serve.models.sampling.schedule import Schedule
 
@@ -68,7 +69,7 @@ def test_ddim_walks_as_diffusers_does(x: torch.Tensor, steps: int, spacing: str)
 def test_ddim_honours_each_setting_as_diffusers_does(x: torch.Tensor, settings: dict[str, object]) -> None:
     settings = {"clip_sample": False, **settings}
     scheduler = DDIMScheduler(**settings)
-    schedule = Schedule.from_diffusers({"_class_name": "DDIMScheduler", **settings})
+    schedule, _ = schedule_of({"_class_name": "DDIMScheduler", **settings})
     table = sampler_table("ddim", schedule, 20, True)
     torch.testing.assert_close(walk(table, x), walk_diffusers(scheduler, 20, x), **FLOAT32_TRAJECTORY)
 
