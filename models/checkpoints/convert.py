@@ -18,6 +18,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import dit_serve
 from dit_serve.models.checkpoints.cache import cache_folder, files_sha256
@@ -28,7 +29,9 @@ from dit_serve.models.errors import CheckpointError
 CONVERTED = "model.safetensors"
 
 
-def ensure_safetensors(path: Path) -> Path:
+def ensure_safetensors(
+    path: Path, *, weights: str | None = None, part: Literal["dit", "vae", "whole"] = "dit"
+) -> Path:
     """Return the file itself if it is safetensors, else its conversion in the cache, made now if need be.
 
     Raises:

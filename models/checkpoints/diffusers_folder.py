@@ -18,7 +18,7 @@ from dit_serve.models.checkpoints.files import read_json
 from dit_serve.models.checkpoints.tensor_files import shard_paths
 from dit_serve.models.dit import DiTConfig
 from dit_serve.models.errors import CheckpointError
-from dit_serve.models.labels import Names, split_names
+from dit_serve.models.labels import Names, names_of
 from dit_serve.models.sampling.schedule import Schedule
 
 WEIGHTS = "diffusion_pytorch_model"
@@ -117,25 +117,17 @@ def read_index(folder: Path) -> dict[str, Any]:
 
 
 def read_labels(path: Path, id2label: object, num_classes: int) -> Names:
-    """Return the names in model_index.json's id2label: {"0": "tench, Tinca tinca", ...}; () if there is none.
+    """Return the names in model_index.json's id2label, in any form that `names_of` takes; () if there is none.
 
     Raises:
-        CheckpointError: a key is no class id of this model, or a value no text.
+        CheckpointError: it is in none, or an entry is no class id of this model or no name.
     """
     if id2label is None:
         return ()
-    if not isinstance(id2label, dict):
-        raise CheckpointError(f"{path}: id2label must be an object of class ids and names: correct or remove it")
-    names: list[tuple[str, ...]] = [()] * num_classes
-    for key, value in id2label.items():
-        is_class = key.isascii() and key.isdigit() and len(key) < 8 and int(key) < num_classes
-        if not is_class or not isinstance(value, str):
-            raise CheckpointError(
-                f"{path}: id2label has {key[:40]!r}: {str(value)[:40]!r}, and needs class ids "
-                f"from 0 to {num_classes - 1} with text: correct or remove it"
-            )
-        names[int(key)] = split_names(value)
-    return tuple(names)
+    try:
+        return names_of(id2label, num_classes)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}: correct or remove it") from error
 
 
 def read_schedule(folder: Path, class_name: str) -> Schedule:

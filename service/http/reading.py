@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from dit_serve.models.labels import Labels
-from dit_serve.models.options import DEFAULT_SAMPLER, ModelInfo, SampleSpec
+from dit_serve.models.options import DEFAULT_SAMPLER, ModelInfo, SampleSpec, guidance_fault
 from dit_serve.service.errors import FieldError, InvalidRequest, MalformedBody
 from dit_serve.service.http.deadline import asked_milliseconds
 from dit_serve.service.http.schemas import MAX_SEED, GenerateRequest, spellings
@@ -88,6 +88,7 @@ def choose(form: Form, models: Mapping[str, ModelInfo]) -> Wanted:
         except InvalidRequest as error:
             faults += error.errors
         else:
+            request = _with_default_scale(request, model)
             class_id = _class_id(request, model)
             faults += [fault for fault in _limits(request, class_id, model) if fault.field not in form.wrong]
             if not faults and isinstance(class_id, int):
@@ -178,6 +179,13 @@ def _class_id(request: GenerateRequest, model: ModelInfo) -> int | FieldError | 
         return FieldError("class", str(error).replace(repr(name), "this"))
 
 
+def _with_default_scale(request: GenerateRequest, model: ModelInfo) -> GenerateRequest:
+    """The request with the model's own guidance scale where it names none."""
+    if "guidance_scale" in request.model_fields_set:
+        return request
+    return request.model_copy(update={"guidance_scale": model.default_guidance_scale})
+
+
 def _limits(request: GenerateRequest, class_id: int | FieldError | None, model: ModelInfo) -> Iterator[FieldError]:
     """What the model cannot do of what is asked."""
     if isinstance(class_id, FieldError):
@@ -187,6 +195,8 @@ def _limits(request: GenerateRequest, class_id: int | FieldError | None, model: 
         yield FieldError("class_id", text)
     if request.steps > model.max_steps:
         yield FieldError("steps", f"is {_short(request.steps)}; {model.name} takes 1 to {model.max_steps}")
+    if fault := guidance_fault(model, request.guidance_scale):
+        yield FieldError("cfg", fault)
     if request.sampler is not None and request.sampler not in model.samplers:
         yield FieldError("sampler", f"must be one of {', '.join(model.samplers)}")
 
