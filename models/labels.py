@@ -100,7 +100,7 @@ def names_of(id2label: object, num_classes: int) -> Names:
     """
     if isinstance(id2label, Mapping):
         entries = [*id2label.items()]
-        if entries and all(type(value) is int for value in id2label.values()):
+        if entries and all(type(value) is int and not _is_number(key) for key, value in entries):
             entries = [(value, name) for name, value in entries]
         elif len({str(key) for key in id2label}) < len(id2label):
             raise ValueError("id2label has a class twice, as a number and as text")
@@ -133,9 +133,12 @@ def split_names(row: str) -> tuple[str, ...]:
 
 def _class_id(key: object, num_classes: int) -> int | None:
     """The class that a key means, None if none of this model."""
-    if isinstance(key, str) and key.isascii() and key.isdigit() and len(key) < 8:
-        key = int(key)
-    return key if type(key) is int and 0 <= key < num_classes else None
+    number = int(key) if isinstance(key, str) and _is_number(key) and len(key) < 8 else key
+    return number if type(number) is int and 0 <= number < num_classes else None
+
+
+def _is_number(key: object) -> bool:
+    return type(key) is int or (isinstance(key, str) and key.isascii() and key.isdigit())
 
 
 def _without_wordnet_id(row: tuple[str, ...]) -> tuple[str, ...]:

@@ -209,5 +209,8 @@ def _linear(source: str, target: str, rows: int, columns: int, start: int = 0) -
 def _grouped(groups: Mapping[str, list[str]]) -> str:
     """How many tensors each group has and some of their names, as many as there is room for."""
     told = {kind: names for kind, names in groups.items() if names}
-    texts = ["; ".join(f"{len(told[kind])} tensors {kind}: {few(told[kind], n)}" for kind in told) for n in (3, 2, 1)]
+    texts = [
+        "; ".join(f"{len(names)} tensors {kind}: {few(names, count, 100)}" for kind, names in told.items())
+        for count in (3, 2, 1)
+    ]
     return next((text for text in texts if len(text) <= _ROOM), f"{texts[-1][: _ROOM - 1]}…")

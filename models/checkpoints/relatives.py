@@ -128,12 +128,13 @@ def relative(found: Mapping[str, Shaped]) -> str | None:
     return _with_features(found) or _other_block(found)
 
 
-def few(names: Iterable[str], count: int = _SHOWN) -> str:
-    """Return at most `count` of the names, of those that differ in a block's number alone one; "…" for the others."""
+def few(names: Iterable[str], count: int = _SHOWN, length: int = _SHOWN_LENGTH) -> str:
+    """Return at most `count` of the names, cut to `length`; of those that differ in numbers alone one; "…" for others.
+    """
     listed = list(names)
     kinds = {_BLOCK_NUMBER.sub("N", name): name for name in reversed(listed)}
     shown = [kinds[kind] for kind in list(kinds)[::-1]][:count]
-    cut = [name if len(name) <= _SHOWN_LENGTH else f"{name[: _SHOWN_LENGTH - 1]}…" for name in shown]
+    cut = [name if len(name) <= length else f"{name[: length - 1]}…" for name in shown]
     return ", ".join([*cut, "…"] if len(listed) > len(shown) else cut)
 
 

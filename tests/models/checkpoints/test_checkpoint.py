@@ -162,16 +162,6 @@ def test_heads_come_from_the_training_arguments_or_a_file_beside(tmp_path: Path)
     assert open_checkpoint(tmp_path / "x.pt").config.num_heads == 2
 
 
-@pytest.mark.parametrize(
-    "text", ['{"num_heads": 0}', '{"num_heads": "4"}', '{"heads": 4}', '{"num_heads": 4, "x": 1}', "{}"]
-)
-def test_a_file_beside_that_says_something_else_is_refused(tmp_path: Path, text: str) -> None:
-    save_file(original_state(TINY), tmp_path / "x.safetensors")
-    (tmp_path / "x.json").write_text(text)
-    with pytest.raises(CheckpointError, match=r'x\.json: must be \{"num_heads": N\} and nothing else'):
-        open_checkpoint(tmp_path / "x.safetensors")
-
-
 def test_a_model_without_learned_sigma_and_with_one_channel_is_opened(tmp_path: Path) -> None:
     config = replace(NARROW, in_channels=1, learn_sigma=False, num_classes=7)
     save_file(original_state(config), tmp_path / "x.safetensors")
@@ -229,14 +219,13 @@ def test_a_shard_that_is_missing_or_a_pointer_is_refused_by_its_name(tmp_path: P
         open_checkpoint(tmp_path / "x")
 
 
-def test_all_tensors_that_do_not_fit_the_config_are_named(folder: Path) -> None:
+def test_tensors_that_do_not_fit_the_config_are_counted_and_some_named(folder: Path) -> None:
     edit_json(folder / "transformer" / "config.json", num_embeds_ada_norm=11, num_layers=4)
     with pytest.raises(CheckpointError, match=r"19 tensors missing: .*; 3 tensors misshapen: .*") as caught:
         open_checkpoint(folder)
     assert "transformer_blocks.3.attn1.to_k.bias" in str(caught.value)
-    assert "transformer_blocks.2.norm1.emb.class_embedder.embedding_table.weight (11, 48) instead of (12, 48)" in str(
-        caught.value
-    )
+    assert "embedding_table.weight (11, 48) instead of (12, 48)" in str(caught.value)
+    assert len(str(caught.value).removeprefix(str(folder))) < 300
 
 
 def test_nothing_of_a_checkpoint_is_run_or_unpickled_here(folder: Path, tmp_path: Path) -> None:
