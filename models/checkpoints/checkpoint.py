@@ -40,7 +40,7 @@ from dit_serve.models.checkpoints.layouts import (
 )
 from dit_serve.models.checkpoints.shapes import label_rows, original_config
 from dit_serve.models.checkpoints.sidecar import Sidecar, read_sidecar, sidecar_path
-from dit_serve.models.checkpoints.tensor_files import read_headers, read_metadata
+from dit_serve.models.checkpoints.tensor_files import read_headers
 from dit_serve.models.checkpoints.wrappers import Facts, Selected, read_facts, select
 from dit_serve.models.dit import DiTConfig
 from dit_serve.models.errors import CheckpointError
@@ -160,7 +160,7 @@ def _open_original(path: Path, weights: Path, facts: Facts, selected: Selected, 
     """A file in the original names: its shapes, then what the sidecar and its trainer's arguments say."""
     found, args = selected.found, facts.args
     predicts, is_assumed = objective(args, sidecar, found, path)
-    heads = sidecar.num_heads or said_count(args, "num_heads") or _stored_heads(weights)
+    heads = sidecar.num_heads or said_count(args, "num_heads")
     shown = original_config(found, heads, path, input_size=latent_size(args, sidecar))
     table = class_table(label_rows(found, path), args, sidecar, path)
     config = replace(shown, num_classes=table.num_classes, has_null_class=table.has_null_class)
@@ -238,12 +238,6 @@ def _open_diffusers(folder: Path, sources: Sequence[Path], converted: Sequence[P
         sha256=files_sha256(sources),
         assumed=("objective",),
     )
-
-
-def _stored_heads(weights: Path) -> int | None:
-    """The number of heads in the header of a file that an older version converted; None if it is not there."""
-    stored = read_metadata(weights).get("num_heads", "")
-    return int(stored) if stored.isascii() and stored.isdigit() and 0 < len(stored) < 6 else None
 
 
 def _left_out(selected: Selected) -> list[str]:

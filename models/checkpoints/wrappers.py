@@ -41,4 +41,7 @@ class Facts:
 def read_facts(path: Path) -> Facts:
     """Return what the header says."""
     metadata = read_metadata(path)
-    return Facts(json.loads(metadata.get("args", "{}")), metadata.get("source_sha256"), metadata.get("weights", ""))
+    args = json.loads(metadata.get("args", "{}"))
+    if metadata.get("num_heads", "").isdigit():  # of conversions by earlier versions
+        args = {"num_heads": int(metadata["num_heads"]), **args}
+    return Facts(args, metadata.get("source_sha256"), metadata.get("weights", ""))

@@ -44,7 +44,8 @@ def test_the_rows_of_a_label_table_are_what_the_file_says(
 
 @pytest.mark.parametrize(("args", "sidecar"), [({"num_classes": 1000}, Sidecar()), ({}, Sidecar(num_classes=12))])
 def test_a_number_of_classes_that_the_rows_contradict_is_refused(args: dict[str, Any], sidecar: Sidecar) -> None:
-    with pytest.raises(CheckpointError, match=r'its label table has 11 rows: write into mine\.json \{"num_classes": 10\}'):
+    words = r'its label table has 11 rows: write into mine\.json \{"num_classes": 10\}'
+    with pytest.raises(CheckpointError, match=words):
         class_table(11, args, sidecar, PATH)
 
 
@@ -65,7 +66,8 @@ def test_a_number_of_classes_that_the_rows_contradict_is_refused(args: dict[str,
 def test_a_model_of_flow_matching_is_refused_and_the_sidecar_may_overrule(
     args: dict[str, Any], names: list[str], path: Path, told: str
 ) -> None:
-    with pytest.raises(CheckpointError, match=rf'flow-matching model .*{told}.* write \{{"objective": "epsilon"\}}') as caught:
+    words = rf'flow-matching model .*{told}.* write \{{"objective": "epsilon"\}}'
+    with pytest.raises(CheckpointError, match=words) as caught:
         objective(args, Sidecar(), names, path)
     assert len(str(caught.value)) < 300
     assert objective(args, Sidecar(objective="epsilon"), names, path) == ("epsilon", False)

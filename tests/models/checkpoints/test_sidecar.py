@@ -50,12 +50,12 @@ def test_no_sidecar_says_nothing_and_so_does_a_config_of_diffusers(tmp_path: Pat
         ({"id2label": "tench"}, "id2label must be an object or a list of names"),
         ({"vae": "nowhere"}, "vae names 'nowhere', which is no file or folder beside it and no hub id"),
         ({"vae": ""}, "vae must be a path relative to this file"),
-        ({"vae": "x" * 5000}, "x.json: vae"),
+        ({"vae": "x" * 5000}, "vae must be .* got 'x"),
         ({"vae": 1}, "vae must be"),
         ([], "a JSON object is expected"),
     ],
 )
 def test_what_is_not_allowed_is_refused_with_what_is(tmp_path: Path, entries: object, words: str) -> None:
-    with pytest.raises(CheckpointError, match=rf"x\.json: .*{words}|x\.json: {words}") as caught:
+    with pytest.raises(CheckpointError, match=rf"x\.json: .*{words}") as caught:
         beside(tmp_path, entries)
     assert len(str(caught.value).removeprefix(str(tmp_path))) < 300
