@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from dit_serve.models.labels import Labels
-from dit_serve.models.options import ModelInfo, SampleSpec
+from dit_serve.models.options import ModelInfo, SampleSpec, guidance_fault
 from dit_serve.models.scalars import shown
 
 MAX_SEED = 2**63 - 1
@@ -45,6 +45,8 @@ def spec_faults(model: ModelInfo, spec: SampleSpec) -> Iterator[str]:
         yield f"{field} {text}" + (f", got {shown(spec.sampler)}" if field == "sampler" else "")
     yield from _bound_faults("seed", spec.seed, 0, MAX_SEED)
     yield from _bound_faults("guidance_scale", spec.guidance_scale, LEAST_GUIDANCE, MOST_GUIDANCE)
+    if fault := guidance_fault(model, spec.guidance_scale):
+        yield f"guidance_scale {fault}"
 
 
 def check_spec(model: ModelInfo, spec: SampleSpec) -> None:

@@ -47,6 +47,7 @@ class DiTConfig:
         num_heads: attention heads; they split hidden_size evenly.
         mlp_ratio: width of the MLP's hidden layer over hidden_size.
         num_classes: classes without the null class, whose index is num_classes.
+        has_null_class: whether the label table has a row for it; without one there is no guidance.
         learn_sigma: whether a second set of in_channels outputs interpolates the variance.
         per_block_embedders: whether every block embeds t and y with weights of its own.
         frequency_shift: s in the timestep frequencies exp(-ln(10000) k / (128 - s)): 0 in the paper's code, 1 in
@@ -65,6 +66,7 @@ class DiTConfig:
     num_heads: int = 16
     mlp_ratio: float = 4.0
     num_classes: int = 1000
+    has_null_class: bool = True
     learn_sigma: bool = True
     per_block_embedders: bool = False
     frequency_shift: float = 0.0
@@ -80,6 +82,11 @@ class DiTConfig:
             raise ValueError(f"hidden_size {self.hidden_size} must be a multiple of num_heads {self.num_heads}")
         if self.hidden_size % 4:
             raise ValueError(f"hidden_size {self.hidden_size} must be a multiple of 4 for sine-cosine positions")
+
+    @property
+    def label_rows(self) -> int:
+        """Rows of the label table: the classes, and the null class where there is one."""
+        return self.num_classes + self.has_null_class
 
     @property
     def out_channels(self) -> int:
@@ -131,7 +138,7 @@ class DiT(nn.Module):
         Args:
             x: (N, C, H, W), any float dtype.
             t: (N,) timesteps, 0 to 999.
-            y: (N,) class ids; num_classes is the null class.
+            y: (N,) class ids; num_classes is the null class, where there is one.
 
         Returns:
             (N, out_channels, H, W) float32: the noise, then the variance's interpolation where learned.
@@ -218,7 +225,7 @@ class ConditionEmbedder(nn.Module):
         self.t_in_bias = nn.Parameter(torch.zeros(count, width))
         self.t_out_weight = nn.Parameter(torch.randn(count, width, width) * 0.02)
         self.t_out_bias = nn.Parameter(torch.zeros(count, width))
-        self.label_table = nn.Parameter(torch.randn(count, config.num_classes + 1, width) * 0.02)
+        self.label_table = nn.Parameter(torch.randn(count, config.label_rows, width) * 0.02)
 
     def forward(self, t: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Return c: (E, N, D) for timesteps t (N,) and classes y (N,)."""

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 
 Names = tuple[tuple[str, ...], ...]  # names by class id; () where a class has none
+_WORDNET_ID = re.compile(r"n\d{8}")  # that ImageNet's lists put before a class's names
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,41 @@ class Labels:
         return ((class_id, name) for class_id, names in enumerate(self.names) for name in names)
 
 
+def names_of(id2label: object, num_classes: int) -> Names:
+    """Return the names of `num_classes` classes, given in one of the usual forms.
+
+        {"0": "tench, Tinca tinca"}, {0: "tench"}    as diffusers and transformers write them
+        {"0": ["n01440764", "tench"]}                as Keras does; the WordNet id is no name, where there is another
+        {"tench": 0, "Tinca tinca": 0}               the other way round
+        ["tench", ["goldfish", "Carassius auratus"]] in order of class id
+
+    A comma parts names. A class that is not mentioned has none.
+
+    Raises:
+        ValueError: it is in none of these forms, or an entry is no class id of this model or no name.
+    """
+    if isinstance(id2label, Mapping):
+        entries = [*id2label.items()]
+        if entries and all(type(value) is int and not _is_number(key) for key, value in entries):
+            entries = [(value, name) for name, value in entries]
+        elif len({str(key) for key in id2label}) < len(id2label):
+            raise ValueError("id2label has a class twice, as a number and as text")
+    elif isinstance(id2label, (list, tuple)):
+        entries = [*enumerate(id2label)]
+    else:
+        raise ValueError(f"id2label must be an object of class ids and names, or a list, got {_cut(id2label)}")
+    names: list[tuple[str, ...]] = [()] * num_classes
+    for key, value in entries:
+        class_id, row = _class_id(key, num_classes), [value] if isinstance(value, str) else value
+        is_row = isinstance(row, (list, tuple)) and all(isinstance(part, str) for part in row)
+        if class_id is None or not is_row:
+            raise ValueError(
+                f"id2label has {_cut(key)}: {_cut(value)}, and needs class ids from 0 to {num_classes - 1} with text"
+            )
+        names[class_id] += tuple(name for part in row for name in split_names(part))
+    return tuple(_without_wordnet_id(row) for row in names)
+
+
 def imagenet_names() -> Names:
     """Return the names of ImageNet's 1000 classes, which the published DiT checkpoints were trained on."""
     rows = json.loads(files("dit_serve.models").joinpath("imagenet_labels.json").read_text(encoding="utf-8"))["names"]
@@ -92,6 +129,30 @@ def imagenet_names() -> Names:
 def split_names(row: str) -> tuple[str, ...]:
     """Return the names in a comma-separated row, as diffusers' id2label writes them: "tench, Tinca tinca"."""
     return tuple(name for part in row.split(",") if (name := part.strip()))
+
+
+def _class_id(key: object, num_classes: int) -> int | None:
+    """The class that a key means, None if none of this model."""
+    number = int(key) if isinstance(key, str) and _is_number(key) and len(key) < 8 else key
+    return number if type(number) is int and 0 <= number < num_classes else None
+
+
+def _is_number(key: object) -> bool:
+    return type(key) is int or (isinstance(key, str) and key.isascii() and key.isdigit())
+
+
+def _without_wordnet_id(row: tuple[str, ...]) -> tuple[str, ...]:
+    """The different names of a class; a WordNet id only where there is no other name."""
+    names = []
+    for name in dict.fromkeys(row):
+        first, _, rest = name.partition(" ")  # "n01440764 tench", as ImageNet's own list has it
+        names.append(rest.strip() if rest.strip() and _WORDNET_ID.fullmatch(first) else name)
+    return tuple(name for name in names if not _WORDNET_ID.fullmatch(name)) or tuple(names)
+
+
+def _cut(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:39]}…"
 
 
 def _folded(text: str) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from dit_serve.models.scalars import real, shown, whole
 
 DEFAULT_SAMPLER = "ddim"
+DEFAULT_GUIDANCE_SCALE = 4.0
 MAX_BATCH_SEQUENCES = 64  # of one forward pass; more gain nothing, on any device
 _NAMED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63})=(.+)")
 
@@ -92,7 +93,7 @@ class SampleSpec:
     class_id: int
     seed: int
     steps: int = 50
-    guidance_scale: float = 4.0
+    guidance_scale: float = DEFAULT_GUIDANCE_SCALE
     sampler: str = DEFAULT_SAMPLER
 
     def __post_init__(self) -> None:
@@ -131,6 +132,7 @@ class ModelInfo:
         sha256: of the weights.
         vae: the autoencoder's name, "" if it came with the checkpoint.
         precision: "fp8" where the large products are in float8, else "".
+        can_guide: whether it takes a guidance scale other than 1; without a null class there is no guidance.
     """
 
     name: str
@@ -145,6 +147,12 @@ class ModelInfo:
     sha256: str
     vae: str = ""
     precision: str = ""
+    can_guide: bool = True
+
+    @property
+    def default_guidance_scale(self) -> float:
+        """The guidance scale of a request that names none."""
+        return DEFAULT_GUIDANCE_SCALE if self.can_guide else 1.0
 
     def names(self, class_id: int) -> tuple[str, ...]:
         """The names of a class, none if it has none."""
@@ -153,6 +161,13 @@ class ModelInfo:
     def class_name(self, class_id: int) -> str:
         """The first name of a class, "" if it has none."""
         return next(iter(self.names(class_id)), "")
+
+
+def guidance_fault(model: ModelInfo, scale: float) -> str | None:
+    """Return why a model does not take this guidance scale, None if it does."""
+    if scale == 1 or model.can_guide:
+        return None
+    return f"is {scale:g}; {model.name} takes 1 alone, because its label table has no null class to guide by"
 
 
 def split_name(text: str) -> tuple[str, str]:

@@ -7,6 +7,7 @@ Nothing here knows requests, queues or processes.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -23,10 +24,11 @@ from dit_serve.models.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from dit_serve.models.checkpoints.hub import fetch_vae
 from dit_serve.models.checkpoints.weights import load_dit
 from dit_serve.models.checks import check_spec, read_specs
+from dit_serve.models.description import DEFAULT_VAE, describe
 from dit_serve.models.device import check_precision, choose_device, choose_dtype
 from dit_serve.models.dit import DiT
 from dit_serve.models.errors import CheckpointError
-from dit_serve.models.options import ModelInfo, ModelOptions, SampleSpec
+from dit_serve.models.options import ModelOptions, SampleSpec
 from dit_serve.models.registry import demo_path
 from dit_serve.models.sampling.card import Card, CudaCard, upload
 from dit_serve.models.sampling.conditioning import Conditioning
@@ -34,7 +36,7 @@ from dit_serve.models.sampling.decoding import Decoder, Pixels, decoded_beside, 
 from dit_serve.models.sampling.graphs import BUCKETS, StepGraphs
 from dit_serve.models.sampling.preview import LatentPreview, Look
 from dit_serve.models.sampling.sample import Sample
-from dit_serve.models.sampling.sampler import SAMPLERS, sampler_table
+from dit_serve.models.sampling.sampler import sampler_table
 from dit_serve.models.sampling.slots import CAPACITY, Slots
 from dit_serve.models.sampling.stream import StepStream
 from dit_serve.models.threads import core_share
@@ -42,7 +44,6 @@ from dit_serve.models.vae import VAE, load_vae, vae_dtype
 
 __all__ = ["DEFAULT_VAE", "Pipeline", "Sample", "SampleSpec", "load_pipeline"]
 
-DEFAULT_VAE = "stabilityai/sd-vae-ft-ema"  # of the published .pt checkpoints, which bring none
 TOKEN_ROWS = 16  # rows of every matrix product come in multiples; with fewer, its arithmetic depends on how many
 
 
@@ -67,7 +68,7 @@ class Pipeline:
         self.model = model.eval().requires_grad_(False)
         self.vae = vae
         self.device = device
-        self.info = _describe(checkpoint, model, vae, device, options)
+        self.info = describe(checkpoint, model, vae, device, options)
         self.model.products.batch_invariant = options.batch_invariant
         if options.batch_invariant and device.type == "cuda":
             starve_cublaslt()  # before the first product: what conditions a sample has its bits from the library too
@@ -115,7 +116,7 @@ class Pipeline:
         if new_card is not None:
             # Steps first: a capture that fails may spoil those after it, and most of an image's time is its steps. So
             # what the decoder will take is measured ahead, and left over.
-            noise = self.begin(SampleSpec(class_id=0, seed=0, steps=1))
+            noise = self.begin(SampleSpec(class_id=0, seed=0, steps=1, guidance_scale=1))
             spared_bytes = new_card().peak_bytes(partial(self._decoder, [noise]))
             with self._stream.current():
                 self._graphs.limit(self.model.choose_ways(BUCKETS, new_card().milliseconds))
@@ -196,7 +197,7 @@ class Pipeline:
         seeds: ArrayLike,
         *,
         steps: int = 50,
-        guidance_scale: float = 4.0,
+        guidance_scale: float | None = None,
         sampler: str = "ddim",
         output_type: Literal["pixels", "latents"] = "pixels",
     ) -> list[Pixels] | list[NDArray[np.float32]]:
@@ -207,7 +208,7 @@ class Pipeline:
                 or one alone for one image.
             seeds: one seed an image, as the class ids.
             steps: denoising steps, 1 to `info.max_steps`.
-            guidance_scale: s; 1 is no guidance.
+            guidance_scale: s; 1 is no guidance. By default 4, or 1 for a model that takes no other.
             sampler: one of `info.samplers`.
             output_type: "pixels" or "latents".
 
@@ -217,7 +218,8 @@ class Pipeline:
         """
         if output_type not in ("pixels", "latents"):
             raise ValueError(f"output_type must be pixels or latents, got {output_type!r}")
-        specs = read_specs(self.info, class_ids, seeds, steps, guidance_scale, sampler)
+        scale = self.info.default_guidance_scale if guidance_scale is None else guidance_scale
+        specs = read_specs(self.info, class_ids, seeds, steps, scale, sampler)
         samples = [self.begin(spec) for spec in specs]
         at_once = self.max_sequences // 2
         batches = [samples[first : first + at_once] for first in range(0, len(samples), at_once)]
@@ -255,7 +257,9 @@ def load_pipeline(
     number_format = choose_dtype(options.dtype, place)
     check_precision(options.precision, place)
     opened = open_checkpoint(demo_path(str(checkpoint)) or checkpoint, revision=revision)
-    folder = fetch_vae(options.vae) if options.vae is not None else opened.vae or fetch_vae(DEFAULT_VAE)
+    for note in opened.notes:
+        logging.getLogger("dit.models").warning("%s: %s", opened.name, note)
+    folder = fetch_vae(options.vae if options.vae is not None else opened.vae or DEFAULT_VAE)
     autoencoder = load_vae(folder, device=place, dtype=vae_dtype(number_format, place))
     if autoencoder.latent_channels != opened.config.in_channels:
         raise CheckpointError(
@@ -266,29 +270,3 @@ def load_pipeline(
     if options.precision == "fp8":
         model.quantise()
     return Pipeline(opened, model, autoencoder, place, options)
-
-
-def _describe(
-    checkpoint: Checkpoint, model: DiT, vae: VAE, device: torch.device, options: ModelOptions
-) -> ModelInfo:
-    return ModelInfo(
-        name=checkpoint.name,
-        resolution=checkpoint.config.input_size * vae.downsampling,
-        num_classes=checkpoint.config.num_classes,
-        labels=checkpoint.labels,
-        max_steps=checkpoint.schedule.num_train_timesteps,
-        samplers=tuple(SAMPLERS),
-        guidance_channels=checkpoint.guidance_channels,
-        dtype=str(model.patch_embed.weight.dtype).removeprefix("torch."),
-        device=str(device),
-        sha256=checkpoint.sha256,
-        vae=_vae_name(checkpoint, options.vae),
-        precision=options.precision or "",
-    )
-
-
-def _vae_name(checkpoint: Checkpoint, vae: str | None) -> str:
-    """The autoencoder's hub id, or its folder's name alone: receipts go out, and paths are nobody's business."""
-    if vae is None:
-        return "" if checkpoint.vae is not None else DEFAULT_VAE
-    return Path(vae).resolve().name if Path(vae).exists() else str(vae)

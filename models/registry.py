@@ -29,7 +29,7 @@ def parameter_count(config: DiTConfig) -> int:
     block = (3 * width * width + 3 * width) + (width * width + width) + (2 * width * mlp + mlp + width)
     embedders = depth if config.per_block_embedders else 1
     timestep = 2 * FREQUENCIES * width + width + width * width + width
-    label = (config.num_classes + 1) * width
+    label = config.label_rows * width
     modulation = config.modulation_vectors * (width * width + width)
     patch = config.patch_size**2
     ends = (config.in_channels * patch + 1) * width + (width + 1) * config.out_channels * patch

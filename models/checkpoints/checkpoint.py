@@ -16,28 +16,34 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dit_serve.models.checkpoints.cache import files_sha256
+from dit_serve.models.checkpoints.claims import class_table, latent_size, objective, said_count
 from dit_serve.models.checkpoints.component_weights import find_weights
 from dit_serve.models.checkpoints.convert import ensure_safetensors
 from dit_serve.models.checkpoints.diffusers_folder import find_model, read_index, read_labels, refuse_code
-from dit_serve.models.checkpoints.files import read_json, reason
+from dit_serve.models.checkpoints.files import reason
 from dit_serve.models.checkpoints.hub import fetch_dit, is_hub_id
 from dit_serve.models.checkpoints.layouts import (
+    POSITIONS,
+    TRAINING_ONLY,
+    Found,
     Layout,
     check_tensors,
     have_own_embedders,
-    original_config,
     pieces,
     recognise,
 )
 from dit_serve.models.checkpoints.scheduler_config import read_schedule
-from dit_serve.models.checkpoints.tensor_files import read_headers, read_metadata
+from dit_serve.models.checkpoints.shapes import label_rows, original_config
+from dit_serve.models.checkpoints.sidecar import Sidecar, read_sidecar, sidecar_path
+from dit_serve.models.checkpoints.tensor_files import read_headers
 from dit_serve.models.checkpoints.transformer_config import read_transformer_config, without_positions
+from dit_serve.models.checkpoints.wrappers import Facts, Selected, read_facts, select
 from dit_serve.models.dit import DiTConfig
 from dit_serve.models.errors import CheckpointError
-from dit_serve.models.labels import Names, imagenet_names
+from dit_serve.models.labels import Names, imagenet_names, names_of
 from dit_serve.models.sampling.schedule import Schedule
 
-ORIGINAL_GUIDANCE_CHANNELS = 3  # of four: the published results guide no more of them; diffusers guides all
+PUBLISHED_CHANNELS, PUBLISHED_GUIDED = 4, 3  # the published results guide three of four; diffusers guides all
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +58,13 @@ class Checkpoint:
         labels: names by class id, () where a class has none.
         weights: the transformer's safetensors files.
         layout: whose names the tensors have.
-        vae: folder of the autoencoder, if the checkpoint brings one.
+        vae: folder, file or hub id of the autoencoder, if the checkpoint brings or names one.
         sha256: of the weights files as they were given, before any conversion, one after another in order of name.
         revision: the hub's commit, for a hub id.
+        which: "model" or "ema", of a file that says which weights it holds.
+        can_guide: whether it has a null class that was trained.
+        assumed: what nothing here says and convention gives: "null class", "objective".
+        notes: what whoever serves it should know, a phrase each.
     """
 
     name: str
@@ -64,16 +74,23 @@ class Checkpoint:
     labels: Names
     weights: tuple[Path, ...]
     layout: Layout
-    vae: Path | None
+    vae: Path | str | None
     sha256: str
     revision: str | None = None
+    which: str = ""
+    can_guide: bool = True
+    assumed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-def open_checkpoint(path_or_id: str | Path, *, revision: str | None = None) -> Checkpoint:
+def open_checkpoint(
+    path_or_id: str | Path, *, revision: str | None = None, weights: str | None = None
+) -> Checkpoint:
     """Return what a file, a folder or a hub repository holds.
 
     Args:
         revision: branch, tag or commit of a hub id.
+        weights: "model" or "ema", of a file that holds both; by default the EMA.
 
     Raises:
         CheckpointError: it cannot be used; the message says what is wrong and what to do.
@@ -82,7 +99,7 @@ def open_checkpoint(path_or_id: str | Path, *, revision: str | None = None) -> C
     if _exists(path):
         if revision is not None:
             raise CheckpointError(f"{path}: is a local file or folder and has no revision {revision!r}: leave it out")
-        return _open_folder(path) if path.is_dir() else _open_file(path)
+        return _open_folder(path) if path.is_dir() else _open_file(path, weights)
     if is_hub_id(str(path_or_id)):
         snapshot = fetch_dit(str(path_or_id), revision)
         return replace(_open_folder(snapshot.folder), name=snapshot.repository, revision=snapshot.commit)
@@ -113,39 +130,94 @@ def _open_folder(folder: Path) -> Checkpoint:
         schedule=read_schedule(folder / "scheduler", index.get("scheduler", (None, None))[1]),
         labels=names or opened.labels,
         vae=folder / "vae" if "vae" in index else None,
+        assumed=(),
     )
 
 
-def _open_file(path: Path) -> Checkpoint:
-    weights = ensure_safetensors(path)
-    found = read_headers([weights])
-    if recognise(found, path) == "diffusers":
-        if not (path.parent / "config.json").exists():
-            raise CheckpointError(
-                f"{path}: holds a transformer in diffusers' names, whose latent size and heads stand in config.json: "
-                "put that file beside it, or give the whole folder"
-            )
-        return replace(_open_diffusers(path.parent, (path,)), name=path.stem)
-    config = original_config(found, _given_heads(path, weights), path)
-    return Checkpoint(
+def _open_file(path: Path, wanted: str | None) -> Checkpoint:
+    weights = ensure_safetensors(path, weights=wanted, part="dit")
+    facts, selected = read_facts(weights), select(read_headers([weights]), wanted, path)
+    sidecar = read_sidecar(path)
+    if recognise(selected.found, path) == "original":
+        return _open_original(path, weights, facts, selected, sidecar)
+    if not (path.parent / "config.json").exists():
+        raise CheckpointError(
+            f"{path}: holds a transformer in diffusers' names, whose latent size and heads stand in config.json: "
+            "put that file beside it, or give the whole folder"
+        )
+    opened = replace(_open_diffusers(path.parent, (path,), (weights,)), name=path.stem)
+    return _with_sidecar(opened, sidecar, path)
+
+
+def _open_original(path: Path, weights: Path, facts: Facts, selected: Selected, sidecar: Sidecar) -> Checkpoint:
+    """A file in the original names: its shapes, then what the sidecar and its trainer's arguments say."""
+    found, args = selected.found, facts.args
+    predicts, is_assumed = objective(args, sidecar, found, path)
+    heads = sidecar.num_heads or said_count(args, "num_heads")
+    shown = original_config(found, heads, path, input_size=latent_size(args, sidecar))
+    table = class_table(label_rows(found, path), args, sidecar, path)
+    config = replace(shown, num_classes=table.num_classes, has_null_class=table.has_null_class)
+    opened = Checkpoint(
         name=path.stem,
         config=config,
-        schedule=Schedule(),
-        guidance_channels=min(ORIGINAL_GUIDANCE_CHANNELS, config.in_channels),
+        schedule=Schedule(prediction_type=predicts),
+        guidance_channels=PUBLISHED_GUIDED if config.in_channels == PUBLISHED_CHANNELS else config.in_channels,
         labels=_usual_labels(config),
         weights=(weights,),
         layout="original",
         vae=None,
-        sha256=files_sha256([path]),
+        sha256=facts.source_sha256 or files_sha256([path]),
+        which=selected.which or facts.which,
+        can_guide=table.can_guide,
+        assumed=("null class",) * table.is_assumed + ("objective",) * is_assumed,
+        notes=tuple(filter(None, (table.note, *_left_out(selected), *_computed_positions(found, config)))),
+    )
+    return _with_sidecar(opened, sidecar, path)
+
+
+def _with_sidecar(opened: Checkpoint, sidecar: Sidecar, path: Path) -> Checkpoint:
+    """The checkpoint with what its sidecar says of guidance, names and autoencoder; the rest must agree with it.
+
+    Raises:
+        CheckpointError: an entry contradicts the weights.
+    """
+    beside, config = sidecar_path(path), opened.config
+    for key in ("num_heads", "num_classes", "input_size"):
+        given, found = getattr(sidecar, key), getattr(config, key)
+        if given not in (None, found):
+            raise CheckpointError(f"{beside}: {key} {given} contradicts the model, which has {found}: correct it")
+    channels = sidecar.guidance_channels or opened.guidance_channels
+    if channels > config.in_channels:
+        raise CheckpointError(
+            f"{beside}: guidance_channels {channels} are more than the latent's {config.in_channels}: correct it"
+        )
+    try:
+        labels = opened.labels if sidecar.id2label is None else names_of(sidecar.id2label, config.num_classes)
+    except ValueError as error:
+        raise CheckpointError(f"{beside}: {error}: correct or remove it") from error
+    return replace(
+        opened,
+        name=sidecar.name or opened.name,
+        guidance_channels=channels,
+        labels=labels,
+        vae=sidecar.vae or opened.vae,
+        schedule=replace(opened.schedule, prediction_type=sidecar.objective or opened.schedule.prediction_type),
+        assumed=tuple(word for word in opened.assumed if word != "objective" or sidecar.objective is None),
     )
 
 
-def _open_diffusers(folder: Path, sources: Sequence[Path]) -> Checkpoint:
-    """The transformer of config.json in `folder` with its weights files, as a checkpoint of its own."""
+def _open_diffusers(folder: Path, sources: Sequence[Path], converted: Sequence[Path] = ()) -> Checkpoint:
+    """The transformer of config.json in `folder` with its weights files, as a checkpoint of its own.
+
+    Args:
+        sources: the files as they were given.
+        converted: the same as safetensors, where that is done already.
+    """
     config = read_transformer_config(folder / "config.json")
-    weights = tuple(ensure_safetensors(path, part="whole") for path in sources)
+    weights = tuple(converted or (ensure_safetensors(path, part="whole") for path in sources))
     where = sources[0] if len(sources) == 1 else folder
     found = without_positions(read_headers(weights), config, where)
+    recognise(found, where)
     check_tensors(found, pieces("diffusers", config), where)
     return Checkpoint(
         name=folder.resolve().name,
@@ -157,19 +229,21 @@ def _open_diffusers(folder: Path, sources: Sequence[Path]) -> Checkpoint:
         layout="diffusers",
         vae=None,
         sha256=files_sha256(sources),
+        assumed=("objective",),
     )
 
 
-def _given_heads(path: Path, weights: Path) -> int | None:
-    """The number of heads that stands beside the file, in NAME.json, or in the weights' header; None if nowhere."""
-    beside = path.with_suffix(".json")
-    if beside.exists():
-        given = read_json(beside)
-        if set(given) == {"num_heads"} and type(given["num_heads"]) is int and given["num_heads"] > 0:
-            return int(given["num_heads"])
-        raise CheckpointError(f'{beside}: must be {{"num_heads": N}} and nothing else: correct or remove it')
-    stored = read_metadata(weights).get("num_heads", "")
-    return int(stored) if stored.isascii() and stored.isdigit() and 0 < len(stored) < 6 else None
+def _left_out(selected: Selected) -> list[str]:
+    """What of the file is not the model, in words."""
+    unused = sum(name.startswith(TRAINING_ONLY) for name in selected.found)
+    groups = [*selected.left_out, *([f"projectors (REPA's, for training, {unused} tensors)"] if unused else [])]
+    return [f"left out: {', '.join(groups)}"] if groups else []
+
+
+def _computed_positions(found: Found, config: DiTConfig) -> list[str]:
+    """A note where the positions are not stored."""
+    side = config.input_size
+    return [] if POSITIONS in found else [f"positions: computed for {side} x {side} latents, it has no {POSITIONS}"]
 
 
 def _usual_labels(config: DiTConfig) -> Names:

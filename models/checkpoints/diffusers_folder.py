@@ -20,7 +20,7 @@ from dit_serve.models.checkpoints.component_weights import NO_WEIGHTS, WEIGHTS_E
 from dit_serve.models.checkpoints.files import read_config, read_json, reason
 from dit_serve.models.checkpoints.transformer_config import TRANSFORMERS
 from dit_serve.models.errors import CheckpointError, listed
-from dit_serve.models.labels import Names, split_names
+from dit_serve.models.labels import Names, names_of
 
 _MOST_LEVELS, _MOST_FOLDERS = 3, 1000  # that are looked into for a model
 
@@ -136,25 +136,17 @@ def read_index(folder: Path) -> dict[str, Any]:
 
 
 def read_labels(path: Path, id2label: object, num_classes: int) -> Names:
-    """Return the names in model_index.json's id2label: {"0": "tench, Tinca tinca", ...}; () if there is none.
+    """Return the names in model_index.json's id2label, in any form that `names_of` takes; () if there is none.
 
     Raises:
-        CheckpointError: a key is no class id of this model, or a value no text.
+        CheckpointError: it is in none, or an entry is no class id of this model or no name.
     """
     if id2label is None:
         return ()
-    if not isinstance(id2label, dict):
-        raise CheckpointError(f"{path}: id2label must be an object of class ids and names: correct or remove it")
-    names: list[tuple[str, ...]] = [()] * num_classes
-    for key, value in id2label.items():
-        is_class = key.isascii() and key.isdigit() and len(key) < 8 and int(key) < num_classes
-        if not is_class or not isinstance(value, str):
-            raise CheckpointError(
-                f"{path}: id2label has {key[:40]!r}: {str(value)[:40]!r}, and needs class ids "
-                f"from 0 to {num_classes - 1} with text: correct or remove it"
-            )
-        names[int(key)] = split_names(value)
-    return tuple(names)
+    try:
+        return names_of(id2label, num_classes)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}: correct or remove it") from error
 
 
 def _check_component(path: Path, name: str, entry: object, classes: tuple[str, ...] | None) -> None:

@@ -7,7 +7,7 @@
 
 A layout is a list of `Piece`s, one for each stored tensor. The same list says what must be there, with which shape
 (`check_tensors`), how it is loaded (weights.py) and how it is written (`written`). Knows nothing of folders, configs
-and hubs.
+and hubs; what architecture the shapes of an original file show is shapes.py's.
 
 References: "Scalable Diffusion Models with Transformers" (arXiv 2212.09748) and the published checkpoints' own names;
 diffusers' DiTTransformer2DModel.
@@ -15,7 +15,7 @@ diffusers' DiTTransformer2DModel.
 
 from __future__ import annotations
 
-import math
+import logging
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -23,17 +23,21 @@ from typing import Literal
 
 import torch
 
+from dit_serve.models.checkpoints.relatives import Shaped, few, relative
 from dit_serve.models.checkpoints.tensor_files import FLOAT_TYPES, StoredTensor, read_tensor
 from dit_serve.models.dit import DiTConfig
 from dit_serve.models.errors import CheckpointError
-from dit_serve.models.registry import SIZES
 from dit_serve.models.tokens import FREQUENCIES
 
 Layout = Literal["original", "diffusers"]
 Found = Mapping[str, StoredTensor]
 
+POSITIONS = "pos_embed"  # of the original layout, where a file may leave them out: they are computed
+LABEL_TABLE = "y_embedder.embedding_table.weight"
+TRAINING_ONLY = ("projectors.",)  # REPA's: they meet another network's features in training, and no sampler needs them
+PLAIN = "give the whole state dict of a plain DiT"
 _BLOCK = re.compile(r"(?:transformer_)?blocks\.(0|[1-9]\d{0,2})\.")  # below 1000: no name makes us list more
-_MAX_LISTED = 4000  # names in one message; an XL/2 in diffusers' layout has 622 tensors
+_ROOM = 200  # characters of a message for names of tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +51,21 @@ class Piece:
     stop: int
 
 
-def recognise(found: Found, where: object) -> Layout:
+def recognise(found: Mapping[str, Shaped], where: object) -> Layout:
     """Return the layout that the names of stored tensors belong to.
 
     Raises:
-        CheckpointError: they are not a DiT's.
+        CheckpointError: they are not a plain DiT's; the message says what they are, where that can be told.
     """
+    if kin := relative(found):
+        raise CheckpointError(f"{where}: {kin}")
     is_original = any(name.startswith(("x_embedder.", "blocks.", "final_layer.")) for name in found)
     is_diffusers = any(name.startswith(("transformer_blocks.", "proj_out_1.")) for name in found)
     if is_original != is_diffusers:
         return "original" if is_original else "diffusers"
-    some = ", ".join(sorted(found)[:5]) or "none"
     raise CheckpointError(
-        f"{where}: not a DiT's weights; its {len(found)} tensors are named {some}...: choose another file"
+        f"{where}: not a DiT's weights; its {len(found)} tensors are named {few(sorted(found)) or 'nothing'}: "
+        "choose another file"
     )
 
 
@@ -79,17 +85,24 @@ def written(layout: Layout, config: DiTConfig, state: Mapping[str, torch.Tensor]
     }
 
 
+def pieces_in(found: Found, layout: Layout, config: DiTConfig) -> list[Piece]:
+    """Return the tensors that these stored ones must be: `pieces`, less the positions where those are not stored."""
+    listed = pieces(layout, config)
+    return listed if layout == "diffusers" or POSITIONS in found else [p for p in listed if p.source != POSITIONS]
+
+
 def check_tensors(found: Found, expected: Iterable[Piece], where: object) -> None:
-    """Refuse stored tensors that are not exactly those expected.
+    """Refuse stored tensors that are not exactly those expected; what only training needs may be beside them.
 
     Raises:
-        CheckpointError: names every tensor that is missing, unexpected, misshapen or holds no floating-point numbers.
+        CheckpointError: tensors are missing, unexpected, misshapen or hold no floating-point numbers: how many, and
+            some names; all names are logged at the level debug.
     """
     shapes = {piece.source: piece.shape for piece in expected}
     both = sorted(shapes.keys() & found.keys())
     groups = {
         "missing": sorted(shapes.keys() - found.keys()),
-        "unexpected": sorted(found.keys() - shapes.keys()),
+        "unexpected": sorted(name for name in found.keys() - shapes.keys() if not name.startswith(TRAINING_ONLY)),
         "misshapen": [
             f"{name} {found[name].shape} instead of {shapes[name]}"
             for name in both
@@ -98,45 +111,8 @@ def check_tensors(found: Found, expected: Iterable[Piece], where: object) -> Non
         "not of a float type": [f"{name} {found[name].dtype}" for name in both if found[name].dtype not in FLOAT_TYPES],
     }
     if any(groups.values()):
-        raise CheckpointError(f"{where}: not a whole DiT; {_grouped(groups)}: download or export the weights again")
-
-
-def original_config(found: Found, num_heads: int | None, where: object) -> DiTConfig:
-    """Return the architecture that the shapes of an original file's tensors show; heads are not among them.
-
-    Args:
-        num_heads: if known from elsewhere; otherwise the published models' for this width.
-
-    Raises:
-        CheckpointError: tensors are missing or unexpected (all named), shapes contradict, or the heads are unknown.
-    """
-    depth = depth_of(found)
-    _check_names(found, _original(DiTConfig(depth=depth)), where)
-    width, channels, patch, _ = _shape(found, "x_embedder.proj.weight", "(D, C, p, p)", where)
-    _, tokens, _ = _shape(found, "pos_embed", "(1, T, D)", where)
-    rows, _ = _shape(found, "y_embedder.embedding_table.weight", "(classes + 1, D)", where)
-    mlp, _ = _shape(found, "blocks.0.mlp.fc1.weight", "(M, D)", where)
-    outputs, _ = _shape(found, "final_layer.linear.weight", "(p·p·out, D)", where)
-    if num_heads is None:
-        num_heads = _published_heads(width, where)
-    try:
-        config = DiTConfig(
-            input_size=math.isqrt(tokens) * patch,
-            patch_size=patch,
-            in_channels=channels,
-            hidden_size=width,
-            depth=depth,
-            num_heads=num_heads,
-            mlp_ratio=_ratio(mlp, width),
-            num_classes=rows - 1,
-            learn_sigma=outputs != patch * patch * channels,
-        )
-    except (ValueError, ArithmeticError) as error:
-        raise CheckpointError(
-            f"{where}: its shapes fit no DiT ({error}): download or export the weights again"
-        ) from error
-    check_tensors(found, _original(config), where)
-    return config
+        logging.getLogger("dit.models").debug("%s: %s", where, {kind: names for kind, names in groups.items() if names})
+        raise CheckpointError(f"{where}: not a whole plain DiT; {_grouped(groups)}: {PLAIN}")
 
 
 def depth_of(found: Found) -> int:
@@ -161,16 +137,16 @@ def have_own_embedders(found: Found, config: DiTConfig) -> bool:
 
 def _original(config: DiTConfig) -> list[Piece]:
     width, patch, vectors = config.hidden_size, config.patch_size, config.modulation_vectors
-    t_in, table = (width, 2 * FREQUENCIES), (config.num_classes + 1, width)
+    t_in, table = (width, 2 * FREQUENCIES), (config.label_rows, width)
     result = [
-        Piece("pos_embed", (1, config.tokens, width), "pos_embed", 0, config.tokens),
+        Piece(POSITIONS, (1, config.tokens, width), "pos_embed", 0, config.tokens),
         Piece("x_embedder.proj.weight", (width, config.in_channels, patch, patch), "patch_embed.weight", 0, width),
         Piece("x_embedder.proj.bias", (width,), "patch_embed.bias", 0, width),
         Piece("t_embedder.mlp.0.weight", t_in, "embedder.t_in_weight", 0, 1),
         Piece("t_embedder.mlp.0.bias", (width,), "embedder.t_in_bias", 0, 1),
         Piece("t_embedder.mlp.2.weight", (width, width), "embedder.t_out_weight", 0, 1),
         Piece("t_embedder.mlp.2.bias", (width,), "embedder.t_out_bias", 0, 1),
-        Piece("y_embedder.embedding_table.weight", table, "embedder.label_table", 0, 1),
+        Piece(LABEL_TABLE, table, "embedder.label_table", 0, 1),
         *_linear("final_layer.linear", "final", config.patch_size**2 * config.out_channels, width),
         *_linear("final_layer.adaLN_modulation.1", "modulation", 2 * width, width, (vectors - 2) * width),
     ]
@@ -212,7 +188,7 @@ def _diffusers(config: DiTConfig) -> list[Piece]:
 def _diffusers_embedder(source: str, e: int, config: DiTConfig) -> list[Piece]:
     """The embedder of one block, which is embedder e of ours."""
     width, time = config.hidden_size, f"{source}.timestep_embedder"
-    table = (config.num_classes + 1, width)
+    table = (config.label_rows, width)
     return [
         Piece(f"{time}.linear_1.weight", (width, 2 * FREQUENCIES), "embedder.t_in_weight", e, e + 1),
         Piece(f"{time}.linear_1.bias", (width,), "embedder.t_in_bias", e, e + 1),
@@ -230,38 +206,11 @@ def _linear(source: str, target: str, rows: int, columns: int, start: int = 0) -
     ]
 
 
-def _check_names(found: Found, expected: Iterable[Piece], where: object) -> None:
-    """The part of check_tensors that needs no shapes, for when a tensor is missing that would tell them."""
-    names = {piece.source for piece in expected}
-    groups = {"missing": sorted(names - found.keys()), "unexpected": sorted(found.keys() - names)}
-    if groups["missing"]:
-        raise CheckpointError(f"{where}: not a whole DiT; {_grouped(groups)}: download or export the weights again")
-
-
 def _grouped(groups: Mapping[str, list[str]]) -> str:
-    return "; ".join(
-        f"{len(names)} tensors {kind}: {', '.join(names[:_MAX_LISTED])}" for kind, names in groups.items() if names
-    )
-
-
-def _shape(found: Found, name: str, expected: str, where: object) -> tuple[int, ...]:
-    shape = found[name].shape
-    if len(shape) != expected.count(",") + 1:
-        raise CheckpointError(f"{where}: 1 tensors misshapen: {name} {shape} instead of {expected}: download it again")
-    return shape
-
-
-def _published_heads(width: int, where: object) -> int:
-    heads = {hidden: count for _, hidden, count in SIZES.values()}
-    if width not in heads:
-        raise CheckpointError(
-            f"{where}: the number of attention heads is not in the weights, and width {width} is no published model's: "
-            'write {"num_heads": N} into a file of the same name that ends in .json'
-        )
-    return heads[width]
-
-
-def _ratio(mlp: int, width: int) -> float:
-    """The ratio that leads back to exactly `mlp` when multiplied and rounded down, as DiTConfig does."""
-    ratio = mlp / width
-    return ratio if int(width * ratio) == mlp else math.nextafter(ratio, math.inf)
+    """How many tensors each group has and some of their names, as many as there is room for."""
+    told = {kind: names for kind, names in groups.items() if names}
+    texts = [
+        "; ".join(f"{len(names)} tensors {kind}: {few(names, count, 100)}" for kind, names in told.items())
+        for count in (3, 2, 1)
+    ]
+    return next((text for text in texts if len(text) <= _ROOM), f"{texts[-1][: _ROOM - 1]}…")

@@ -12,7 +12,7 @@ import math
 import torch
 
 from dit_serve.models.checkpoints.checkpoint import Checkpoint
-from dit_serve.models.checkpoints.layouts import Found, check_tensors, pieces
+from dit_serve.models.checkpoints.layouts import Found, check_tensors, pieces_in
 from dit_serve.models.checkpoints.tensor_files import read_headers, read_tensor
 from dit_serve.models.checkpoints.transformer_config import without_positions
 from dit_serve.models.dit import DiT
@@ -30,12 +30,12 @@ def load_dit(checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype
     found: Found = read_headers(checkpoint.weights)
     if checkpoint.layout == "diffusers":
         found = without_positions(found, config, checkpoint.weights[0])
-    expected = pieces(checkpoint.layout, config)
+    expected = pieces_in(found, checkpoint.layout, config)
     check_tensors(found, expected, checkpoint.weights[0])
     with torch.device("meta"):
         model = DiT(config)
     targets = {
-        name: tensor.to(device, torch.float32, copy=True)  # the positions, which diffusers' layout does not store
+        name: tensor.to(device, torch.float32, copy=True)  # the positions, which not every file stores
         if not tensor.is_meta
         else torch.empty(tensor.shape, dtype=model.parameter_dtype(name, dtype), device=device)
         for name, tensor in model.state_dict().items()

@@ -67,6 +67,8 @@ def _scheduler_config(schedule: Schedule) -> dict[str, Any]:
 
 
 def _transformer_config(config: DiTConfig) -> dict[str, Any]:
+    if not config.has_null_class:
+        raise ValueError("diffusers' label table ends in a null class, and this model has none")
     if config.frequency_shift != 1.0 or config.mlp_ratio != 4.0:
         raise ValueError(
             "diffusers fixes frequency_shift at 1 and mlp_ratio at 4, "

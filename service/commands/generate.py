@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--class-id", type=int, help="which class, by number")
     what.add_argument("--class", help="which class, by one of its names")
-    parser.add_argument("--cfg", type=float, help="guidance scale, 1 to 20; default 4")
+    parser.add_argument("--cfg", type=float, help="guidance scale, 1 to 20; default 4, or 1 where there is no guidance")
     parser.add_argument("--steps", type=int, help="denoising steps; default 50")
     parser.add_argument("--seed", type=int, help="of the first image, the next has one more; default drawn for each")
     parser.add_argument("--sampler", help="ddim, ddpm or dpm++; default ddim")

@@ -40,10 +40,31 @@ def facts(checkpoint: Checkpoint) -> list[tuple[str, str]]:
         ("parameters", f"{parameter_count(config):,}"),
         ("multiply-adds", f"{multiply_adds(config):,} per forward pass of one sequence"),
         ("classes", f"{config.num_classes}, {sum(map(bool, checkpoint.labels))} of them named"),
+        ("null class", _null_class(checkpoint)),
         ("noise", f"{schedule.num_train_timesteps} steps, {betas}"),
-        ("walked", f"{schedule.timestep_spacing} spacing, predicts {schedule.prediction_type}"),
+        ("walked", f"{schedule.timestep_spacing} spacing, predicts {schedule.prediction_type}{_assumed(checkpoint)}"),
         ("guided channels", f"{checkpoint.guidance_channels} of {config.in_channels}"),
-        ("autoencoder", "its own" if checkpoint.vae else "none: --vae names one"),
+        ("autoencoder", _autoencoder(checkpoint)),
         ("sha256", checkpoint.sha256),
         *(("weights", str(path)) for path in checkpoint.weights),
+        *(("note", note) for note in checkpoint.notes),
     ]
+
+
+def _null_class(checkpoint: Checkpoint) -> str:
+    """The row that stands for no class, and whether that is known."""
+    is_assumed = "null class" in checkpoint.assumed
+    if not checkpoint.can_guide:
+        return f"none{' (assumed)' if is_assumed else ''}: cfg 1 alone"
+    row = f"row {checkpoint.config.num_classes} of the label table"
+    return f"{row} (assumed: nothing says how many classes there are)" if is_assumed else row
+
+
+def _assumed(checkpoint: Checkpoint) -> str:
+    return " (assumed: nothing says it)" if "objective" in checkpoint.assumed else ""
+
+
+def _autoencoder(checkpoint: Checkpoint) -> str:
+    if isinstance(checkpoint.vae, str):
+        return checkpoint.vae
+    return "its own" if checkpoint.vae else "none: --vae names one"

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from dit_serve.models.checks import MAX_SEED, class_called, model_faults
-from dit_serve.models.options import DEFAULT_SAMPLER, ModelInfo, SampleSpec
+from dit_serve.models.options import DEFAULT_SAMPLER, ModelInfo, SampleSpec, guidance_fault
 from dit_serve.service.errors import FieldError, InvalidRequest, MalformedBody
 from dit_serve.service.http.deadline import asked_milliseconds
 from dit_serve.service.http.faults import field_errors, repeated_fields, short
@@ -96,7 +96,7 @@ def choose(form: Form, models: Mapping[str, ModelInfo]) -> Wanted:
     faults += _besides(faults, _refused_by_all(request, class_ids, judges))
     if faults or not class_ids or not isinstance(class_ids[0], int):
         raise InvalidRequest(faults)
-    return Wanted(request, judges[0], class_ids[0])
+    return Wanted(_with_default_scale(request, judges[0]), judges[0], class_ids[0])
 
 
 def find_model(name: str | None, resolution: int | None, models: Mapping[str, ModelInfo]) -> ModelInfo:
@@ -170,10 +170,17 @@ def _refused_by_all(
 ) -> list[FieldError]:
     """What none of these models can do of what is asked, in the words for the first one."""
     refused = [
-        {fault.field: fault for fault in _limits(request, class_id, model)}
+        {fault.field: fault for fault in _limits(_with_default_scale(request, model), class_id, model)}
         for class_id, model in zip(class_ids, models, strict=True)
     ]
     return [fault for field, fault in refused[0].items() if all(field in each for each in refused)] if refused else []
+
+
+def _with_default_scale(request: GenerateRequest, model: ModelInfo) -> GenerateRequest:
+    """The request with the model's own guidance scale where it names none."""
+    if "guidance_scale" in request.model_fields_set:
+        return request
+    return request.model_copy(update={"guidance_scale": model.default_guidance_scale})
 
 
 def _limits(request: GenerateRequest, class_id: int | FieldError | None, model: ModelInfo) -> Iterator[FieldError]:
@@ -183,6 +190,8 @@ def _limits(request: GenerateRequest, class_id: int | FieldError | None, model: 
         class_id = None
     for field, text in model_faults(model, class_id, request.steps, request.sampler):
         yield FieldError(field, text)
+    if fault := guidance_fault(model, request.guidance_scale):
+        yield FieldError("cfg", fault)
 
 
 def _seeds(request: GenerateRequest) -> list[int]:

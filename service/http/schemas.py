@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from dit_serve.models.checks import LEAST_GUIDANCE, MAX_SEED, MOST_GUIDANCE
+from dit_serve.models.options import DEFAULT_GUIDANCE_SCALE
 from dit_serve.service.image.receipt import Receipt
 from dit_serve.service.settings import MAX_IMAGES_PER_REQUEST
 
@@ -54,9 +55,10 @@ class GenerateRequest(BaseModel):
         description="Which class, by one of its names in any case; this or `class_id` is needed.",
     )
     guidance_scale: float = Field(
-        default=4.0, validation_alias=AliasChoices("cfg", "guidance_scale"),
+        default=DEFAULT_GUIDANCE_SCALE, validation_alias=AliasChoices("cfg", "guidance_scale"),
         ge=LEAST_GUIDANCE, le=MOST_GUIDANCE, allow_inf_nan=False,
-        description="Guidance scale; 1 is no guidance.",
+        description="Guidance scale; 1 is no guidance, and all that a model takes whose can_guide is false "
+                    "(GET /v1/models): absent, it is 1 there.",
     )
     steps: int = Field(
         default=50, validation_alias=AliasChoices("steps", "num_inference_steps"), ge=1,
@@ -194,6 +196,7 @@ class ModelAnswer(BaseModel):
     max_steps: int
     samplers: list[str]
     guidance_channels: int
+    can_guide: bool = Field(default=True, description="Whether it takes a cfg other than 1.")
     dtype: str
     precision: str = Field(default="", description="fp8 where the large products are in float8.")
     devices: list[str] = Field(default=[], description="Of each worker that is up.")

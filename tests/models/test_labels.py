@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dit_serve.models.labels import Labels, imagenet_names, split_names
+from dit_serve.models.labels import Labels, imagenet_names, names_of, split_names
 
 NAMES = (("great white shark", "white shark"), ("crane", "crane bird"), (), ("crane",), ("shark",), ("basking shark",))
 
@@ -91,3 +91,47 @@ def test_labels_need_no_torch() -> None:
     )
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert child.stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    "id2label",
+    [
+        {"0": "tench, Tinca tinca", "2": "shark"},
+        {0: "tench,Tinca tinca", 2: "shark"},
+        {"0": ["tench", "Tinca tinca"], "2": ["shark"]},
+        {"0": ["n01440764", "tench", "Tinca tinca"], "2": ["n01484850", "shark"]},
+        {"0": "n01440764 tench, Tinca tinca", "2": "n01484850 shark"},
+        {"tench": 0, "Tinca tinca": 0, "shark": 2},
+        ["tench, Tinca tinca", "", "shark"],
+        [["tench", "Tinca tinca", "tench"], [], ["shark"]],
+    ],
+)
+def test_names_are_taken_in_every_usual_form(id2label: object) -> None:
+    assert names_of(id2label, 3) == (("tench", "Tinca tinca"), (), ("shark",))
+
+
+def test_a_wordnet_id_is_a_name_where_there_is_no_other() -> None:
+    assert names_of({"n01440764": 0, "n01443537": 1}, 2) == (("n01440764",), ("n01443537",))
+
+
+@pytest.mark.parametrize(
+    ("id2label", "words"),
+    [
+        ({"3": "x"}, "has '3': 'x', and needs class ids from 0 to 2 with text"),
+        ({"-1": "x"}, "has '-1'"),
+        ({"x": 3}, "has 3: 'x'"),
+        ({"0": 1}, "has '0': 1"),
+        ({"0": None}, "has '0': None"),
+        ({"0": [1]}, r"has '0': \[1\]"),
+        ({True: "x"}, "has True"),
+        ({"0": "x", 0: "y"}, "has a class twice"),
+        (["x"] * 4, "has 3: 'x'"),
+        ([[0, "x"]], "has 0"),
+        ("x", "must be an object of class ids and names, or a list, got 'x'"),
+        ({"9" * 5000: "x"}, "has '9999"),
+    ],
+)
+def test_names_in_another_form_are_refused_with_the_entry(id2label: object, words: str) -> None:
+    with pytest.raises(ValueError, match=f"^id2label {words}") as caught:
+        names_of(id2label, 3)
+    assert len(str(caught.value)) < 200

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from dit_serve import Pipeline, SampleSpec, load_pipeline
 from dit_serve.models.errors import CheckpointError, DeviceError
 from tests.models.checkpoints.folders import random_vae
+from tests.models.checkpoints.written import TINY, original_state
 
 SPECS = (
     SampleSpec(class_id=3, seed=1, steps=4, guidance_scale=4.0, sampler="ddim"),
@@ -246,3 +248,28 @@ def test_a_class_may_be_given_by_its_name() -> None:
     assert np.array_equal(by_name, by_id)
     with pytest.raises(ValueError, match="no class is called 'eleven'"):
         digits.generate(["eleven"], [0], steps=2)
+
+
+@pytest.fixture(scope="module")
+def without_null_class(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    path = tmp_path_factory.mktemp("files") / "mine.safetensors"
+    save_file(original_state(replace(TINY, num_classes=9)), path)
+    path.with_suffix(".json").write_text(f'{{"num_heads": 4, "num_classes": 10, "vae": "{folder / "vae"}"}}')
+    return load_pipeline(path, device="cpu", dtype="float32")
+
+
+def test_a_model_without_a_null_class_is_sampled_without_guidance(without_null_class: Pipeline) -> None:
+    info = without_null_class.info
+    assert (info.num_classes, info.can_guide, info.default_guidance_scale, info.vae) == (10, False, 1.0, "")
+    [plain] = without_null_class.generate([9], [1], steps=2)
+    [asked] = without_null_class.generate([9], [1], steps=2, guidance_scale=1)
+    assert np.array_equal(plain, asked)
+    with pytest.raises(ValueError, match=r"guidance_scale is 1[.]5; mine takes 1 alone, because its label table"):
+        without_null_class.begin(SampleSpec(class_id=9, seed=1, guidance_scale=1.5))
+
+
+def test_what_is_to_know_of_a_checkpoint_is_logged(
+    without_null_class: Pipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    load_pipeline(without_null_class.checkpoint.weights[0], device="cpu", dtype="float32")
+    assert "mine: without guidance, cfg is 1: its label table has no null class" in caplog.text

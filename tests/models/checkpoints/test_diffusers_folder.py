@@ -73,7 +73,9 @@ def test_labels_are_split_and_may_have_gaps() -> None:
     assert read_labels(Path("x"), None, 2) == ()
 
 
-@pytest.mark.parametrize("names", [{"3": "x"}, {"-1": "x"}, {"a": "x"}, {"0": 1}, {"²": "x"}, {"9" * 5000: "x"}, ["x"]])
+@pytest.mark.parametrize(
+    "names", [{"3": "x"}, {"-1": "x"}, {"a": "x"}, {"0": 1}, {"²": "x"}, {"9" * 5000: "x"}, "x", ["x"] * 4]
+)
 def test_labels_of_no_class_are_refused(names: object) -> None:
     with pytest.raises(CheckpointError, match="index: id2label"):
         read_labels(Path("index"), names, 3)

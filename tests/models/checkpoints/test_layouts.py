@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from dit_serve.models.checkpoints.layouts import (
+    LABEL_TABLE,
     Layout,
     check_tensors,
     depth_of,
     have_own_embedders,
-    original_config,
     pieces,
+    pieces_in,
     recognise,
     written,
 )
@@ -23,19 +24,7 @@ from dit_serve.models.checkpoints.tensor_files import StoredTensor, read_headers
 from dit_serve.models.checkpoints.unpickle import write_safetensors
 from dit_serve.models.dit import DiT, DiTConfig
 from dit_serve.models.errors import CheckpointError
-from tests.models.checkpoints.written import TINY, original_state, transformer
-from tests.models.published import VARIANTS
-
-TYPES = {torch.float32: "F32", torch.int64: "I64"}
-
-
-def stored(state: dict[str, torch.Tensor]) -> dict[str, StoredTensor]:
-    return {name: StoredTensor(Path("x"), name, tuple(t.shape), TYPES[t.dtype]) for name, t in state.items()}
-
-
-@pytest.fixture
-def found() -> dict[str, StoredTensor]:
-    return stored(original_state(TINY))
+from tests.models.checkpoints.written import TINY, original_state, stored, transformer
 
 
 @pytest.mark.parametrize("learn_sigma", [True, False])
@@ -74,86 +63,28 @@ def test_what_is_written_is_named_and_shaped_as_it_is_read(layout: Layout) -> No
     check_tensors(stored(written(layout, TINY, state)), pieces(layout, TINY), "x")
 
 
-@pytest.mark.parametrize(
-    "config", [TINY, replace(TINY, learn_sigma=False, mlp_ratio=2.5, patch_size=1, in_channels=16)]
-)
-def test_the_architecture_is_read_off_the_shapes(config: DiTConfig) -> None:
-    assert original_config(stored(original_state(config)), config.num_heads, "x") == config
-
-
-@pytest.mark.parametrize("name", VARIANTS)
-def test_published_models_need_no_number_of_heads(name: str) -> None:
-    config = replace(VARIANTS[name], depth=2, input_size=64, num_classes=3)
-    assert original_config(stored(original_state(config)), None, "x") == config
-
-
-def test_every_mlp_width_is_found_again() -> None:
-    for mlp in range(1, 200):
-        config = DiTConfig(input_size=2, hidden_size=12, depth=1, num_heads=1, num_classes=1, mlp_ratio=mlp / 12 + 1e-9)
-        assert original_config(stored(original_state(config)), 1, "x").mlp_size == mlp
-
-
-def test_unknown_heads_are_refused_with_a_way_to_give_them(found: dict[str, StoredTensor]) -> None:
-    with pytest.raises(CheckpointError, match=r'width 48 is no published .* write \{"num_heads": N\} into a file'):
-        original_config(found, None, "x")
-
-
-def test_heads_that_do_not_fit_are_refused(found: dict[str, StoredTensor]) -> None:
-    with pytest.raises(CheckpointError, match="must be a multiple of num_heads 7"):
-        original_config(found, 7, "x")
-
-
-def test_all_missing_tensors_are_named(found: dict[str, StoredTensor]) -> None:
-    gone = ["pos_embed", "blocks.1.mlp.fc1.bias", "final_layer.linear.weight"]
-    for name in gone:
-        del found[name]
-    with pytest.raises(CheckpointError) as caught:
-        original_config(found, 4, "x.pt")
-    assert "x.pt: not a whole DiT; 3 tensors missing: " + ", ".join(sorted(gone)) in str(caught.value)
-
-
-def test_a_missing_block_is_named(found: dict[str, StoredTensor]) -> None:
-    left = {name: tensor for name, tensor in found.items() if not name.startswith("blocks.1.")}
-    with pytest.raises(CheckpointError, match=r"10 tensors missing: blocks\.1\.adaLN_modulation\.1\.bias"):
-        original_config(left, 4, "x")
-
-
-def test_misshapen_unexpected_and_integer_tensors_are_named_together(found: dict[str, StoredTensor]) -> None:
-    found["blocks.0.attn.qkv.weight"] = replace(found["blocks.0.attn.qkv.weight"], shape=(48, 48))
-    found["blocks.2.mlp.fc2.bias"] = replace(found["blocks.2.mlp.fc2.bias"], shape=(49,), dtype="I8")
-    found["blocks.0.lora.up"] = StoredTensor(Path("x"), "blocks.0.lora.up", (1,), "F32")
-    with pytest.raises(CheckpointError) as caught:
-        original_config(found, 4, "x")
-    assert str(caught.value) == (
-        "x: not a whole DiT; 1 tensors unexpected: blocks.0.lora.up; 2 tensors misshapen: "
-        "blocks.0.attn.qkv.weight (48, 48) "
-        "instead of (144, 48), blocks.2.mlp.fc2.bias (49,) instead of (48,); 1 tensors not of a float type: "
-        "blocks.2.mlp.fc2.bias I8: download or export the weights again"
-    )
-
-
-@pytest.mark.parametrize("shape", [(48, 16), (0, 4, 2, 2), (48, 0, 2, 2), (48, 4, 0, 0), (48, 4, 2, 3)])
-def test_shapes_that_fit_no_dit_are_refused(found: dict[str, StoredTensor], shape: tuple[int, ...]) -> None:
-    found["x_embedder.proj.weight"] = replace(found["x_embedder.proj.weight"], shape=shape)
-    with pytest.raises(CheckpointError):
-        original_config(found, 4, "x")
-
-
-def test_positions_of_no_square_are_refused(found: dict[str, StoredTensor]) -> None:
-    found["pos_embed"] = replace(found["pos_embed"], shape=(1, 17, 48))
-    with pytest.raises(CheckpointError, match=r"pos_embed \(1, 17, 48\) instead of \(1, 16, 48\)"):
-        original_config(found, 4, "x")
-
-
 def test_the_layout_is_recognised_by_names() -> None:
     assert recognise(stored(original_state(TINY)), "x") == "original"
     assert recognise(stored(dict(transformer(TINY).state_dict())), "x") == "diffusers"
 
 
-@pytest.mark.parametrize("names", [(), ("encoder.conv_in.weight",), ("blocks.0.x", "transformer_blocks.0.x")])
+@pytest.mark.parametrize("names", [(), ("fc.weight",), ("blocks.0.x", "transformer_blocks.0.x")])
 def test_what_is_no_dit_is_refused(names: tuple[str, ...]) -> None:
     with pytest.raises(CheckpointError, match=f"x: not a DiT's weights; its {len(names)} tensors are named"):
         recognise({name: StoredTensor(Path("x"), name, (1,), "F32") for name in names}, "x")
+
+
+def test_a_table_without_a_null_class_has_a_row_less_in_both_layouts() -> None:
+    for layout, name in (("original", LABEL_TABLE), ("diffusers", "transformer_blocks.0.norm1.emb.class_embedder")):
+        [first, *_] = [p for p in pieces(layout, replace(TINY, has_null_class=False)) if p.source.startswith(name)]
+        assert first.shape == (10, 48)
+
+
+def test_positions_and_what_only_training_needs_may_be_missing_or_there() -> None:
+    found = stored(original_state(TINY) | {"projectors.0.0.weight": torch.zeros(4, 4)})
+    check_tensors(found, pieces_in(found, "original", TINY), "x")
+    del found["pos_embed"]
+    check_tensors(found, pieces_in(found, "original", TINY), "x")
 
 
 def test_a_huge_block_number_makes_no_huge_list() -> None:

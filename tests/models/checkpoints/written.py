@@ -16,6 +16,7 @@ import torch
 from diffusers import DDIMScheduler, DiTPipeline, DiTTransformer2DModel
 from safetensors.torch import save_file
 
+from dit_serve.models.checkpoints.tensor_files import StoredTensor
 from dit_serve.models.dit import DiTConfig
 from dit_serve.models.registry import SIZES
 from dit_serve.models.tokens import sincos_positions
@@ -57,6 +58,12 @@ def original_state(config: DiTConfig, scale: float = 0.05) -> dict[str, torch.Te
     state = {name: torch.randn(shape) * scale for name, shape in shapes.items()}
     positions = torch.from_numpy(sincos_positions(width, config.input_size // patch)).float()
     return {"pos_embed": positions.unsqueeze(0), **state}
+
+
+def stored(state: dict[str, torch.Tensor]) -> dict[str, StoredTensor]:
+    """Return tensors as they would be found in a file."""
+    types = {torch.float32: "F32", torch.int64: "I64"}
+    return {name: StoredTensor(Path("x"), name, tuple(t.shape), types[t.dtype]) for name, t in state.items()}
 
 
 def training_checkpoint(config: DiTConfig, **args: object) -> dict[str, object]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
 
 from dit_serve import load_pipeline
 from dit_serve.service.cli import main
+from tests.models.checkpoints.written import TINY, original_state
 
 
 def test_info_tells_what_is_in_a_checkpoint(random_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -27,3 +29,19 @@ def test_info_tells_what_is_in_a_checkpoint(random_folder: Path, capsys: pytest.
 def test_info_takes_what_serve_takes(random_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", f"mine={random_folder}"]) == 0
     assert "random-64" in capsys.readouterr().out
+
+
+def test_info_tells_what_is_assumed_and_what_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_file(original_state(TINY), tmp_path / "x.safetensors")
+    (tmp_path / "x.json").write_text('{"num_heads": 4}')
+    assert main(["info", str(tmp_path / "x.safetensors")]) == 0
+    said = capsys.readouterr().out
+    assert "row 10 of the label table (assumed: nothing says how many classes there are)" in said
+    assert "predicts epsilon (assumed: nothing says it)" in said
+    (tmp_path / "x.json").write_text('{"num_heads": 4, "num_classes": 11, "objective": "epsilon", "vae": "owner/vae"}')
+    assert main(["info", str(tmp_path / "x.safetensors")]) == 0
+    said = capsys.readouterr().out
+    assert "none: cfg 1 alone" in said
+    assert "without guidance, cfg is 1: its label table has no null class" in said
+    assert "owner/vae" in said
+    assert "assumed" not in said

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import count
 from typing import Any
 
@@ -163,3 +163,19 @@ def accept_or_refuse(body: bytes) -> None:
         assert 1 <= job.spec.steps <= found.model.max_steps
         assert 1 <= job.spec.guidance_scale <= 20
         assert job.spec.sampler in found.model.samplers
+
+
+def test_a_model_without_guidance_takes_cfg_1_alone_and_has_it_by_default() -> None:
+    models = {"a": replace(MODELS["a"], can_guide=False)}
+
+    def chosen(**fields: Any) -> Wanted:
+        return choose(read_form(json.dumps({"class_id": 1, **fields}).encode()), models)
+
+    assert chosen().request.guidance_scale == chosen(cfg=1).request.guidance_scale == 1.0
+    assert make_jobs(chosen(), "r", count().__next__)[0].spec.guidance_scale == 1.0
+    with pytest.raises(InvalidRequest) as caught:
+        chosen(guidance_scale=2)
+    [fault] = caught.value.errors
+    assert (fault.field, fault.message) == (
+        "cfg", "is 2; a takes 1 alone, because its label table has no null class to guide by",
+    )

@@ -1,0 +1,47 @@
+"""What a loaded model says of itself, put together from its checkpoint, its weights and its options.
+
+Knows no sample; the value itself is models/options.py's, which needs no torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from dit_serve.models.checkpoints.checkpoint import Checkpoint
+from dit_serve.models.dit import DiT
+from dit_serve.models.options import ModelInfo, ModelOptions
+from dit_serve.models.sampling.sampler import SAMPLERS
+from dit_serve.models.vae import VAE
+
+DEFAULT_VAE = "stabilityai/sd-vae-ft-ema"  # of the published .pt checkpoints, which bring none
+
+
+def describe(
+    checkpoint: Checkpoint, model: DiT, vae: VAE, device: torch.device, options: ModelOptions
+) -> ModelInfo:
+    """Return what a model says of itself, loaded from this checkpoint with these options."""
+    return ModelInfo(
+        name=checkpoint.name,
+        resolution=checkpoint.config.input_size * vae.downsampling,
+        num_classes=checkpoint.config.num_classes,
+        labels=checkpoint.labels,
+        max_steps=checkpoint.schedule.num_train_timesteps,
+        samplers=tuple(SAMPLERS),
+        guidance_channels=checkpoint.guidance_channels,
+        dtype=str(model.patch_embed.weight.dtype).removeprefix("torch."),
+        device=str(device),
+        sha256=checkpoint.sha256,
+        vae=_vae_name(checkpoint, options.vae),
+        precision=options.precision or "",
+        can_guide=checkpoint.can_guide,
+    )
+
+
+def _vae_name(checkpoint: Checkpoint, vae: str | None) -> str:
+    """The autoencoder's hub id, or its folder's name alone: receipts go out, and paths are nobody's business."""
+    if vae is None and isinstance(checkpoint.vae, Path):
+        return ""
+    named = str(vae or checkpoint.vae or DEFAULT_VAE)
+    return Path(named).resolve().name if Path(named).exists() else named
