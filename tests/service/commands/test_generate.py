@@ -61,7 +61,7 @@ def test_the_paths_are_printed(random_folder: Path, tmp_path: Path, capsys: pyte
         (["--class-id", "10"], "--class-id is 10; random-64 has classes 0 to 9"),
         (["--class", "dragon"], "--class: no class is called this"),
         (["--class-id", "1", "--cfg", "0.5"], "--cfg is 0.5; must be greater than or equal to 1"),
-        (["--class-id", "1", "--cfg", "nan"], "--cfg is nan; must be a finite number"),
+        (["--class-id", "1", "--cfg", "nan"], "--cfg is not a number; must be a finite number"),
         (["--class-id", "1", "--steps", "0"], "--steps is 0; must be greater than or equal to 1"),
         (["--class-id", "1", "--steps", "1001"], "--steps is 1001; random-64 takes 1 to 1000"),
         (["--class-id", "1", "--sampler", "euler"], "--sampler must be one of ddim, "),
