@@ -1,0 +1,160 @@
+"""Loads a damaged checkpoint and judges what comes of it: sound, refused in one good sentence, or a fault.
+
+Sound means that what is stored is what was loaded: the same tensors and sizes as before the damage, or those that an
+independent reader finds in the damaged files (safetensors by hand, pickles by torch's own loader).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+import traceback
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dit_serve.models.checkpoints.checkpoint import open_checkpoint
+from dit_serve.models.checkpoints.hub import fetch_vae
+from dit_serve.models.checkpoints.weights import load_dit
+from dit_serve.models.errors import CheckpointError
+from dit_serve.models.vae import load_vae
+from tests.models.checkpoints.fuzz.forked import Forks
+from tests.models.checkpoints.fuzz.seeds import Seed
+
+CPU = torch.device("cpu")
+MOST_WORDS = 300
+UNTOLD = ("weights_only", "Traceback", "(?:", "[A-Za-z", "\\w", "\\d", ".*", "object at 0x")
+OF_CONFIGS = {"mlp_norm_eps", "num_heads", "input_size", "num_classes"}  # what no tensor of a folder need show
+Tensors = dict[str, str]  # by name, what a tensor is: format, shape, bytes
+
+
+@dataclass(slots=True)
+class Loaded:
+    """What was loaded: sizes, the network's tensors, and those of the files that it was read from."""
+
+    config: dict[str, Any] = field(default_factory=dict)
+    state: Tensors = field(default_factory=dict)
+    stored: Tensors = field(default_factory=dict)
+
+
+def load(seed: Seed, folder: Path) -> Loaded:
+    """Load a checkpoint as a server does.
+
+    Raises:
+        CheckpointError: it is refused.
+    """
+    loaded, entry = Loaded(), folder / seed.entry
+    vae: Path | None = entry
+    if seed.kind == "dit":
+        opened = open_checkpoint(entry)
+        state = load_dit(opened, device=CPU, dtype=torch.float32).state_dict()
+        loaded.config, vae = asdict(opened.config), opened.vae
+        loaded.state = {name: _digest(tensor) for name, tensor in state.items()}
+        for path in opened.weights:
+            loaded.stored |= stored_tensors(path)
+    if vae is not None:
+        if seed.kind == "vae":
+            vae = fetch_vae(vae)
+        module = load_vae(vae, device=CPU, dtype=torch.float32).module
+        loaded.state |= {f"vae.{name}": _digest(tensor) for name, tensor in module.state_dict().items()}
+    return loaded
+
+
+def refusal_fault(error: BaseException, folder: Path) -> str:
+    """What is wrong with a refusal, "" for nothing."""
+    if not isinstance(error, CheckpointError):
+        frames = [each for each in traceback.extract_tb(error.__traceback__) if "/models/" in each.filename]
+        frames = [each for each in frames if "/tests/" not in each.filename] or [traceback.extract_tb(error.__traceback__)[-1]]
+        return f"{type(error).__name__} in {Path(frames[-1].filename).name}:{frames[-1].lineno}: {_general(str(error))[:120]}"
+    words = str(error)
+    wrong = [f"tells of {each!r}" for each in UNTOLD if each in words]
+    wrong += ["is too long"] if len(words) > MOST_WORDS else []
+    wrong += ["has characters that cannot be printed"] if not words.isprintable() else []
+    wrong += ["names no file"] if str(folder) not in words else []
+    return f"a refusal {' and '.join(wrong)}: {_general(words)[:160]}" if wrong else ""
+
+
+def load_fault(loaded: Loaded, truth: Loaded | None, folder: Path, forks: Forks) -> str:
+    """What is wrong with what was loaded, "" for nothing.
+
+    Args:
+        loaded: from the damaged files.
+        truth: from the sound ones, None where these are refused.
+        folder: of the damaged files.
+        forks: for torch's own loader.
+    """
+    if truth is not None and (loaded.stored, loaded.state) == (truth.stored, truth.state):
+        other = {name for name in loaded.config if loaded.config[name] != truth.config[name]} - OF_CONFIGS
+        return f"loads with other sizes: {', '.join(sorted(other))}" if other else ""
+    there = tensors_beneath(folder, forks)
+    whats = {what.rpartition(" ")[2] for _, what in there}
+    lost = [name for name, what in loaded.stored.items() if not any(
+        what == found and (stored == name or stored.endswith("." + name)) for stored, found in there
+    )]
+    lost += [name for name, what in loaded.state.items() if name.startswith("vae.") and what.rpartition(" ")[2] not in whats]
+    if truth is not None:  # what no independent reader can read may still be what it was
+        lost = [name for name in lost if (truth.stored | truth.state).get(name) != (loaded.stored | loaded.state)[name]]
+    return f"loads tensors that its files do not hold: {_general(lost[0])}" if lost else ""
+
+
+def tensors_beneath(folder: Path, forks: Forks) -> list[tuple[str, str]]:
+    """All tensors in the files of a folder: (name, what it is)."""
+    found: list[tuple[str, str]] = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size):
+        with path.open("rb") as file:
+            head = file.read(9)
+        if head[8:9] == b"{":
+            found += stored_tensors(path).items()
+        elif head[:2] == b"PK" or head[:1] == b"\x80":
+            _, printed, _ = forks.run(lambda path=path: _print_pickled(path))  # type: ignore[misc]
+            found += [(name, what) for name, what in json.loads(printed or "[]")]
+    return found
+
+
+def stored_tensors(path: Path) -> Tensors:
+    """Each tensor of a safetensors file, read without the library that is under test."""
+    raw = path.read_bytes()
+    data = 8 + int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8:data])
+    header.pop("__metadata__", None)
+    found = {}
+    for name, entry in header.items():
+        begin, end = entry["data_offsets"]
+        digest = hashlib.sha256(raw[data + begin : data + end]).hexdigest()
+        found[name] = f"{entry['dtype']} {list(entry['shape'])} {digest}"
+    return found
+
+
+def _print_pickled(path: Path) -> int:
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        value = torch.load(path, map_location="cpu", weights_only=True)
+    found: list[tuple[str, str]] = []
+    _gather(value, "", found)
+    print(json.dumps(found))
+    return 0
+
+
+def _gather(value: Any, name: str, found: list[tuple[str, str]]) -> None:
+    if isinstance(value, torch.Tensor):
+        found.append((name, _digest(value)))
+    elif isinstance(value, dict):
+        for key, below in value.items():
+            _gather(below, f"{name}.{key}" if name else str(key), found)
+
+
+def _digest(tensor: torch.Tensor) -> str:
+    names = {"float": "F", "bfloat": "BF", "int": "I", "uint": "U"}
+    kind = re.fullmatch(r"([a-z]+)(\d+)", str(tensor.dtype).removeprefix("torch."))
+    dtype = f"{names[kind[1]]}{kind[2]}" if kind and kind[1] in names else str(tensor.dtype)
+    raw = tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return f"{dtype} {list(tensor.shape)} {hashlib.sha256(raw).hexdigest()}"
+
+
+def _general(words: str) -> str:
+    """A text without what differs from round to round, so that equal faults are equal."""
+    words = re.sub(r"/\S*dit-fuzz\S*?/files", "", words)
+    return re.sub(r"0x[0-9a-f]+|\d+", "#", words.encode("unicode_escape").decode())

@@ -1,0 +1,99 @@
+"""The sound checkpoints that are damaged: one of each form that people have, as small as they can be, always the same."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import save_file
+
+from dit_serve.models.dit import DiTConfig
+from tests.models.checkpoints.written import original_state, save_folder, training_checkpoint, transformer
+from tests.models.tiny_vae import save_tiny_vae
+
+SMALL = DiTConfig(input_size=4, hidden_size=8, depth=1, num_heads=2, num_classes=3)
+HEADS = json.dumps({"num_heads": SMALL.num_heads})
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """A checkpoint in a folder of its own.
+
+    Attributes:
+        name: for people.
+        folder: everything that belongs to it.
+        entry: what is opened, beneath the folder; "" for the folder itself.
+        kind: whose it is.
+    """
+
+    name: str
+    folder: Path
+    entry: str
+    kind: Literal["dit", "vae"] = "dit"
+
+
+def make_seeds(base: Path) -> list[Seed]:
+    """Write all seeds beneath `base`."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return [*_files(base), *_folders(base)]
+
+
+def _files(base: Path) -> list[Seed]:
+    state, training = original_state(SMALL), training_checkpoint(SMALL, num_heads=SMALL.num_heads)
+    writers: dict[str, tuple[Callable[[Path], Any], bool]] = {
+        "plain.safetensors": (lambda path: save_file(state, path, metadata={"num_heads": "2"}), False),
+        "beside.safetensors": (lambda path: save_file(state, path), True),
+        "plain.pt": (lambda path: torch.save(state, path), True),
+        "old.pt": (lambda path: torch.save(state, path, _use_new_zipfile_serialization=False), True),
+        "protocol4.pt": (lambda path: torch.save(state, path, pickle_protocol=4), True),
+        "training.pt": (lambda path: torch.save(training, path), False),
+        "old-training.pt": (lambda path: torch.save(training, path, _use_new_zipfile_serialization=False), False),
+        "parallel.pth": (lambda path: torch.save({"model": _under("module.", state)}, path, pickle_protocol=5), True),
+        "lightning.ckpt": (lambda path: torch.save(_lightning(state), path), True),
+    }
+    seeds = []
+    for name, (write, has_sidecar) in writers.items():
+        folder = base / name.replace(".", "-")
+        folder.mkdir()
+        write(folder / name)
+        if has_sidecar:
+            (folder / name).with_suffix(".json").write_text(HEADS)
+        seeds.append(Seed(name, folder, name))
+    return seeds
+
+
+def _folders(base: Path) -> list[Seed]:
+    seeds = []
+    for name, shapes in {"whole": {}, "shards": {"shard": "8KB"}, "bin": {"pickled": True}, "bin-shards": {
+        "pickled": True, "shard": "8KB"
+    }}.items():
+        folder = base / name
+        save_folder(folder, SMALL, **shapes)
+        shutil.rmtree(folder / "vae")
+        save_tiny_vae(folder / "vae")
+        seeds.append(Seed(name, folder, ""))
+    transformer(SMALL).save_pretrained(base / "transformer")
+    seeds.append(Seed("transformer", base / "transformer", ""))
+    seeds.append(Seed("transformer-file", base / "transformer", "diffusion_pytorch_model.safetensors"))
+    vae = save_tiny_vae(base / "vae")
+    seeds.append(Seed("vae", base / "vae", "", "vae"))
+    for name, prefix in {"vae-file": "", "first-stage": "first_stage_model."}.items():
+        (base / name).mkdir()
+        torch.save({"state_dict": _under(prefix, vae.state_dict())}, base / name / "vae.ckpt")
+        seeds.append(Seed(name, base / name, "vae.ckpt", "vae"))
+    return seeds
+
+
+def _under(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+def _lightning(state: dict[str, torch.Tensor]) -> dict[str, object]:
+    tensors = {**_under("model.", state), **_under("ema.", {name: tensor + 1 for name, tensor in state.items()})}
+    return {"state_dict": tensors, "epoch": 3, "global_step": 70, "hyper_parameters": {"num_heads": 2}}
