@@ -103,10 +103,11 @@ class SampleSpec:
                 object.__setattr__(self, name, plain(getattr(self, name)))
             except ValueError as error:
                 faults.append(f"{name} {error}")
-        if isinstance(self.sampler, str):
-            object.__setattr__(self, "sampler", str(self.sampler))
+        sampler: object = self.sampler
+        if isinstance(sampler, str):
+            object.__setattr__(self, "sampler", str(sampler))
         else:
-            faults.append(f"sampler is {shown(self.sampler)}; must be a valid string")
+            faults.append(f"sampler is {shown(sampler)}; must be a valid string")
         if faults:
             raise ValueError("; ".join(faults))
 
