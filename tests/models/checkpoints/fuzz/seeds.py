@@ -1,4 +1,4 @@
-"""The sound checkpoints that are damaged: one of each form that people have, as small as they can be, always the same."""
+"""The sound checkpoints that are damaged: one of each form that people have, small, and always the same."""
 
 from __future__ import annotations
 
