@@ -18,7 +18,8 @@ from tests.models.checkpoints.written import original_state, save_folder, traini
 from tests.models.tiny_vae import save_tiny_vae
 
 ORIGINAL_NAMES = (
-    ("encoder.down_blocks.0.resnets.", "encoder.down.0.block."), ("decoder.up_blocks.0.resnets.", "decoder.up.0.block."),
+    ("encoder.down_blocks.0.resnets.", "encoder.down.0.block."),
+    ("decoder.up_blocks.0.resnets.", "decoder.up.0.block."),
     ("mid_block.resnets.0.", "mid.block_1."), ("mid_block.resnets.1.", "mid.block_2."), ("conv_norm_out", "norm_out"),
     ("mid_block.attentions.0.", "mid.attn_1."), ("group_norm.", "norm."), ("to_q.", "q."), ("to_k.", "k."),
     ("to_v.", "v."), ("to_out.0.", "proj_out."),
