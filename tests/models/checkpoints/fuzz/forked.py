@@ -68,6 +68,7 @@ def _work_and_leave(work: Callable[[], int], out: Any, errors: Any) -> None:
     status = 1
     with suppress(BaseException):
         signal.alarm(0)
+        warnings.simplefilter("default")  # as in a process of its own, not as in tests
         sys.stdout, sys.stderr = out, errors
         torch.set_num_threads(1)  # OpenMP's threads are not in the copy
         pages = int(Path("/proc/self/statm").read_text().split()[0])
