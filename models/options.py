@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, fields
 
-from dit_serve.models.scalars import real, shown, whole
+from dit_serve.models.scalars import real, text, whole
 
 DEFAULT_SAMPLER = "ddim"
 DEFAULT_GUIDANCE_SCALE = 4.0
@@ -97,17 +97,13 @@ class SampleSpec:
     sampler: str = DEFAULT_SAMPLER
 
     def __post_init__(self) -> None:
+        plain = {"class_id": whole, "seed": whole, "steps": whole, "guidance_scale": real, "sampler": text}
         faults = []
-        for name, plain in (("class_id", whole), ("seed", whole), ("steps", whole), ("guidance_scale", real)):
+        for name, read in plain.items():
             try:
-                object.__setattr__(self, name, plain(getattr(self, name)))
+                object.__setattr__(self, name, read(getattr(self, name)))
             except ValueError as error:
                 faults.append(f"{name} {error}")
-        sampler: object = self.sampler
-        if isinstance(sampler, str):
-            object.__setattr__(self, "sampler", str(sampler))
-        else:
-            faults.append(f"sampler is {shown(sampler)}; must be a valid string")
         if faults:
             raise ValueError("; ".join(faults))
 

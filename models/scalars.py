@@ -41,16 +41,27 @@ def real(value: Any) -> float:
         raise ValueError(f"is {shown(value)}; must be a valid number") from error
 
 
+def text(value: Any) -> str:
+    """The value as a str, of numpy's text too.
+
+    Raises:
+        ValueError: it is no text.
+    """
+    if not isinstance(value, str):
+        raise ValueError(f"is {shown(value)}; must be a valid string")
+    return str(value)
+
+
 def shown(value: object) -> str:
     """The value for an error's text: on one line, and short."""
     try:
-        text = repr(value) if isinstance(value, str) else str(value)
+        words = repr(value) if isinstance(value, str) else str(value)
     except Exception:  # a number of more digits than Python writes, or whatever another's type raises
         return f"a {type(value).__name__} that cannot be written"
-    text = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
-    if len(text) <= _LONGEST:
-        return text
-    return f"{text[:20]}… ({len(text)} {'digits' if type(value) in (int, float) else 'characters'})"
+    words = " ".join("".join(letter if letter.isprintable() else " " for letter in words).split())
+    if len(words) <= _LONGEST:
+        return words
+    return f"{words[:20]}… ({len(words)} {'digits' if type(value) in (int, float) else 'characters'})"
 
 
 def _is_scalar(value: Any) -> bool:

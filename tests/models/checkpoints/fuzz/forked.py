@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ class Forks:
 
     def run(self, work: Callable[[], int]) -> tuple[int, str, str]:
         """Return the status of a forked copy that does `work`, what it printed, and its errors."""
-        with tempfile.TemporaryFile("w+", encoding="utf-8") as out, tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
+        paper = partial(tempfile.TemporaryFile, "w+", encoding="utf-8")
+        with paper() as out, paper() as errors:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # newer Pythons warn of threads: the copy starts none and uses none
                 pid = os.fork()
@@ -66,6 +68,7 @@ def _work_and_leave(work: Callable[[], int], out: Any, errors: Any) -> None:
     status = 1
     with suppress(BaseException):
         signal.alarm(0)
+        warnings.simplefilter("default")  # as in a process of its own, not as in tests
         sys.stdout, sys.stderr = out, errors
         torch.set_num_threads(1)  # OpenMP's threads are not in the copy
         pages = int(Path("/proc/self/statm").read_text().split()[0])

@@ -67,9 +67,11 @@ def load(seed: Seed, folder: Path) -> Loaded:
 def refusal_fault(error: BaseException, folder: Path) -> str:
     """What is wrong with a refusal, "" for nothing."""
     if not isinstance(error, CheckpointError):
-        frames = [each for each in traceback.extract_tb(error.__traceback__) if "/models/" in each.filename]
-        frames = [each for each in frames if "/tests/" not in each.filename] or [traceback.extract_tb(error.__traceback__)[-1]]
-        return f"{type(error).__name__} in {Path(frames[-1].filename).name}:{frames[-1].lineno}: {_general(str(error))[:120]}"
+        frames = traceback.extract_tb(error.__traceback__)
+        ours = [each for each in frames if "/models/" in each.filename and "/tests/" not in each.filename]
+        where = (ours or frames)[-1]
+        name = f"{Path(where.filename).name}:{where.lineno}"
+        return f"{type(error).__name__} in {name}: {_general(str(error))[:120]}"
     words = str(error)
     wrong = [f"tells of {each!r}" for each in UNTOLD if each in words]
     wrong += ["is too long"] if len(words) > MOST_WORDS else []
@@ -91,14 +93,22 @@ def load_fault(loaded: Loaded, truth: Loaded | None, folder: Path, forks: Forks)
         other = {name for name in loaded.config if loaded.config[name] != truth.config[name]} - OF_CONFIGS
         return f"loads with other sizes: {', '.join(sorted(other))}" if other else ""
     there = tensors_beneath(folder, forks)
-    whats = {what.rpartition(" ")[2] for _, what in there}
-    lost = [name for name, what in loaded.stored.items() if not any(
-        what == found and (stored == name or stored.endswith("." + name)) for stored, found in there
-    )]
-    lost += [name for name, what in loaded.state.items() if name.startswith("vae.") and what.rpartition(" ")[2] not in whats]
+    lost = [name for name, what in loaded.stored.items() if not _is_there(name, what, there)]
+    bytes_there = {_bytes_of(what) for _, what in there}
+    of_vae = {name: what for name, what in loaded.state.items() if name.startswith("vae.")}
+    lost += [name for name, what in of_vae.items() if _bytes_of(what) not in bytes_there]
     if truth is not None:  # what no independent reader can read may still be what it was
         lost = [name for name in lost if (truth.stored | truth.state).get(name) != (loaded.stored | loaded.state)[name]]
     return f"loads tensors that its files do not hold: {_general(lost[0])}" if lost else ""
+
+
+def _is_there(name: str, what: str, there: list[tuple[str, str]]) -> bool:
+    """Whether files hold this tensor under this name, or under a longer one that ends so."""
+    return any(what == found and (stored == name or stored.endswith(f".{name}")) for stored, found in there)
+
+
+def _bytes_of(what: str) -> str:
+    return what.rpartition(" ")[2]
 
 
 def tensors_beneath(folder: Path, forks: Forks) -> list[tuple[str, str]]:

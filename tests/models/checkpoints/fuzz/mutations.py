@@ -6,7 +6,9 @@ import argparse
 import json
 import os
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,10 +22,12 @@ from tests.models.checkpoints.fuzz.texts import spoilt
 FORMATS = ("F64", "F32", "F16", "BF16", "I8", "I64", "BOOL", "F8_E4M3", "F4", "C64", "", "f32", "U8" * 999)
 STAND_INS = (
     b"", b"\n", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", b"<!DOCTYPE html><html>",
-    b"PK\x03\x04", b"PK\x05\x06" + b"\0" * 18, b"\x80", b"\x80\x02", b"\x80\x02}.", b"\x80\x04N.", b"{}", b"[]", b"null",
+    b"PK\x03\x04", b"PK\x05\x06" + b"\0" * 18, b"\x80", b"\x80\x02", b"\x80\x02}.", b"\x80\x04N.", b"{}", b"[]",
+    b"null", b"\x80\x04]\x94(K\x01e.",
     b"\x93NUMPY\x01\x00", b"\x89HDF\r\n\x1a\n", b"GGUF\x03\0\0\0", b"\0" * 4096, b"\x08\0\0\0\0\0\0\0{}      ",
     b"\xff" * 8 + b"{", b"Rar!\x1a\x07\x00", b"\x1f\x8b\x08\0", b"PE", b"\xef\xbb\xbf{}",
 )
+ODD_NAMES = ("", "x", "a\nb\x1b[31m", "x" * 5000, "\u202e", "..", "__metadata__", "a/b", "0")
 DTYPES = (torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.bool, torch.complex64, torch.float8_e4m3fn)
 
 
@@ -61,7 +65,8 @@ def _damage_once(folder: Path, rng: Random) -> str:
 def damaged_bytes(rng: Random, raw: bytes) -> bytes:
     """Bytes flipped, set, put in, left out, doubled or brought from elsewhere; most often near the beginning or end."""
     most = len(raw)
-    at = rng.choice([rng.randrange(most + 1), rng.randrange(min(most, 96) + 1), most - rng.randrange(min(most, 300) + 1)])
+    head, tail = rng.randrange(min(most, 96) + 1), most - rng.randrange(min(most, 300) + 1)
+    at = rng.choice([rng.randrange(most + 1), rng.randrange(most + 1), head, tail])
     length = rng.choice([1, 1, 2, 8, 64, rng.randrange(most + 1)])
     other = rng.randrange(most + 1)
     match rng.randrange(9):
@@ -137,7 +142,7 @@ def _changed(rng: Random, state: dict[Any, Any]) -> None:
         tensor = state.pop(name)
         match rng.randrange(8):
             case 0:
-                name = rng.choice(["", "x", name + ".", "module." + name, name.upper(), "a\nb\x1b[31m", "x" * 5000, "\u202e"])
+                name = rng.choice([*ODD_NAMES, name + ".", "module." + name, name.upper()])
             case 1:
                 continue
             case 2:
@@ -177,25 +182,19 @@ def _other_pickled_tensors(rng: Random, raw: bytes) -> bytes:
         return path.read_bytes()
 
 
-class _scratch:
-    """A file of this process's own for what libraries write to paths alone."""
-
-    def __enter__(self) -> Path:
-        self.path = Path(f"/tmp/dit-fuzz-{os.getpid()}.scratch")
-        return self.path
-
-    def __exit__(self, *error: object) -> None:
-        self.path.unlink(missing_ok=True)
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A file for what libraries write to paths alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder) / "scratch"
 
 
 def _any(folder: Path, rng: Random) -> Path:
-    return rng.choice(sorted(path for path in folder.rglob("*")) or [folder / "x"])
+    return rng.choice(sorted(folder.rglob("*")) or [folder / "x"])
 
 
 def _removed(folder: Path, rng: Random) -> str:
-    path = _any(folder, rng)
-    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
-    return path.name
+    return _removed_path(folder, rng).name
 
 
 def _replaced(folder: Path, rng: Random) -> str:
@@ -221,8 +220,10 @@ def _replaced(folder: Path, rng: Random) -> str:
 
 def _removed_path(folder: Path, rng: Random) -> Path:
     path = _any(folder, rng)
-    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
     return path
 
 
@@ -245,11 +246,14 @@ def _swapped(folder: Path, rng: Random) -> str:
 def _added(folder: Path, rng: Random) -> str:
     place = _any(folder, rng)
     place = place if place.is_dir() else place.parent
-    names = ["model.py", "config.json", "diffusion_pytorch_model.bin", "x.json", "vae", "diffusion_pytorch_model.fp16.safetensors"]
-    path = place / rng.choice(names)
+    path = place / rng.choice(NEWCOMERS)
     if not path.exists() and not path.is_symlink():
         path.write_bytes(rng.choice(STAND_INS))
     return path.name
 
 
+NEWCOMERS = (
+    "model.py", "config.json", "diffusion_pytorch_model.bin", "x.json", "vae", "model.safetensors.index.json",
+    "diffusion_pytorch_model.fp16.safetensors", "diffusion_pytorch_model.safetensors.index.json",
+)
 FILES: tuple[Callable[[Path, Random], str], ...] = (_removed, _replaced, _replaced, _stood_in_for, _swapped, _added)

@@ -9,16 +9,22 @@ import zipfile
 from random import Random
 
 OPCODES = bytes(ord(each.code) for each in pickletools.opcodes)
-HUGE = (b"r\xff\xff\xff\x7f", b"j\xff\xff\xff\xff", b"\x8e" + b"\xff" * 7 + b"\x7f", b"\x8d" + b"\xff" * 8, b"\x8b\xff\xff\xff\x7f",
-        b"B\xff\xff\xff\xff", b"\x95" + b"\xff" * 8, b"T\xff\xff\xff\x7f", b"J\xff\xff\xff\xff", b"(" * 3000, b"]" * 3000 + b"a" * 2000)
+HUGE = (
+    b"r\xff\xff\xff\x7f", b"j\xff\xff\xff\xff", b"\x8e" + b"\xff" * 7 + b"\x7f", b"\x8d" + b"\xff" * 8,
+    b"\x8b\xff\xff\xff\x7f", b"B\xff\xff\xff\xff", b"\x95" + b"\xff" * 8, b"T\xff\xff\xff\x7f", b"J\xff\xff\xff\xff",
+    b"(" * 3000, b"]" * 3000 + b"a" * 2000, b"r\x00\x00\x00\x08", b"\x96" + b"\xff" * 7 + b"\x7f",
+)
 CALLED = (
     b"cos\nsystem\n", b"cbuiltins\neval\n", b"ctorch.serialization\nload\n", b"cnumpy.core.multiarray\n_reconstruct\n",
-    b"cdit_serve.models.dit\nDiT\n", b"ctorch\nzeros\n", b"c\xff\xfe\nx\n", b"c" + b"a" * 4000 + b"\nb\n", b"ccollections\nCounter\n",
-    b"c__main__\nArgs\n", b"ctorch._utils\n_rebuild_parameter\n", b"ctorch\nload\n(X\x01\x00\x00\x00xtR",
+    b"cdit_serve.models.dit\nDiT\n", b"ctorch\nzeros\n", b"c\xff\xfe\nx\n", b"c" + b"a" * 4000 + b"\nb\n",
+    b"ccollections\nCounter\n", b"c__main__\nArgs\n", b"ctorch._utils\n_rebuild_parameter\n", b"c\x1b[31m\n\n",
 )
-WORDS = ((b"cpu", b"gpu"), (b"cpu", b"cuda:0"), (b"storage", b"storagf"), (b"FloatStorage", b"LongStorage"),
-         (b"FloatStorage", b"QUInt8Storage"), (b"_rebuild_tensor_v2", b"_rebuild_xla_tensor"), (b"weight", b"height"),
-         (b"OrderedDict", b"defaultdict"), (b"bias", b"b\x1bas"), (b"collections", b"subprocess\x20"), (b"torch", b"porch"))
+WORDS = (
+    (b"cpu", b"gpu"), (b"cpu", b"cuda:0"), (b"cpu", b"meta"), (b"storage", b"stor\xffge"),
+    (b"FloatStorage", b"LongStorage"),
+    (b"FloatStorage", b"QUInt8Storage"), (b"_rebuild_tensor_v2", b"_rebuild_xla_tensor"), (b"weight", b"height"),
+    (b"OrderedDict", b"defaultdict"), (b"bias", b"b\x1bas"), (b"collections", b"subprocess "), (b"torch", b"porch"),
+)
 
 
 def damaged_pickle(rng: Random, raw: bytes) -> bytes:
@@ -80,7 +86,8 @@ def _rewritten(rng: Random, raw: bytes) -> bytes:
         case 0:
             entries.pop(one)
         case 1:
-            entries[rng.choice(["../x", "/etc/passwd", "x" * 60_000, one.replace("/", "\\"), "a\nb", "data.pkl"])] = entries.pop(one)
+            new = ["../x", "/etc/passwd", "x" * 60_000, one.replace("/", "\\"), "a\nb", "data.pkl"]
+            entries[rng.choice(new)] = entries.pop(one)
         case 2:
             entries[one], entries[other] = entries[other], entries[one]
         case 3:

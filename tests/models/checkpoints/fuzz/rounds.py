@@ -33,7 +33,7 @@ from tests.models.checkpoints.fuzz.seeds import Seed, make_seeds
 
 MOST_GROWTH_BYTES = 1 << 30
 REAL_CHILD_EVERY = 500  # rounds; it takes seconds
-STUCK_SECONDS = 120  # a round takes a fraction of one; a pipe that nobody writes to would take for ever
+STUCK_SECONDS = 15  # a round takes a fraction of one; a pipe that nobody writes to would take for ever
 KEPT = ("", ".lock", ".json", ".safetensors")  # endings of what the cache holds: locks, sums, manifests, conversions
 
 

@@ -1,4 +1,4 @@
-"""The sound checkpoints that are damaged: one of each form that people have, as small as they can be, always the same."""
+"""The sound checkpoints that are damaged: one of each form that people have, small, and always the same."""
 
 from __future__ import annotations
 
@@ -10,12 +10,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 
 from dit_serve.models.dit import DiTConfig
 from tests.models.checkpoints.written import original_state, save_folder, training_checkpoint, transformer
 from tests.models.tiny_vae import save_tiny_vae
 
+ORIGINAL_NAMES = (
+    ("encoder.down_blocks.0.resnets.", "encoder.down.0.block."),
+    ("decoder.up_blocks.0.resnets.", "decoder.up.0.block."),
+    ("mid_block.resnets.0.", "mid.block_1."), ("mid_block.resnets.1.", "mid.block_2."), ("conv_norm_out", "norm_out"),
+    ("mid_block.attentions.0.", "mid.attn_1."), ("group_norm.", "norm."), ("to_q.", "q."), ("to_k.", "k."),
+    ("to_v.", "v."), ("to_out.0.", "proj_out."),
+)
 SMALL = DiTConfig(input_size=4, hidden_size=8, depth=1, num_heads=2, num_classes=3)
 HEADS = json.dumps({"num_heads": SMALL.num_heads})
 
@@ -81,13 +89,25 @@ def _folders(base: Path) -> list[Seed]:
     transformer(SMALL).save_pretrained(base / "transformer")
     seeds.append(Seed("transformer", base / "transformer", ""))
     seeds.append(Seed("transformer-file", base / "transformer", "diffusion_pytorch_model.safetensors"))
-    vae = save_tiny_vae(base / "vae")
+    save_tiny_vae(base / "vae")
     seeds.append(Seed("vae", base / "vae", "", "vae"))
     for name, prefix in {"vae-file": "", "first-stage": "first_stage_model."}.items():
         (base / name).mkdir()
-        torch.save({"state_dict": _under(prefix, vae.state_dict())}, base / name / "vae.ckpt")
+        torch.save({"state_dict": _under(prefix, _latent_diffusion_state())}, base / name / "vae.ckpt")
         seeds.append(Seed(name, base / name, "vae.ckpt", "vae"))
     return seeds
+
+
+def _latent_diffusion_state() -> dict[str, torch.Tensor]:
+    """An autoencoder of one level, as the original code of latent diffusion names and shapes its tensors."""
+    arguments = {"down_block_types": ("DownEncoderBlock2D",), "up_block_types": ("UpDecoderBlock2D",)}
+    state = {}
+    for name, tensor in AutoencoderKL(**arguments, block_out_channels=(32,), norm_num_groups=32).state_dict().items():
+        is_projection = ".attentions." in name and tensor.ndim == 2
+        for current, original in ORIGINAL_NAMES:
+            name = name.replace(current, original)
+        state[name] = tensor[:, :, None, None] if is_projection else tensor
+    return state
 
 
 def _under(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -22,7 +22,7 @@ NAMES = ("auto_map", "x", "", "__class__", "\x00", "y" * 3000, "custom_pipeline"
 
 
 def spoilt(rng: Random, text: str) -> str:
-    """A JSON text with one to three of its values replaced, removed, renamed or nested; it need not be JSON any more."""
+    """A JSON text with one to three of its values replaced, removed, renamed or nested; it may be JSON no more."""
     tree = json.loads(text)
     for _ in range(rng.randint(1, 3)):
         spot, key = rng.choice(_spots(tree))
