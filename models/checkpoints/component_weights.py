@@ -120,7 +120,7 @@ def _only_file(folder: Path) -> tuple[Path, ...]:
     if len(safe) == 1 and not _SHARD.search(safe[0].name):
         _log("%s: holds no %s.safetensors; %s is taken", folder, WEIGHTS, safe[0].name)
         return (safe[0],)
-    told = f" (there are {listed(path.name for path in present)})" if present else ""
+    told = f" (there are {listed((path.name for path in present), 60)})" if present else ""
     raise CheckpointError(
         f"{folder}: holds no weights, neither {WEIGHTS}.safetensors nor {WEIGHTS}.bin, whole or in shards{told}: "
         "download them"

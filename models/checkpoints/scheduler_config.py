@@ -153,7 +153,7 @@ def schedule_of(config: Mapping[str, object]) -> tuple[Schedule, list[str]]:
         if key not in known and value not in _DECISIVE.get(key, ())
     )
     if refused:
-        raise ValueError(f"scheduler settings that cannot be honoured: {listed(refused)}")
+        raise ValueError(f"scheduler settings that cannot be honoured: {listed(refused, 90)}")
     # what of another class's walk is in the file is there for that class: diffusers keeps it when classes are exchanged
     read = {key: value for key, value in settings.items() if key in own and key in _PLAIN.keys() | defaults.keys()}
     ignored = sorted(f"{key}={str(settings[key])[:40]}" for key in settings.keys() & _UPDATE_RULE)

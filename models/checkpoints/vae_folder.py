@@ -183,8 +183,8 @@ def _check_tensors(where: Path, found: Mapping[str, torch.Tensor], expected: Map
     wrong += [f"unexpected {name}" for name in sorted(found.keys() - expected.keys())]
     for name in sorted(expected.keys() & found.keys()):
         if found[name].shape != expected[name].shape:
-            wrong.append(f"{name} has shape {tuple(found[name].shape)}, not {tuple(expected[name].shape)}")
+            wrong.append(f"{name} is {tuple(found[name].shape)}, not {tuple(expected[name].shape)}")
         elif not found[name].isfinite().all():
             wrong.append(f"{name} holds NaN or infinity")
     if wrong:
-        raise CheckpointError(f"{where}: {listed(wrong, 160)}: not the weights of this config, download both again")
+        raise CheckpointError(f"{where}: {listed(wrong, 156)}: not the weights of this config, download both again")

@@ -147,7 +147,7 @@ def model() -> DiTTransformer2DModel:
         {"variant": "fp16"},
         {"variant": "fp16", "max_shard_size": "40KB"},
         {"max_shard_size": "40KB"},
-        {"variant": "bf16", "safe_serialization": False},
+        {"variant": "bf16"},
         {"variant": "odd", "max_shard_size": "40KB"},
     ],
     ids=str,
