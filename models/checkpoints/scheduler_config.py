@@ -117,8 +117,8 @@ def read_schedule(folder: Path, class_name: str | None) -> Schedule:
         log.info("%s: the pipeline has no scheduler; the published DiTs' noise schedule is assumed", folder.parent)
         return Schedule()
     path = folder / "scheduler_config.json"
-    config = read_config(path)
-    own_name = config.get("_class_name")
+    config = {"_class_name": class_name, **read_config(path)}
+    own_name = config["_class_name"]
     if own_name != class_name:
         log.info("%s: is a %s, model_index.json says %s; the file counts", path, str(own_name)[:80], class_name)
     steps = config.get("num_train_timesteps", 1000)
