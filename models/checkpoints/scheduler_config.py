@@ -120,7 +120,8 @@ def read_schedule(folder: Path, class_name: str | None) -> Schedule:
     config = {"_class_name": class_name, **read_config(path)}
     own_name = config["_class_name"]
     if own_name != class_name:
-        log.info("%s: is a %s, model_index.json says %s; the file counts", path, str(own_name)[:80], class_name)
+        told = listed([str(own_name)], 80)
+        log.info("%s: is a %s, model_index.json says %s; the file counts", path, told, class_name)
     steps = config.get("num_train_timesteps", 1000)
     if type(steps) is not int or not 1 <= steps <= _MAX_TRAIN_STEPS:
         raise CheckpointError(f"{path}: num_train_timesteps must be 1 to {_MAX_TRAIN_STEPS}, got {steps!r}: correct it")
@@ -143,7 +144,8 @@ def schedule_of(config: Mapping[str, object]) -> tuple[Schedule, list[str]]:
     """
     name = config.get("_class_name")
     if not isinstance(name, str) or name not in SCHEDULERS:
-        raise ValueError(f"{str(name)[:40]} {_why_not(str(name))}, and a diffusion schedule of betas is needed")
+        told = listed([str(name)], 40)
+        raise ValueError(f"{told} {_why_not(str(name))}, and a diffusion schedule of betas is needed")
     settings = {key: value for key, value in config.items() if not key.startswith("_")}
     own, defaults = {field.name for field in fields(Schedule)}, SCHEDULERS[name]
     known = own | _WITHOUT_EFFECT | _UPDATE_RULE
