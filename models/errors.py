@@ -52,8 +52,11 @@ class DeviceError(ModelError):
 
 
 def listed(words: Iterable[str], room: int = 120) -> str:
-    """Return words in a row for a message, and how many more there are where they would take more than `room`."""
-    words = list(words)
+    """Return words in a row for a message, and how many more there are where they would take more than `room`.
+
+    They may come from a file: what is not printable is escaped, so that it does nothing on a terminal.
+    """
+    words = ["".join(each if each.isprintable() else repr(each)[1:-1] for each in word[: room + 1]) for word in words]
     told: list[str] = []
     for word in words:
         if told and sum(map(len, told)) + 2 * len(told) + len(word) > room:

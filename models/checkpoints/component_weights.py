@@ -94,12 +94,13 @@ def find_weights(folder: Path) -> tuple[Path, ...]:
     for stored in PREFERRED:
         if found := stored.paths(folder):
             if stored.variant:
-                _log("%s: the weights of variant %s are taken", folder, stored.variant)
+                names = listed(_variants(folder))
+                _log("%s: of variants %s the weights of %s are taken", folder, names, stored.variant)
             return found
-    others = sorted({match["variant"] or match["older"] for match in _matches(folder) if match})
+    others = _variants(folder)
     for ending in ENDINGS if len(others) == 1 else ():
         if found := Stored(others[0], ending).paths(folder):
-            _log("%s: the weights of variant %s are taken", folder, others[0])
+            _log("%s: the weights of its only variant, %s, are taken", folder, others[0])
             return found
     if others:
         raise CheckpointError(
@@ -120,7 +121,7 @@ def _only_file(folder: Path) -> tuple[Path, ...]:
     if len(safe) == 1 and not _SHARD.search(safe[0].name):
         _log("%s: holds no %s.safetensors; %s is taken", folder, WEIGHTS, safe[0].name)
         return (safe[0],)
-    told = f" (there are {listed(path.name for path in present)})" if present else ""
+    told = f" (there are {listed((path.name for path in present), 60)})" if present else ""
     raise CheckpointError(
         f"{folder}: holds no weights, neither {WEIGHTS}.safetensors nor {WEIGHTS}.bin, whole or in shards{told}: "
         "download them"
@@ -138,8 +139,10 @@ def _missing(paths: tuple[Path, ...]) -> list[str]:
     return [path.name for path in paths if not path.is_file()]
 
 
-def _matches(folder: Path) -> list[re.Match[str] | None]:
-    return [_NAME.fullmatch(path.name) for path in folder.glob(f"{WEIGHTS}*") if path.is_file()]
+def _variants(folder: Path) -> list[str]:
+    """The variants of which there is some file; only of folders without plain weights."""
+    matches = [_NAME.fullmatch(path.name) for path in folder.glob(f"{WEIGHTS}*") if path.is_file()]
+    return sorted({match["variant"] or match["older"] for match in matches if match})
 
 
 def _without_index(folder: Path, patterns: tuple[str, ...]) -> tuple[Path, ...]:

@@ -152,7 +152,7 @@ def read_labels(path: Path, id2label: object, num_classes: int) -> Names:
 def _check_component(path: Path, name: str, entry: object, classes: tuple[str, ...] | None) -> None:
     """Refuse a component that is not written ["diffusers", one of the classes]; any class where classes is None."""
     allowed = " or ".join(classes) if classes else "a scheduler"
-    refused = f"{path}: {name} must be {allowed} of diffusers, got {str(entry)[:80]}"
+    refused = f"{path}: {name} must be {allowed} of diffusers, got {repr(entry)[:80]}"
     match entry:
         case ["diffusers", str(class_name)]:
             if classes is not None and class_name not in classes:

@@ -117,10 +117,11 @@ def read_schedule(folder: Path, class_name: str | None) -> Schedule:
         log.info("%s: the pipeline has no scheduler; the published DiTs' noise schedule is assumed", folder.parent)
         return Schedule()
     path = folder / "scheduler_config.json"
-    config = read_config(path)
-    own_name = config.get("_class_name")
+    config = {"_class_name": class_name, **read_config(path)}
+    own_name = config["_class_name"]
     if own_name != class_name:
-        log.info("%s: is a %s, model_index.json says %s; the file counts", path, str(own_name)[:80], class_name)
+        told = listed([str(own_name)], 80)
+        log.info("%s: is a %s, model_index.json says %s; the file counts", path, told, class_name)
     steps = config.get("num_train_timesteps", 1000)
     if type(steps) is not int or not 1 <= steps <= _MAX_TRAIN_STEPS:
         raise CheckpointError(f"{path}: num_train_timesteps must be 1 to {_MAX_TRAIN_STEPS}, got {steps!r}: correct it")
@@ -143,7 +144,8 @@ def schedule_of(config: Mapping[str, object]) -> tuple[Schedule, list[str]]:
     """
     name = config.get("_class_name")
     if not isinstance(name, str) or name not in SCHEDULERS:
-        raise ValueError(f"{str(name)[:40]} {_why_not(str(name))}, and a diffusion schedule of betas is needed")
+        told = listed([str(name)], 40)
+        raise ValueError(f"{told} {_why_not(str(name))}, and a diffusion schedule of betas is needed")
     settings = {key: value for key, value in config.items() if not key.startswith("_")}
     own, defaults = {field.name for field in fields(Schedule)}, SCHEDULERS[name]
     known = own | _WITHOUT_EFFECT | _UPDATE_RULE
@@ -153,7 +155,7 @@ def schedule_of(config: Mapping[str, object]) -> tuple[Schedule, list[str]]:
         if key not in known and value not in _DECISIVE.get(key, ())
     )
     if refused:
-        raise ValueError(f"scheduler settings that cannot be honoured: {listed(refused)}")
+        raise ValueError(f"scheduler settings that cannot be honoured: {listed(refused, 90)}")
     # what of another class's walk is in the file is there for that class: diffusers keeps it when classes are exchanged
     read = {key: value for key, value in settings.items() if key in own and key in _PLAIN.keys() | defaults.keys()}
     ignored = sorted(f"{key}={str(settings[key])[:40]}" for key in settings.keys() & _UPDATE_RULE)

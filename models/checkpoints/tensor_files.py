@@ -101,7 +101,7 @@ def shard_paths(index: Path) -> tuple[Path, ...]:
     refused = sorted({str(name)[:80] for name in weight_map.values() if not isinstance(name, str) or name not in names})
     if refused:
         raise CheckpointError(
-            f"{index}: weight_map names {listed(map(repr, refused), 80)}, and a shard must be a file beside it, "
+            f"{index}: weight_map names {listed(map(repr, refused), 60)}, and a shard must be a file beside it, "
             "named by letters, digits, '.', '-' and '_': do not use this checkpoint"
         )
     return tuple(index.parent / name for name in sorted(names))

@@ -145,7 +145,7 @@ def _check_arguments(path: Path, arguments: dict[str, Any]) -> None:
         raise CheckpointError(f"{path}: unknown settings {listed(unknown)}; this autoencoder cannot be honoured")
     shifts = [f"{key}={str(arguments[key])[:40]}" for key in _SHIFTS if arguments.get(key) is not None]
     if shifts:
-        raise CheckpointError(f"{path}: {', '.join(shifts)} cannot be honoured: a DiT's latents are only scaled")
+        raise CheckpointError(f"{path}: {listed(shifts)} cannot be honoured: a DiT's latents are only scaled")
     factor = arguments.get("scaling_factor", 1.0)
     if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0.0 < factor < float("inf"):
         raise CheckpointError(f"{path}: scaling_factor must be a positive number, got {repr(factor)[:40]}")
@@ -183,8 +183,8 @@ def _check_tensors(where: Path, found: Mapping[str, torch.Tensor], expected: Map
     wrong += [f"unexpected {name}" for name in sorted(found.keys() - expected.keys())]
     for name in sorted(expected.keys() & found.keys()):
         if found[name].shape != expected[name].shape:
-            wrong.append(f"{name} has shape {tuple(found[name].shape)}, not {tuple(expected[name].shape)}")
+            wrong.append(f"{name} is {tuple(found[name].shape)}, not {tuple(expected[name].shape)}")
         elif not found[name].isfinite().all():
             wrong.append(f"{name} holds NaN or infinity")
     if wrong:
-        raise CheckpointError(f"{where}: {listed(wrong, 160)}: not the weights of this config, download both again")
+        raise CheckpointError(f"{where}: {listed(wrong, 156)}: not the weights of this config, download both again")

@@ -1,11 +1,11 @@
-"""Which errors say that the device is lost, and which of the same kinds do not."""
+"""Which errors say that the device is lost, and which of the same kinds do not; and words in a row for a message."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from dit_serve.models.errors import LOST, is_device_lost
+from dit_serve.models.errors import LOST, is_device_lost, listed
 
 ADVICE = "\nCompile with `TORCH_USE_CUDA_DSA` to enable device-side assertions; out of memory is captured elsewhere.\n"
 
@@ -67,3 +67,18 @@ def test_what_one_launch_is_refused_for_is_none(sentence: str) -> None:
 )
 def test_other_errors_are_none(error: BaseException) -> None:
     assert not is_device_lost(error)
+
+
+@pytest.mark.parametrize(
+    ("words", "room", "told"),
+    [
+        ([], 9, ""),
+        (["a", "b"], 9, "a, b"),
+        (["aaaa", "bbbb", "cc"], 9, "aaaa … and 2 more"),
+        (["aaaa", "bbbb"], 10, "aaaa, bbbb"),
+        (["abcdefghij", "k"], 5, "abcd… … and 1 more"),
+        (["\x1b[31m", "a\nb", "ö"], 30, "\\x1b[31m, a\\nb, ö"),
+    ],
+)
+def test_words_are_cut_to_the_room_and_do_nothing_on_a_terminal(words: list[str], room: int, told: str) -> None:
+    assert listed(words, room) == told

@@ -132,6 +132,11 @@ def test_the_file_counts_where_the_index_says_another_class(tmp_path: Path, capl
     assert [record.message for record in caplog.records] == [f"{path}: {words}"]
 
 
+def test_a_file_that_says_no_class_is_of_the_indexs(tmp_path: Path) -> None:
+    write(tmp_path / "scheduler_config.json", {})
+    assert read_schedule(tmp_path, "PNDMScheduler") == Schedule(set_alpha_to_one=False)
+
+
 def test_a_pipeline_without_a_scheduler_has_the_published_schedule(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -73,7 +73,7 @@ def test_all_wrong_tensors_are_named(tmp_path: Path, module: AutoencoderKL) -> N
         str(tmp_path / WEIGHTS),
         "missing quant_conv.bias",
         "unexpected surplus.weight",
-        "encoder.conv_in.weight has shape (4, 3, 1, 1), not (4, 3, 3, 3)",
+        "encoder.conv_in.weight is (4, 3, 1, 1), not (4, 3, 3, 3)",
         "decoder.conv_in.bias holds NaN",
     ):
         assert part in str(caught.value)
