@@ -83,13 +83,18 @@ class StrictProtocol(HttpToolsProtocol):
             self._feed(piece)
             if self._is_last or self.transport.is_closing():
                 self._ignored_bytes += self.flow.drop()
-            # The parser keeps an unfinished header to itself, so the bytes that led to no callback count as well.
-            elif not self._is_reading_body and self._wire_bytes > self.limits.max_header_bytes:
-                self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-            elif self._wire_bytes > WIRE_FACTOR * self.limits.max_body_bytes:
-                self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            else:
+                self._bound_wire_bytes()
         if self.flow.is_holding:
             self.flow.pause_reading()
+
+    def _bound_wire_bytes(self) -> None:
+        """Refuses too much of what leads to no callback: the parser keeps an unfinished header or chunk to itself."""
+        if self._is_reading_body:
+            if self._wire_bytes > WIRE_FACTOR * self.limits.max_body_bytes:
+                self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        elif self._wire_bytes > self.limits.max_header_bytes:
+            self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def _feed(self, piece: bytes) -> None:
         self._unset_keepalive_if_required()
