@@ -13,6 +13,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 
+FIRST_LOOK_SECONDS = 0.25
 LOOK_SECONDS = 0.1
 _INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -33,10 +34,10 @@ class HalfClosed:
         self._may_interrupt = may_interrupt
         self._is_begun = is_begun
         self._has_asked = False
-        self._look_later()
+        self._look_in(FIRST_LOOK_SECONDS)
 
-    def _look_later(self) -> None:
-        asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
+    def _look_in(self, seconds: float) -> None:
+        asyncio.get_running_loop().call_later(seconds, self._look)
 
     def _look(self) -> None:
         if self._transport.is_closing():
@@ -47,7 +48,7 @@ class HalfClosed:
         if not self._has_asked and self._may_interrupt():
             self._has_asked = True
             self._transport.write(_INTERIM)
-        self._look_later()
+        self._look_in(LOOK_SECONDS)
 
     def _has_left(self) -> bool:
         connection = self._transport.get_extra_info("socket")

@@ -83,13 +83,20 @@ class StrictProtocol(HttpToolsProtocol):
             self._feed(piece)
             if self._is_last or self.transport.is_closing():
                 self._ignored_bytes += self.flow.drop()
-            # The parser keeps an unfinished header to itself, so the bytes that led to no callback count as well.
-            elif not self._is_reading_body and self._wire_bytes > self.limits.max_header_bytes:
-                self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-            elif self._wire_bytes > WIRE_FACTOR * self.limits.max_body_bytes:
-                self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            else:
+                self._bound_wire_bytes()
         if self.flow.is_holding:
             self.flow.pause_reading()
+        elif self.ends_with_answers and self._is_reading() and not self._is_last:  # the rest of the request will not come
+            self.transport.close()
+
+    def _bound_wire_bytes(self) -> None:
+        """Refuses too much of what leads to no callback: the parser keeps an unfinished header or chunk to itself."""
+        if self._is_reading_body:
+            if self._wire_bytes > WIRE_FACTOR * self.limits.max_body_bytes:
+                self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        elif self._wire_bytes > self.limits.max_header_bytes:
+            self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def _feed(self, piece: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -176,7 +183,7 @@ class StrictProtocol(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """The connection has been idle for long; one with half a request has a time of its own."""
-        if not self._is_reading_headers and not self._is_reading_body:
+        if not self._is_reading():
             super().timeout_keep_alive_handler()
 
     def refuse(self, status: HTTPStatus) -> None:
@@ -200,12 +207,16 @@ class StrictProtocol(HttpToolsProtocol):
 
     def is_waited_for(self) -> bool:
         """Whether a request is there as a whole, and nothing of its answer yet."""
-        is_whole = not self._is_reading_headers and not self._is_reading_body and not self.transport.is_closing()
-        return is_whole and self._running is not None and not self._running.response_started
+        if self.transport.is_closing() or self._running is None or self._running.response_started:
+            return False
+        return self._is_last or self.flow.is_holding or not self._is_reading()
 
     def may_interrupt(self) -> bool:
         """Whether an interim answer can be sent."""
         return self.is_waited_for() and self._running is not None and self._running.scope["http_version"] == "1.1"
+
+    def _is_reading(self) -> bool:
+        return self._is_reading_headers or self._is_reading_body
 
     def _is_running(self) -> bool:
         return self._running is not None and not self._running.response_complete
@@ -246,4 +257,4 @@ class StrictProtocol(HttpToolsProtocol):
             raise ValueError("the headers are too large")  # the parser stops
 
     def _is_client_sending(self) -> bool:
-        return bool(self._is_reading_headers or self._is_reading_body or self._ignored_bytes or self.flow.is_holding)
+        return self._is_reading() or self.flow.is_holding or self._ignored_bytes > 0

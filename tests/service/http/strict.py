@@ -120,6 +120,8 @@ class _Reader:
         while line := self._line():
             if (found := _FIELD.fullmatch(line)) is None:
                 raise _Ends(End.REFUSED)
+            if found[1].lower() == b"transfer-encoding" and b"\t" in found[2]:  # a space to the RFC, not to the parser
+                raise _Ends(End.UNSURE)
             fields.append((found[1].lower(), found[2].strip(b" \t")))
         return fields
 

@@ -131,6 +131,19 @@ def test_a_drain_ends_each_connection_with_its_next_answer() -> None:
     run(test)
 
 
+def test_an_idle_connection_does_not_hold_up_the_end() -> None:
+    async def test() -> None:
+        async with listening(refuse, keep_alive_seconds="3600") as here:
+            reader, writer = await here.connect()
+            writer.write(GET)
+            await reader.readuntil(b"no")
+            here.protocols[0].shutdown()  # what uvicorn does in the end
+            assert await reader.read(-1) == b""
+            writer.close()
+
+    run(test)
+
+
 def test_what_is_idle_or_half_sent_for_too_long_is_closed_each_in_its_time() -> None:
     async def test() -> None:
         async with listening(refuse, keep_alive_seconds="1", header_seconds="0.2") as here:
