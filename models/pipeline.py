@@ -26,7 +26,7 @@ from dit_serve.models.device import check_precision, choose_device, choose_dtype
 from dit_serve.models.dit import DiT
 from dit_serve.models.errors import CheckpointError
 from dit_serve.models.labels import Labels
-from dit_serve.models.options import ModelInfo, ModelOptions, SampleSpec
+from dit_serve.models.options import ModelInfo, ModelOptions, SampleSpec, expanded
 from dit_serve.models.registry import demo_path
 from dit_serve.models.sampling.card import Card, CudaCard, upload
 from dit_serve.models.sampling.conditioning import Conditioning
@@ -293,4 +293,5 @@ def _vae_name(checkpoint: Checkpoint, vae: str | None) -> str:
     """The autoencoder's hub id, or its folder's name alone: receipts go out, and paths are nobody's business."""
     if vae is None:
         return "" if checkpoint.vae is not None else DEFAULT_VAE
-    return Path(vae).resolve().name if Path(vae).exists() else str(vae)
+    folder = Path(expanded(vae))
+    return folder.resolve().name if folder.exists() else vae

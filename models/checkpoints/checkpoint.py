@@ -35,10 +35,13 @@ from dit_serve.models.checkpoints.layouts import (
     pieces,
     recognise,
 )
+from dit_serve.models.checkpoints.manifest import source_sha256
+from dit_serve.models.checkpoints.nearest import hint
 from dit_serve.models.checkpoints.tensor_files import read_headers, read_metadata
 from dit_serve.models.dit import DiTConfig
 from dit_serve.models.errors import CheckpointError
 from dit_serve.models.labels import Names, imagenet_names
+from dit_serve.models.registry import DEMOS
 from dit_serve.models.sampling.schedule import Schedule
 
 ORIGINAL_GUIDANCE_CHANNELS = 3  # of four: the published results guide no more of them; diffusers guides all
@@ -57,7 +60,8 @@ class Checkpoint:
         weights: the transformer's safetensors files.
         layout: whose names the tensors have.
         vae: folder of the autoencoder, if the checkpoint brings one.
-        sha256: of the weights files as they were given, before any conversion, one after another in order of name.
+        sha256: of the weights files as they were given, before any conversion, one after another in order of name; of
+            a file that `dit convert` wrote, that of its source.
         revision: the hub's commit, for a hub id.
     """
 
@@ -90,7 +94,8 @@ def open_checkpoint(path_or_id: str | Path, *, revision: str | None = None) -> C
     if is_hub_id(str(path_or_id)):
         snapshot = fetch_dit(str(path_or_id), revision)
         return replace(_open_folder(snapshot.folder), name=snapshot.repository, revision=snapshot.commit)
-    raise CheckpointError(f"{path_or_id}: no such file or folder, and no hub id (owner/name): check the path")
+    near = hint(path_or_id, DEMOS)
+    raise CheckpointError(f"{path_or_id}: no such file or folder, and no hub id (owner/name): check the path{near}")
 
 
 def _exists(path: Path) -> bool:
@@ -143,7 +148,7 @@ def _open_file(path: Path) -> Checkpoint:
         weights=(weights,),
         layout="original",
         vae=None,
-        sha256=files_sha256([path]),
+        sha256=source_sha256(path) or files_sha256([path]),
     )
 
 

@@ -26,7 +26,9 @@ from huggingface_hub.errors import (
 
 from dit_serve.models.checkpoints.diffusers_folder import WEIGHTS
 from dit_serve.models.checkpoints.files import reason
+from dit_serve.models.checkpoints.nearest import hint
 from dit_serve.models.errors import CheckpointError
+from dit_serve.models.options import expanded
 
 _ID = re.compile(r"[A-Za-z0-9][\w.\-]*/[A-Za-z0-9][\w.\-]*(@[\w.\-/]+)?")
 _FILE_ENDINGS = (".pt", ".pth", ".bin", ".ckpt", ".safetensors", ".json")
@@ -77,10 +79,11 @@ def fetch_vae(path_or_id: str | Path) -> Path:
     Raises:
         CheckpointError: it is neither, or cannot be downloaded.
     """
-    folder = Path(path_or_id)
+    folder = Path(expanded(str(path_or_id)))
     if not folder.exists():
         if not is_hub_id(str(path_or_id)):
-            raise CheckpointError(f"{path_or_id}: no such folder, and no hub id (owner/name): check the path")
+            near = hint(folder)
+            raise CheckpointError(f"{path_or_id}: no such folder, and no hub id (owner/name): check the path{near}")
         repository, revision = _split(str(path_or_id), None)
         folder = _download(repository, revision, ["config.json", "model_index.json", "vae/config.json"])
         part = "vae/" if (folder / "vae" / "config.json").exists() else ""
@@ -117,7 +120,8 @@ def _download(repository: str, revision: str | None, names: list[str]) -> Path:
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=names))
     except Exception as error:  # the library lets its transports' errors through, of several families
-        raise CheckpointError(f"{repository}: {_explained(error, revision)}") from error
+        near = hint(repository) if Path(repository).parent.is_dir() else ""  # a path was meant, perhaps
+        raise CheckpointError(f"{repository}: {_explained(error, revision)}{near}") from error
 
 
 def _explained(error: Exception, revision: str | None) -> str:
