@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from dit_serve.service.commands.caches import settle_caches
 from dit_serve.service.commands.terminal import printable
 from dit_serve.service.errors import LocalError
 from dit_serve.service.version import version
@@ -42,8 +43,12 @@ class Parser(argparse.ArgumentParser):
         flags = [flag for action in self._actions for flag in action.option_strings]
         unknown = re.findall(r"(--[^\s=]+)", message) if message.startswith("unrecognized") else []
         near = [match for text in unknown for match in difflib.get_close_matches(text, flags, n=1)]
-        hint = f"; did you mean {', '.join(near)}?" if near else f"; see {self.prog} --help"
-        self.exit(2, f"{self.prog}: {printable(message)}{'' if message.endswith('?') else hint}\n")
+        if near:
+            message += f"; did you mean {', '.join(near)}?"
+        elif "expected one argument" in message:
+            message += " (one that begins with - is given as --flag=-value)"
+        end = "" if message.endswith("?") else f"; see {self.prog} --help"
+        self.exit(2, f"{self.prog}: {printable(message)}{end}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,11 +86,21 @@ def _run(given: Sequence[str]) -> int:
         parser.parse_args(given or ["--help"])
         return 2
     bound_waiting()
+    if note := settle_caches(os.environ):
+        print(f"dit {given[0]}: {printable(note)}", file=sys.stderr)
     command = importlib.import_module(f"dit_serve.service.commands.{given[0].replace('-', '_')}")
     own_parser = Parser(prog=f"dit {given[0]}", description=command.__doc__, allow_abbrev=False)
     own_parser.formatter_class = argparse.RawDescriptionHelpFormatter
     command.add_arguments(own_parser)
-    return int(command.run(own_parser.parse_intermixed_args(given[1:])))
+    return int(command.run(own_parser.parse_intermixed_args(_without_dashes(given[1:]))))
+
+
+def _without_dashes(given: Sequence[str]) -> list[str]:
+    """What is given, with paths after `--` such that they are no flags: argparse does not know it among mixed ones."""
+    if "--" not in given:
+        return list(given)
+    end = list(given).index("--")
+    return [*given[:end], *(f"./{text}" if text.startswith("-") else text for text in given[end + 1 :])]
 
 
 def _parser() -> Parser:
@@ -104,8 +119,9 @@ def _parser() -> Parser:
 
 def _is_for_people(error: Exception) -> bool:
     """Whether the text of an error says what to do; models' errors are known by name, to import no model here."""
-    is_systems = isinstance(error, OSError) and error.strerror is not None  # a full disk, a folder that is shut
-    return is_systems or isinstance(error, LocalError) or any(kind.__name__ == "ModelError" for kind in type(error).__mro__)
+    if isinstance(error, OSError):  # the system's: a full disk, a folder that is shut
+        return error.strerror is not None
+    return isinstance(error, LocalError) or any(kind.__name__ == "ModelError" for kind in type(error).__mro__)
 
 
 def _sentence(error: Exception) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from functools import partial
 
 from dit_serve.models.options import ModelInfo, ModelOptions, SampleSpec
 from dit_serve.models.progress import progress_bar
@@ -55,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
         with progress_bar() as progress:  # gone before a path is printed
             steps = form.request.steps
             task = progress.add_task("denoising", total=len(specs) * steps, completed=first * steps)
-            images = make_images(pipeline, batch, lambda count: progress.advance(task, count))
+            images = make_images(pipeline, batch, partial(progress.advance, task))
         for spec, pixels in zip(batch, images, strict=True):
             path = destination.path(file_name(spec, model))
             write_whole(path, encode_png(pixels, make_receipt(spec, model, version()).to_chunks()))

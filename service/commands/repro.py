@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     specs = make_specs(form, 1, model, _sentence)
     with progress_bar() as progress:
         task = progress.add_task("denoising", total=receipt.steps)
-        (again,) = make_images(pipeline, specs, lambda count: progress.advance(task, count))
+        (again,) = make_images(pipeline, specs, partial(progress.advance, task))
     return _compare(np.asarray(image), np.asarray(again), receipt, model)
 
 
