@@ -54,7 +54,7 @@ def test_wrong_usage_is_status_2(arguments: list[str]) -> None:
         (["serve", "a", "--models", "b"], "dit serve: models are given both as arguments and by --models"),
         (["info", "no/such/place/at-all"], "dit info: no/such/place/at-all: "),
         (["info", "--", "-x.pt"], "dit info: ./-x.pt: no such file or folder"),
-        (["info", "digts-64"], "dit info: digts-64: no such file or folder, and no hub id (owner/name): check the path; d"),
+        (["info", "digts-64"], "dit info: digts-64: no such file or folder"),
         (["info", "\x1b[2J\n"], "dit info: \\x1b[2J\\n: no such file or folder"),
         (["generate", "--class", "\udcff"], "dit generate: a value is no text in UTF-8"),
         (["repro", "no-such.png"], "dit repro: no-such.png: No such file or directory"),
@@ -131,7 +131,8 @@ def test_a_reader_that_has_gone_is_no_traceback() -> None:
     ours, theirs = os.pipe()
     os.close(ours)
     program = "import sys; from dit_serve.service import cli; cli._run = print; sys.exit(cli.main(['info', 'x']))"
-    ended = subprocess.run([sys.executable, "-c", program], stdout=theirs, stderr=subprocess.PIPE, text=True, check=False, timeout=120)
+    command = [sys.executable, "-c", program]
+    ended = subprocess.run(command, stdout=theirs, stderr=subprocess.PIPE, text=True, check=False, timeout=120)
     os.close(theirs)
     assert (ended.returncode, ended.stderr) == (141, "")
 

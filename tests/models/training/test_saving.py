@@ -27,18 +27,27 @@ def test_a_file_takes_the_place_of_the_old_one_when_it_is_whole(tmp_path: Path) 
 def test_what_breaks_off_leaves_the_old_file(tmp_path: Path, error: Exception) -> None:
     path = tmp_path / "a"
     path.write_text("old")
-    with pytest.raises(CheckpointError, match=r"a: cannot be written \(No space left.*\): make room"):
+
+    def write() -> None:
         with replacing(path) as partial:
             partial.write_text("half")
             raise error
+
+    with pytest.raises(CheckpointError, match=r"a: cannot be written \(No space left.*\): make room"):
+        write()
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a"]
 
 
 def test_a_disk_that_torch_finds_full_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="cannot be written"), replacing(tmp_path / "a") as partial:
-        partial.symlink_to("/dev/full")
-        torch.save({"a": torch.zeros(100_000)}, partial)
+    def write() -> None:
+        with replacing(tmp_path / "a") as partial:
+            partial.symlink_to("/dev/full")
+            torch.save({"a": torch.zeros(100_000)}, partial)
+
+    with pytest.raises(CheckpointError, match="cannot be written"):
+        write()
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_folder_that_was_copied_in_part_lacks_its_last_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,8 @@ def test_with_a_home_nothing_is_changed(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 def test_without_one_every_cache_has_a_place_and_it_is_said(homeless: Path) -> None:
     environment = {"TRITON_CACHE_DIR": "/chosen"}
-    assert settle_caches(environment).endswith(f"caches are in {homeless / 'own'}: set DIT_CACHE to a folder that lasts")
+    said = settle_caches(environment)
+    assert said.endswith(f"caches are in {homeless / 'own'}: set DIT_CACHE to a folder that lasts")
     assert environment == {
         "HF_HOME": str(homeless / "own" / "huggingface"),
         "TRITON_CACHE_DIR": "/chosen",
@@ -70,7 +71,7 @@ def test_no_place_at_all_is_a_sentence(
     homeless: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def none() -> Path:
-        raise CheckpointError("/tmp/x: would be the cache, but is open to others: set DIT_CACHE to a folder of your own")
+        raise CheckpointError("/tmp/x: would be the cache, but is open to others: set DIT_CACHE")
 
     monkeypatch.setattr(caches, "cache_folder", none)
     assert main(["info", "digits-64"]) == 2
