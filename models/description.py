@@ -11,7 +11,7 @@ import torch
 
 from dit_serve.models.checkpoints.checkpoint import Checkpoint
 from dit_serve.models.dit import DiT
-from dit_serve.models.options import ModelInfo, ModelOptions
+from dit_serve.models.options import ModelInfo, ModelOptions, expanded
 from dit_serve.models.sampling.sampler import SAMPLERS
 from dit_serve.models.vae import VAE
 
@@ -44,4 +44,5 @@ def _vae_name(checkpoint: Checkpoint, vae: str | None) -> str:
     if vae is None and isinstance(checkpoint.vae, Path):
         return ""
     named = str(vae or checkpoint.vae or DEFAULT_VAE)
-    return Path(named).resolve().name if Path(named).exists() else named
+    place = Path(expanded(named))
+    return place.resolve().name if place.exists() else named

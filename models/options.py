@@ -6,6 +6,7 @@ in the same words as the pipeline.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field, fields
 
@@ -170,7 +171,17 @@ def guidance_fault(model: ModelInfo, scale: float) -> str | None:
 def split_name(text: str) -> tuple[str, str]:
     """The name that an operator gives a checkpoint and where it is, of `name=path`; the name is "" where none is given.
 
-    A name is 1 to 64 letters, digits and `._-`: a path with a slash before its first `=` is a path.
+    A name is 1 to 64 letters, digits and `._-`: a path with a slash before its first `=` is a path. A `~` at the start
+    of the path is expanded.
     """
     named = _NAMED.fullmatch(text)
-    return (named[1], named[2]) if named else ("", text)
+    return (named[1], expanded(named[2])) if named else ("", expanded(text))
+
+
+def expanded(path: str) -> str:
+    """The path with `~` or `~user` at its start expanded, as a shell does where it sees one.
+
+    It sees none in `--out=~/x` and in a variable. A file or folder that is called so stays as it is, and so does a home
+    that nobody has.
+    """
+    return path if os.path.lexists(path) else os.path.expanduser(path)

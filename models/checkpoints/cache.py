@@ -1,6 +1,6 @@
 """The folder for what is computed once from a checkpoint's files, and the SHA-256 sums that name its entries.
 
-    $DIT_CACHE, or ~/.cache/dit-serve
+    $DIT_CACHE, or ~/.cache/dit-serve, or where neither is to be had a folder of the user's own for temporary files
       sums/         SHA-256 of files, by their paths: valid while each file's size and times are the same
       converted/    safetensors made from pickles, by the pickle's SHA-256 (convert.py)
 
@@ -13,19 +13,78 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
+import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dit_serve.models.checkpoints.files import reason
 from dit_serve.models.errors import CheckpointError
+from dit_serve.models.options import expanded
 
 _CHUNK = 4 * 2**20
 
 
 def cache_folder() -> Path:
-    """Return where the cache is; it need not exist yet."""
-    return Path(os.environ.get("DIT_CACHE") or Path.home() / ".cache" / "dit-serve")
+    """Return where the cache is; it need not exist yet.
+
+    Raises:
+        CheckpointError: there is only the folder for temporary files, and somebody else's folder is in the place of it.
+    """
+    chosen = os.environ.get("DIT_CACHE")
+    return Path(expanded(chosen)) if chosen else home_cache_folder() or _temporary_folder()
+
+
+def home_cache_folder() -> Path | None:
+    """Return where the cache is by default; None where the user has no home, or one that cannot be written.
+
+    A container with a user that its image does not know has neither an entry in passwd nor, often, a HOME.
+    """
+    try:
+        folder = Path.home() / ".cache" / "dit-serve"
+        nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    except (RuntimeError, OSError):  # no home; one that may not even be looked into
+        return None
+    is_usable = nearest == folder or (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK))
+    return folder if is_usable else None
+
+
+def _temporary_folder() -> Path:
+    """The user's own folder beside temporary files, made now so that nobody else can: what is in it is trusted."""
+    try:
+        parent = Path(tempfile.gettempdir())
+    except FileNotFoundError:  # nothing here can be written, so nothing is kept
+        parent = Path("/tmp")
+    if not hasattr(os, "getuid"):  # on Windows each user has a folder for temporary files
+        return parent / "dit-serve"
+    folder = parent / f"dit-serve-{os.getuid()}"
+    with contextlib.suppress(OSError):  # it exists, or cannot be made
+        folder.mkdir(mode=0o700)
+    with contextlib.suppress(FileNotFoundError):
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+            raise CheckpointError(
+                f"{folder}: would be the cache, but is open to others: set DIT_CACHE to a folder of your own"
+            )
+    return folder
+
+
+def known_sums() -> Iterator[tuple[tuple[Path, ...], str]]:
+    """Yield the files whose sum is kept and that have not changed since, and the sum; those last kept first."""
+    folder = cache_folder() / "sums"
+    try:
+        entries = sorted(folder.glob("*.json"), key=lambda entry: entry.stat().st_mtime_ns, reverse=True)
+    except OSError:  # one was removed meanwhile, or the folder cannot be read
+        return
+    for entry in entries:
+        known = _read_entry(entry)
+        files, sha256 = known.get("files"), known.get("sha256")
+        if isinstance(files, list) and isinstance(sha256, str):
+            with contextlib.suppress(CheckpointError, LookupError, TypeError):
+                paths = tuple(Path(file[0]) for file in files)
+                if paths and _stamp(paths) == files:
+                    yield paths, sha256
 
 
 def files_sha256(paths: Sequence[Path]) -> str:

@@ -32,6 +32,8 @@ from dit_serve.models.checkpoints.layouts import (
     pieces,
     recognise,
 )
+from dit_serve.models.checkpoints.manifest import source_sha256
+from dit_serve.models.checkpoints.nearest import hint
 from dit_serve.models.checkpoints.scheduler_config import read_schedule
 from dit_serve.models.checkpoints.shapes import label_rows, original_config
 from dit_serve.models.checkpoints.sidecar import Sidecar, read_sidecar, sidecar_path
@@ -41,6 +43,7 @@ from dit_serve.models.checkpoints.wrappers import Facts, Selected, read_facts, s
 from dit_serve.models.dit import DiTConfig
 from dit_serve.models.errors import CheckpointError
 from dit_serve.models.labels import Names, imagenet_names, names_of
+from dit_serve.models.registry import DEMOS
 from dit_serve.models.sampling.schedule import Schedule
 
 PUBLISHED_CHANNELS, PUBLISHED_GUIDED = 4, 3  # the published results guide three of four; diffusers guides all
@@ -59,7 +62,8 @@ class Checkpoint:
         weights: the transformer's safetensors files.
         layout: whose names the tensors have.
         vae: folder, file or hub id of the autoencoder, if the checkpoint brings or names one.
-        sha256: of the weights files as they were given, before any conversion, one after another in order of name.
+        sha256: of the weights files as they were given, before any conversion, one after another in order of name; of
+            a file that `dit convert` wrote, that of its source.
         revision: the hub's commit, for a hub id.
         which: "model" or "ema", of a file that says which weights it holds.
         can_guide: whether it has a null class that was trained.
@@ -103,7 +107,8 @@ def open_checkpoint(
     if is_hub_id(str(path_or_id)):
         snapshot = fetch_dit(str(path_or_id), revision)
         return replace(_open_folder(snapshot.folder), name=snapshot.repository, revision=snapshot.commit)
-    raise CheckpointError(f"{path_or_id}: no such file or folder, and no hub id (owner/name): check the path")
+    near = hint(path_or_id, DEMOS)
+    raise CheckpointError(f"{path_or_id}: no such file or folder, and no hub id (owner/name): check the path{near}")
 
 
 def _exists(path: Path) -> bool:
@@ -166,7 +171,7 @@ def _open_original(path: Path, weights: Path, facts: Facts, selected: Selected, 
         weights=(weights,),
         layout="original",
         vae=None,
-        sha256=facts.source_sha256 or files_sha256([path]),
+        sha256=facts.source_sha256 or source_sha256(path) or files_sha256([path]),
         which=selected.which or facts.which,
         can_guide=table.can_guide,
         assumed=("null class",) * table.is_assumed + ("objective",) * is_assumed,

@@ -10,6 +10,7 @@ torch.save's zip files.
 from __future__ import annotations
 
 import json
+import stat
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,6 +49,8 @@ def read_head(path: Path) -> bytes:
         CheckpointError: the file is missing, unreadable, empty, a git-lfs pointer or a web page.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():  # a pipe might never end
+            raise CheckpointError(f"{path}: neither a regular file nor a folder: give one")
         with path.open("rb") as file:
             head = file.read(_HEAD)
     except FileNotFoundError as error:

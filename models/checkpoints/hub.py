@@ -33,7 +33,9 @@ from dit_serve.models.checkpoints.component_weights import (
     Stored,
 )
 from dit_serve.models.checkpoints.files import reason
+from dit_serve.models.checkpoints.nearest import hint
 from dit_serve.models.errors import CheckpointError, listed
+from dit_serve.models.options import expanded
 
 _ID = re.compile(r"[A-Za-z0-9][\w.\-]*/[A-Za-z0-9][\w.\-]*(@[\w.\-/]+)?")
 _PIPELINE = ("model_index.json", "transformer/config.json", "scheduler/scheduler_config.json", "vae/config.json")
@@ -67,8 +69,8 @@ def fetch_dit(hub_id: str, revision: str | None = None) -> Snapshot:
     folder = _download(repository, revision, [*_PIPELINE, "config.json"])
     components = ["transformer/", "vae/"] if (folder / "model_index.json").exists() else [""]
     if not (folder / components[0] / "config.json").exists():
-        hint = _single_files(_listing(repository, folder.name))
-        raise CheckpointError(f"{repository}: the hub's repository holds no DiT of diffusers' layout: {hint}")
+        files = _single_files(_listing(repository, folder.name))
+        raise CheckpointError(f"{repository}: the hub's repository holds no DiT of diffusers' layout: {files}")
     _download_weights(repository, folder, [part for part in components if (folder / part / "config.json").exists()])
     return Snapshot(folder, repository, folder.name)
 
@@ -82,13 +84,15 @@ def fetch_vae(path_or_id: str | Path) -> Path:
     Raises:
         CheckpointError: it is none of them, or cannot be downloaded.
     """
-    folder = Path(path_or_id)
+    folder = Path(expanded(str(path_or_id)))
     if folder.is_file():
         return folder
     names = [path.name for path in folder.glob("*")]
     if not folder.exists():
         if not is_hub_id(str(path_or_id)):
-            raise CheckpointError(f"{path_or_id}: no such file or folder, and no hub id (owner/name): check the path")
+            raise CheckpointError(
+                f"{path_or_id}: no such file or folder, and no hub id (owner/name): check the path{hint(folder)}"
+            )
         repository, revision = _split(str(path_or_id), None)
         folder = _download(repository, revision, ["config.json", "model_index.json", "vae/config.json"])
         part = "vae/" if (folder / "vae" / "config.json").exists() else ""
@@ -99,8 +103,8 @@ def fetch_vae(path_or_id: str | Path) -> Path:
     for found in (folder / "vae", folder):
         if (found / "config.json").exists():
             return found
-    hint = _single_files(names)
-    raise CheckpointError(f"{path_or_id}: holds no autoencoder (config.json and weights): {hint}")
+    files = _single_files(names)
+    raise CheckpointError(f"{path_or_id}: holds no autoencoder (config.json and weights): {files}")
 
 
 def _single_files(names: list[str]) -> str:
@@ -150,7 +154,8 @@ def _download(repository: str, revision: str | None, names: list[str]) -> Path:
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=names))
     except Exception as error:  # the library lets its transports' errors through, of several families
-        raise CheckpointError(f"{repository}: {_explained(error, revision)}") from error
+        near = hint(repository) if Path(repository).parent.is_dir() else ""  # a path was meant, perhaps
+        raise CheckpointError(f"{repository}: {_explained(error, revision)}{near}") from error
 
 
 def _explained(error: Exception, revision: str | None) -> str:

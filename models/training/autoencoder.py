@@ -12,15 +12,18 @@ Knows diffusers' AutoencoderKL and the datasets, no diffusion.
 from __future__ import annotations
 
 import math
+import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from diffusers import AutoencoderKL
-from rich.progress import Progress
 
+from dit_serve.models.progress import progress_bar
 from dit_serve.models.training.datasets import Dataset, open_dataset, shifted
+from dit_serve.models.training.saving import told
 
 ENCODE_ROWS = 64  # images encoded at once when the latents are measured
 
@@ -63,6 +66,7 @@ def train_autoencoder(config: AutoencoderConfig) -> Path:
 
     Raises:
         ValueError: the data or the shape of the network do not fit.
+        CheckpointError: a file cannot be written.
     """
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed)
@@ -70,7 +74,7 @@ def train_autoencoder(config: AutoencoderConfig) -> Path:
     vae = _build(config)
     optimizer = torch.optim.AdamW(vae.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
     saved = time.monotonic()
-    with Progress() as progress:
+    with progress_bar() as progress:
         task = progress.add_task("autoencoder", total=config.steps)
         for step in range(config.steps):
             for group in optimizer.param_groups:
@@ -107,7 +111,12 @@ def save_autoencoder(vae: AutoencoderKL, dataset: Dataset, folder: Path, latent_
     """
     latents = encode_all(vae, dataset)
     vae.register_to_config(scaling_factor=round(latent_std / float(latents.std()), 6))
-    vae.save_pretrained(folder, safe_serialization=True)
+    with told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".partial-", dir=folder) as partial:
+            vae.save_pretrained(partial, safe_serialization=True)
+            for file in Path(partial).iterdir():
+                os.replace(file, folder / file.name)
 
 
 @torch.no_grad()

@@ -18,6 +18,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from dit_serve.models.checkpoints.nearest import hint
+from dit_serve.models.options import expanded
+
 DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 DIGIT_SIDE = 8  # pixels of a scan
 DIGIT_INK = 16.0  # the largest value of a scan
@@ -71,7 +74,8 @@ class ImageFolder:
             ValueError: there is no folder `root`, or it has no folder with pictures in it.
         """
         if not root.is_dir():
-            raise ValueError(f"no folder of images at {root}; it must hold one folder of pictures per class")
+            near = hint(root, ["digits"])
+            raise ValueError(f"no folder of images at {root}; it must hold one folder of pictures per class{near}")
         found = {folder.name: _pictures_in(folder) for folder in sorted(root.iterdir()) if folder.is_dir()}
         found = {name: pictures for name, pictures in found.items() if pictures}
         if not found:
@@ -95,7 +99,7 @@ def open_dataset(source: str, resolution: int) -> Dataset:
     Raises:
         ValueError: the resolution or the folder does not fit, with the reason.
     """
-    return Digits(resolution) if source == "digits" else ImageFolder(Path(source), resolution)
+    return Digits(resolution) if source == "digits" else ImageFolder(Path(expanded(source)), resolution)
 
 
 def split_digits() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:

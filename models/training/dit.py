@@ -10,7 +10,6 @@ optimizer, so a run that was stopped and resumed ends in the same bits as one th
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -18,10 +17,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from rich.progress import Progress, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import TimeElapsedColumn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dit_serve.models.dit import DiT, DiTConfig
+from dit_serve.models.progress import progress_bar
 from dit_serve.models.sampling.schedule import Schedule
 from dit_serve.models.training.datasets import open_dataset
 from dit_serve.models.training.export import export_pipeline
@@ -35,6 +35,7 @@ from dit_serve.models.training.losses import (
     hybrid_terms,
     min_snr_weight,
 )
+from dit_serve.models.training.saving import copy_folder, replacing
 from dit_serve.models.vae import load_vae
 
 STATE_FILE = "training/state.pt"  # beside the exported folder's parts; not needed to serve
@@ -109,13 +110,13 @@ def train(config: TrainingConfig) -> Path:
 
     Raises:
         ValueError: data, network and autoencoder do not fit together, or the run in `out` was of another shape.
-        CheckpointError: the autoencoder cannot be read.
+        CheckpointError: the autoencoder cannot be read, or a file not be written.
     """
     trainer = Trainer(config)
     if (config.out / STATE_FILE).exists():
         trainer.resume()
     saved = time.monotonic()
-    with Progress(*Progress.get_default_columns(), TimeElapsedColumn(), TimeRemainingColumn()) as progress:
+    with progress_bar(TimeElapsedColumn()) as progress:
         task = progress.add_task("training", total=config.steps, completed=trainer.step)
         for terms in trainer.run():
             progress.update(task, advance=1, description=_describe(terms) if trainer.step % 50 == 0 else None)
@@ -187,7 +188,7 @@ class Trainer:
         config = self.config
         export_pipeline(config.out, self.model.config, self.ema, self.schedule, self.names, STORED[config.stored])
         if not (config.out / "vae" / "config.json").exists():
-            shutil.copytree(config.vae, config.out / "vae", dirs_exist_ok=True)
+            copy_folder(config.vae, config.out / "vae", last="config.json")
         state = {
             "architecture": asdict(self.model.config),
             "step": self.step,
@@ -196,10 +197,8 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
         }
-        path = config.out / STATE_FILE
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state, path.with_suffix(".partial"))
-        path.with_suffix(".partial").replace(path)
+        with replacing(config.out / STATE_FILE) as partial:
+            torch.save(state, partial)
 
     def resume(self) -> None:
         """Goes back to the saved state.

@@ -8,7 +8,6 @@ Knows diffusers' config files; the names of its tensors are in checkpoints/layou
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +20,7 @@ from safetensors.torch import save_file
 from dit_serve.models.checkpoints.layouts import written
 from dit_serve.models.dit import DiTConfig
 from dit_serve.models.sampling.schedule import Schedule
+from dit_serve.models.training.saving import replacing
 
 
 def export_pipeline(
@@ -40,15 +40,15 @@ def export_pipeline(
 
     Raises:
         ValueError: diffusers cannot express the architecture.
+        CheckpointError: a file cannot be written.
     """
     _write_json(folder / "model_index.json", _model_index(names))
     _write_json(folder / "scheduler" / "scheduler_config.json", _scheduler_config(schedule))
     _write_json(folder / "transformer" / "config.json", _transformer_config(config))
     tensors = {name: tensor.to(dtype) for name, tensor in written("diffusers", config, state).items()}
     weights = folder / "transformer" / "diffusion_pytorch_model.safetensors"
-    partial = weights.with_suffix(".partial")
-    save_file(tensors, partial, metadata={"format": "pt"})
-    os.replace(partial, weights)  # whoever reads the folder meanwhile sees the old file or the new one, whole
+    with replacing(weights) as partial:
+        save_file(tensors, partial, metadata={"format": "pt"})
 
 
 def _model_index(names: Sequence[str]) -> dict[str, Any]:
@@ -97,5 +97,5 @@ def _transformer_config(config: DiTConfig) -> dict[str, Any]:
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")

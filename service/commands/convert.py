@@ -3,33 +3,56 @@
     dit convert checkpoints/0400000.pt --out dit-xl-2-256.safetensors
 
 `dit serve` does so by itself on first use; this is for doing it beforehand, or for keeping the result. Prints the path
-of the file.
+of the file, and on standard error the SHA-256 that its images' receipts have: that of what was converted.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 from pathlib import Path
 
+from dit_serve.models.checkpoints.cache import files_sha256
 from dit_serve.models.checkpoints.convert import convert, ensure_safetensors
+from dit_serve.models.checkpoints.manifest import source_sha256
+from dit_serve.models.checkpoints.nearest import hint
+from dit_serve.models.options import expanded
+from dit_serve.service.commands.destination import make_ready, read_destination
+from dit_serve.service.commands.terminal import print_path
+from dit_serve.service.errors import CommandError
+
+SUFFIX = ".safetensors"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The file, and where to put the result."""
-    parser.add_argument("checkpoint", type=Path, help="File to convert, .pt or .bin.")
+    """The file, where to put the result, and the form of the answer."""
+    parser.add_argument("checkpoint", help="File to convert, .pt or .bin.")
     parser.add_argument(
         "--out",
-        type=Path,
         metavar="FILE",
-        help="Safetensors file to write; default one in the cache (DIT_CACHE), where `dit serve` looks for it.",
+        help="Safetensors file to write, or a folder for it; default one in the cache (DIT_CACHE), where `dit serve` "
+        "looks for it.",
     )
+    parser.add_argument("--json", action="store_true", help='Print {"path": …, "sha256": …} instead of the path.')
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints the path of the safetensors file."""
+    """Prints the path of the safetensors file, and the SHA-256 that receipts have."""
+    source = Path(expanded(options.checkpoint))
+    if not source.exists():
+        raise CommandError(f"{source}: no such file: check the path{hint(source)}")
     if options.out is None:
-        print(ensure_safetensors(options.checkpoint))
+        path = ensure_safetensors(source)
     else:
-        convert(options.checkpoint, options.out)
-        print(options.out)
+        destination = read_destination(options.out, SUFFIX)
+        make_ready(destination.folder)
+        path = destination.path(f"{source.stem}{SUFFIX}")
+        convert(source, path)
+    sha256 = source_sha256(path) or files_sha256([source])
+    if options.json:
+        print(json.dumps({"path": str(path), "sha256": sha256}))
+        return 0
+    print_path(path)
+    print(f"sha256 {sha256}", file=sys.stderr)
     return 0

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dit_serve.models.options import expanded
 from dit_serve.service.errors import CommandError
 
 T = TypeVar("T")
@@ -56,7 +57,9 @@ def _reader(hint: Any) -> Callable[[str], Any]:
             return tuple(read(part) for part in text.split(","))
 
         return comma_separated
-    if hint in (int, float, str, Path):
+    if hint is Path:
+        return lambda text: Path(expanded(text))
+    if hint in (int, float, str):
         return hint  # type: ignore[no-any-return]
     raise TypeError(f"no flag can be made for a field of type {hint}")
 

@@ -25,13 +25,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from dit_serve.models.checkpoints.nearest import hint
+from dit_serve.models.errors import CheckpointError
 from dit_serve.models.options import split_name
+from dit_serve.service.commands.terminal import printable
 from dit_serve.service.environment import injected
 from dit_serve.service.errors import SettingsError
 from dit_serve.service.http.listening import listen, shown, why
 from dit_serve.service.settings import Settings, add_flags, read_settings
 from dit_serve.service.workers.placement import ACCELERATOR_FILES, DEMOS, WORKER_BYTES, place, this_machine
 
+DEFAULT_MODELS = Settings.model_fields["models"].default
 INSTALL = "python -m pip install --upgrade"
 
 
@@ -60,7 +64,9 @@ def run(options: argparse.Namespace) -> int:
         return 0 if is_well else 1
     for finding in findings:
         verdict = "WRONG" if not finding.is_well else "note" if finding.mend else "ok"
-        print(f"{verdict:<6} {finding.name:<9} {finding.what}" + f"\n{'mend:':>16} {finding.mend}" * bool(finding.mend))
+        print(f"{verdict:<6} {finding.name:<9} {printable(finding.what)}")
+        if finding.mend:
+            print(f"{'mend:':>16} {printable(finding.mend)}")
     return 0 if is_well else 1
 
 
@@ -118,7 +124,7 @@ def _models(settings: Settings) -> Iterator[Finding]:
         from dit_serve.models.checkpoints.hub import is_hub_id
 
         is_well = is_hub_id(str(path))
-        what = "to be fetched from the hub" if is_well else "no file, folder or hub id"
+        what = "to be fetched from the hub" if is_well else f"no file, folder or hub id{hint(path, DEFAULT_MODELS)}"
         yield Finding("model", is_well, f"{path}: {what}", "" if is_well else "unset DIT_MODELS   # or correct it")
 
 
@@ -130,17 +136,26 @@ def _paths(settings: Settings) -> list[Path]:
 def _caches(settings: Settings) -> Iterator[Finding]:
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    from dit_serve.models.checkpoints.cache import cache_folder
+    from dit_serve.models.checkpoints.cache import cache_folder, home_cache_folder
 
+    try:
+        own = cache_folder()
+    except CheckpointError as error:
+        yield Finding("cache", False, str(error), "export DIT_CACHE=FOLDER")
+        return
+    is_passing = not os.environ.get("DIT_CACHE") and home_cache_folder() is None
     paths = _paths(settings)
     is_converted = any(file.suffix in (".pt", ".bin") for path in paths for file in (path, *path.rglob("*")))
     is_fetched = not all(path.exists() for path in paths)
-    needed = ("DIT_CACHE", cache_folder(), is_converted), ("HF_HOME", Path(HF_HUB_CACHE), is_fetched)
+    needed = ("DIT_CACHE", own, is_converted), ("HF_HOME", Path(HF_HUB_CACHE), is_fetched)
     for variable, folder, is_needed in needed:
         held = sum(file.lstat().st_size for file in folder.rglob("*"))
         nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
-            yield Finding("cache", True, f"{folder}: {held / 1e6:,.0f} MB, can be written")
+            what = f"{folder}: {held / 1e6:,.0f} MB, can be written"
+            if is_passing and folder == own:
+                what += ", but lasts no longer than temporary files: no home folder can be written"
+            yield Finding("cache", True, what, f"export {variable}=FOLDER" * (is_passing and folder == own))
         else:
             yield Finding("cache", not is_needed, f"{folder}: cannot be written", f"export {variable}=FOLDER")
 

@@ -1,31 +1,28 @@
 """Makes images without a server: dit generate --class "golden retriever" --seed 0 -n 4 --out pictures
 
+--out is a folder, or for one image a file whose name ends in .png. The paths of the images are printed, one a line.
 Each PNG carries its receipt; `dit repro FILE` makes it again.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
-import json
 import re
-from collections.abc import Iterable
-from dataclasses import replace
-from pathlib import Path
-
-from rich.progress import Progress
+from functools import partial
 
 from dit_serve.models.options import ModelInfo, ModelOptions, SampleSpec
+from dit_serve.models.progress import progress_bar
 from dit_serve.service.commands.dataclass_flags import add_flags, read_config
-from dit_serve.service.commands.making import MODEL_HELP, load_model, make_images
-from dit_serve.service.errors import CommandError, FieldError, InvalidRequest
-from dit_serve.service.http.reading import Form, choose, make_jobs, read_form
+from dit_serve.service.commands.destination import make_ready, read_destination, write_whole
+from dit_serve.service.commands.making import MODEL_HELP, load_model, make_images, make_specs, read_fields
+from dit_serve.service.commands.terminal import print_path
+from dit_serve.service.errors import FieldError
 from dit_serve.service.image.png import encode_png
 from dit_serve.service.image.receipt import make_receipt
-from dit_serve.service.settings import MAX_IMAGES_PER_REQUEST
 from dit_serve.service.version import version
 
 IMAGES_AT_ONCE = 8
+MAX_WORDS = 100  # characters of a class's name in a file's
 FIELDS = ("class_id", "class", "cfg", "steps", "seed", "sampler")  # of the request, that are flags as they are
 
 
@@ -40,65 +37,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, help="of the first image, the next has one more; default drawn for each")
     parser.add_argument("--sampler", help="ddim, ddpm or dpm++; default ddim")
     parser.add_argument("-n", type=int, default=1, help="number of images; default %(default)s")
-    parser.add_argument("--out", type=Path, default=Path("."), help="folder for the PNGs; default the present one")
+    out_help = "folder for the PNGs, made if need be, or for one image a file, NAME.png; default the present folder"
+    parser.add_argument("--out", default=".", help=out_help)
     add_flags(parser, ModelOptions)
 
 
 def run(options: argparse.Namespace) -> int:
     """Makes the images and prints their paths."""
-    form = _form(options)
+    form = read_fields(
+        {name: value for name in FIELDS if (value := getattr(options, name)) is not None}, options.n, _sentence
+    )
+    destination = read_destination(options.out, ".png", options.n)
     model, pipeline = load_model(options.model, read_config(ModelOptions, options))
-    specs = _specs(form, options.n, model)
-    options.out.mkdir(parents=True, exist_ok=True)
-    with Progress(transient=True) as progress:
-        task = progress.add_task("denoising", total=len(specs) * form.request.steps)
-        for first in range(0, len(specs), IMAGES_AT_ONCE):
-            batch = specs[first : first + IMAGES_AT_ONCE]
-            images = make_images(pipeline, batch, lambda count: progress.advance(task, count))
-            for spec, pixels in zip(batch, images, strict=True):
-                path = options.out / file_name(spec, model)
-                path.write_bytes(encode_png(pixels, make_receipt(spec, model, version()).to_chunks()))
-                progress.console.print(str(path), highlight=False, soft_wrap=True)
+    specs = make_specs(form, options.n, model, _sentence)
+    make_ready(destination.folder)
+    for first in range(0, len(specs), IMAGES_AT_ONCE):
+        batch = specs[first : first + IMAGES_AT_ONCE]
+        with progress_bar() as progress:  # gone before a path is printed
+            steps = form.request.steps
+            task = progress.add_task("denoising", total=len(specs) * steps, completed=first * steps)
+            images = make_images(pipeline, batch, partial(progress.advance, task))
+        for spec, pixels in zip(batch, images, strict=True):
+            path = destination.path(file_name(spec, model))
+            write_whole(path, encode_png(pixels, make_receipt(spec, model, version()).to_chunks()))
+            print_path(path)
     return 0
 
 
 def file_name(spec: SampleSpec, model: ModelInfo) -> str:
     """A name that tells class and seed, such as class-207-golden-retriever-seed-0.png."""
-    words = re.sub(r"[^a-z0-9]+", "-", model.class_name(spec.class_id).lower()).strip("-")
+    words = re.sub(r"[^a-z0-9]+", "-", model.class_name(spec.class_id).lower())[:MAX_WORDS].strip("-")
     return "-".join(filter(None, ("class", str(spec.class_id), words, "seed", str(spec.seed)))) + ".png"
-
-
-def _form(options: argparse.Namespace) -> Form:
-    """What a client would ask for with these flags; of many images, for as many as a client may.
-
-    Raises:
-        CommandError: no client could, of whatever model.
-    """
-    given = {name: value for name in FIELDS if (value := getattr(options, name)) is not None}
-    body = {**given, "n": min(options.n, MAX_IMAGES_PER_REQUEST)}
-    form = read_form(json.dumps(body).encode())
-    if form.faults:
-        raise _of_flags(form.faults)
-    return form
-
-
-def _specs(form: Form, count: int, model: ModelInfo) -> list[SampleSpec]:
-    """One for each image.
-
-    Raises:
-        CommandError: the model cannot make them.
-    """
-    try:
-        wanted = choose(form, {model.name: model})
-    except InvalidRequest as error:
-        raise _of_flags(error.errors) from error
-    wanted = replace(wanted, request=wanted.request.model_copy(update={"n": count}))
-    return [job.spec for job in make_jobs(wanted, "", itertools.count().__next__)]
-
-
-def _of_flags(faults: Iterable[FieldError]) -> CommandError:
-    """The same in words for the command line."""
-    return CommandError("; ".join(map(_sentence, faults)))
 
 
 def _sentence(fault: FieldError) -> str:

@@ -1,5 +1,8 @@
 """Makes an image again from the receipt in its PNG, and compares the pixels.
 
+Without --model the model is found by the SHA-256 of its weights, among the demos and what was opened on this machine
+before. Anybody can write a receipt: no path in it is opened, no hub is asked for what it names.
+
 Exit status 0: equal. 1: different, and by how much is printed. 2: it could not be tried.
 """
 
@@ -7,81 +10,115 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from rich.progress import Progress
 
-from dit_serve.models.options import ModelInfo, ModelOptions, SampleSpec
+from dit_serve.models.checkpoints.local import find_by_sha256
+from dit_serve.models.options import ModelInfo, ModelOptions, expanded
+from dit_serve.models.pipeline import DEFAULT_VAE
+from dit_serve.models.progress import progress_bar
 from dit_serve.service.commands.dataclass_flags import add_flags, read_config
-from dit_serve.service.commands.making import MODEL_HELP, load_model, make_images
-from dit_serve.service.errors import CommandError
+from dit_serve.service.commands.destination import read_regular
+from dit_serve.service.commands.making import MODEL_HELP, load_model, make_images, make_specs, read_fields
+from dit_serve.service.commands.terminal import quoted
+from dit_serve.service.errors import CommandError, FieldError, ReceiptError
 from dit_serve.service.image.png import read_png
 from dit_serve.service.image.receipt import Receipt
 from dit_serve.service.version import version
 
+MAX_BYTES = 64 << 20  # of a PNG
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The image, and the model if its receipt does not say enough."""
-    parser.add_argument("image", type=Path, help="a PNG that this service made")
-    parser.add_argument("--model", help=f"{MODEL_HELP}; default what the receipt names")
+    """The image, and the model if it is not known here."""
+    parser.add_argument("image", help="a PNG that this service made")
+    parser.add_argument("--model", help=f"{MODEL_HELP}; default the one on this machine with the receipt's SHA-256")
     add_flags(parser, ModelOptions)
 
 
 def run(options: argparse.Namespace) -> int:
     """Makes the image again; 0 if every pixel is equal."""
+    path = Path(expanded(options.image))
     try:
-        data = options.image.read_bytes()
-    except OSError as error:
-        raise CommandError(f"{options.image}: {error.strerror}") from None
-    image, receipt = read_png(data)
-    chosen = read_config(ModelOptions, options)
-    chosen = replace(
-        chosen,
-        dtype=chosen.dtype or receipt.dtype,
-        vae=chosen.vae or receipt.vae or None,
-        precision=chosen.precision or receipt.precision or None,
-    )
-    model, pipeline = load_model(options.model or receipt.model, chosen)
+        image, receipt = read_png(read_regular(path, MAX_BYTES))
+    except ReceiptError as error:
+        raise CommandError(f"{path}: {error}") from error
+    if image.size != (receipt.resolution,) * 2:
+        size = f"{image.size[0]} x {image.size[1]} pixels"
+        raise CommandError(f"{path}: has {size}, and its receipt says {quoted(receipt.resolution)} a side")
+    fields = ("class_id", "cfg", "steps", "seed", "sampler")
+    form = read_fields({name: getattr(receipt, name) for name in fields}, 1, _sentence)
+    chosen = _options(receipt, read_config(ModelOptions, options), options.model)
+    model, pipeline = load_model(options.model or _known_model(receipt), chosen)
     _check_same_model(receipt, model)
-    with Progress(transient=True) as progress:
+    specs = make_specs(form, 1, model, _sentence)
+    with progress_bar() as progress:
         task = progress.add_task("denoising", total=receipt.steps)
-        (again,) = make_images(pipeline, [_spec(receipt)], lambda count: progress.advance(task, count))
-    return _compare(np.asarray(image), np.asarray(again), receipt)
+        (again,) = make_images(pipeline, specs, partial(progress.advance, task))
+    return _compare(np.asarray(image), np.asarray(again), receipt, model)
 
 
-def _spec(receipt: Receipt) -> SampleSpec:
-    return SampleSpec(
-        class_id=receipt.class_id,
-        seed=receipt.seed,
-        steps=receipt.steps,
-        guidance_scale=receipt.cfg,
-        sampler=receipt.sampler,
-    )
+def _known_model(receipt: Receipt) -> str:
+    """The checkpoint on this machine that made the image, whatever the receipt calls it.
+
+    Raises:
+        CommandError: none is known.
+    """
+    found = find_by_sha256(receipt.weights_sha256)
+    if found is None:
+        raise CommandError(
+            f"the image was made by {quoted(receipt.model)} with weights {quoted(receipt.weights_sha256[:16])}…, "
+            "and no checkpoint with these was opened on this machine before: give it with --model"
+        )
+    return str(found)
+
+
+def _options(receipt: Receipt, given: ModelOptions, model: str | None) -> ModelOptions:
+    """The options given, with what the receipt says in the place of those that were not.
+
+    Raises:
+        CommandError: the receipt has what is no option, or an autoencoder that it alone names.
+    """
+    if receipt.vae not in ("", DEFAULT_VAE) and given.vae is None:
+        beside = "" if model else f" --model {find_by_sha256(receipt.weights_sha256) or 'CHECKPOINT'}"
+        raise CommandError(
+            f"the image was made with the autoencoder {quoted(receipt.vae)}, and none is opened because a receipt "
+            f"names it: give{beside} --vae FOLDER"
+        )
+    try:
+        return replace(
+            given,
+            dtype=given.dtype or receipt.dtype,
+            vae=given.vae or receipt.vae or None,
+            precision=given.precision or receipt.precision or None,
+        )
+    except ValueError as error:
+        raise CommandError(f"the receipt cannot be followed: {error}") from error
 
 
 def _check_same_model(receipt: Receipt, model: ModelInfo) -> None:
     if model.sha256 != receipt.weights_sha256:
         raise CommandError(
-            f"the image was made by {receipt.model} with weights {receipt.weights_sha256[:16]}…, "
+            f"the image was made by {quoted(receipt.model)} with weights {quoted(receipt.weights_sha256[:16])}…, "
             f"and {model.name} has weights {model.sha256[:16]}…; name the right one with --model"
         )
     if (model.guidance_channels, model.resolution) != (receipt.guidance_channels, receipt.resolution):
         raise CommandError(
-            f"the image has {receipt.resolution} pixels and {receipt.guidance_channels} guided channels, "
+            f"the image has {receipt.resolution} pixels and {quoted(receipt.guidance_channels)} guided channels, "
             f"{model.name} makes {model.resolution} pixels with {model.guidance_channels}"
         )
 
 
-def _compare(before: np.ndarray, again: np.ndarray, receipt: Receipt) -> int:
+def _compare(before: np.ndarray, again: np.ndarray, receipt: Receipt, model: ModelInfo) -> int:
     """Says what the comparison found.
 
     Args:
-        before, again: (H, W, 3) uint8.
-        receipt: of the image, to tell of another version.
+        before, again: (H, W, 3) uint8, of the same shape.
+        receipt: of the image, to tell of another version or autoencoder.
+        model: that made it again.
     """
-    if before.shape != again.shape:
-        raise CommandError(f"the image is {before.shape[:2]} pixels large, its receipt says {again.shape[:2]}")
     difference = np.abs(before.astype(np.int16) - again.astype(np.int16))
     count = int(difference.any(axis=2).sum())
     if count == 0:
@@ -89,5 +126,12 @@ def _compare(before: np.ndarray, again: np.ndarray, receipt: Receipt) -> int:
         return 0
     print(f"different: {count} of {before.shape[0] * before.shape[1]} pixels, by {difference.max()} of 255 at most")
     if receipt.version != version():
-        print(f"the image was made by version {receipt.version}, this is {version()}")
+        print(f"the image was made by version {quoted(receipt.version)}, this is {version()}")
+    if receipt.vae != model.vae:
+        before_vae, vae = (quoted(name) if name else "the model's own" for name in (receipt.vae, model.vae))
+        print(f"the image was made with another autoencoder: {before_vae}, this is {vae}")
     return 1
+
+
+def _sentence(fault: FieldError) -> str:
+    return f"the receipt's {fault.field} {fault.message}"

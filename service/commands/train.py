@@ -11,6 +11,8 @@ import argparse
 
 from dit_serve.models.training.dit import TrainingConfig, train
 from dit_serve.service.commands.dataclass_flags import add_flags, read_config
+from dit_serve.service.commands.destination import make_ready
+from dit_serve.service.commands.terminal import print_path
 from dit_serve.service.errors import CommandError
 
 
@@ -21,8 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Trains, and prints the folder."""
+    config = read_config(TrainingConfig, options)
+    make_ready(config.out)  # not after hours
     try:
-        print(train(read_config(TrainingConfig, options)))
+        print_path(train(config))
     except ValueError as error:
         raise CommandError(str(error)) from error
     return 0

@@ -9,6 +9,8 @@ import argparse
 
 from dit_serve.models.training.autoencoder import AutoencoderConfig, train_autoencoder
 from dit_serve.service.commands.dataclass_flags import add_flags, read_config
+from dit_serve.service.commands.destination import make_ready
+from dit_serve.service.commands.terminal import print_path
 from dit_serve.service.errors import CommandError
 
 
@@ -19,8 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Trains, and prints the folder."""
+    config = read_config(AutoencoderConfig, options)
+    make_ready(config.out)  # not after hours
     try:
-        print(train_autoencoder(read_config(AutoencoderConfig, options)))
+        print_path(train_autoencoder(config))
     except ValueError as error:
         raise CommandError(str(error)) from error
     return 0

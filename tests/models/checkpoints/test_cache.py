@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from dit_serve.models.checkpoints.cache import cache_folder, files_sha256
+from dit_serve.models.checkpoints.cache import cache_folder, files_sha256, known_sums
 from dit_serve.models.errors import CheckpointError
 
 
@@ -72,3 +74,61 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_the_cache_is_in_the_home_folder_unless_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DIT_CACHE")
     assert cache_folder() == Path.home() / ".cache" / "dit-serve"
+
+
+def test_the_cache_may_be_below_the_home_folder_in_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIT_CACHE", "~/mine")
+    assert cache_folder() == Path.home() / "mine"
+
+
+def test_sums_that_are_kept_are_known_until_a_file_changes(tmp_path: Path) -> None:
+    one, two = tmp_path / "a", tmp_path / "b"
+    one.write_bytes(b"1")
+    two.write_bytes(b"2")
+    first, second = files_sha256([one]), files_sha256([one, two])
+    assert dict(known_sums()) == {(one,): first, (one, two): second}
+    two.unlink()
+    assert dict(known_sums()) == {(one,): first}
+
+
+@pytest.mark.parametrize("content", ['{"files": [], "sha256": "x"}', '{"files": [1], "sha256": "x"}', "[]"])
+def test_a_broken_entry_is_not_known(own_cache: Path, content: str) -> None:
+    (own_cache / "sums").mkdir(parents=True)
+    (own_cache / "sums" / "x.json").write_text(content)
+    assert list(known_sums()) == []
+
+
+@pytest.fixture
+def homeless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No DIT_CACHE and no home folder, as for a user that a container's image does not know."""
+    monkeypatch.delenv("DIT_CACHE")
+    monkeypatch.setattr(Path, "home", _no_home)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path / f"dit-serve-{os.getuid()}"
+
+
+def _no_home() -> Path:
+    raise RuntimeError("Could not determine home directory.")
+
+
+def test_without_a_home_the_cache_is_a_private_folder_for_temporary_files(homeless: Path, tmp_path: Path) -> None:
+    assert cache_folder() == homeless
+    assert homeless.stat().st_mode & 0o777 == 0o700
+    (tmp_path / "a").write_bytes(b"1")
+    files_sha256([tmp_path / "a"])
+    assert len(entries(homeless)) == 1
+
+
+def test_a_home_that_cannot_be_written_is_none(homeless: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "file" / "home")
+    assert cache_folder() == homeless
+
+
+@pytest.mark.parametrize("make", [lambda path: path.mkdir(mode=0o777), Path.touch, lambda path: path.symlink_to("/")])
+def test_somebody_elses_folder_is_no_cache(homeless: Path, make: Callable[[Path], None]) -> None:
+    make(homeless)
+    if homeless.is_dir() and not homeless.is_symlink():
+        homeless.chmod(0o777)
+    with pytest.raises(CheckpointError, match="open to others: set DIT_CACHE"):
+        cache_folder()

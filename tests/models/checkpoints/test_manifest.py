@@ -93,7 +93,7 @@ def test_a_file_is_not_read_again_for_its_receipt(
     feed = cache._feed
     monkeypatch.setattr(cache, "_feed", lambda digest, path: (read.append(path), feed(digest, path)))
     opened = open_checkpoint_with_heads(tmp_path / "y.safetensors")
-    assert opened.sha256 == hashlib.sha256((tmp_path / "y.safetensors").read_bytes()).hexdigest()
+    assert opened.sha256 == hashlib.sha256(pickled.read_bytes()).hexdigest()
     assert read == [tmp_path / "y.safetensors"]
 
 

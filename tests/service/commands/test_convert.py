@@ -2,31 +2,89 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from dit_serve.models.checkpoints.checkpoint import open_checkpoint
 from dit_serve.service.cli import main
+from tests.models.checkpoints.written import TINY, original_state
 
 
 @pytest.fixture
 def pickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DIT_CACHE", str(tmp_path / "cache"))
-    torch.save({"weight": torch.arange(6.0).reshape(2, 3)}, tmp_path / "model.pt")
+    torch.save(original_state(TINY), tmp_path / "model.pt")
     return tmp_path / "model.pt"
 
 
 def test_the_result_goes_where_it_is_asked_to(pickled: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = pickled.with_name("model.safetensors")
+    out = pickled.with_name("new.safetensors")
     assert main(["convert", str(pickled), "--out", str(out)]) == 0
     assert capsys.readouterr().out.strip() == str(out)
-    assert torch.equal(load_file(out)["weight"], torch.arange(6.0).reshape(2, 3))
+    stored = torch.load(pickled, weights_only=True)
+    assert torch.equal(load_file(out)["x_embedder.proj.weight"], stored["x_embedder.proj.weight"])
 
 
 def test_the_result_goes_to_the_cache_by_default(pickled: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["convert", str(pickled)]) == 0
     out = Path(capsys.readouterr().out.strip())
     assert out.is_relative_to(pickled.with_name("cache"))
-    assert list(load_file(out)) == ["weight"]
+    assert "x_embedder.proj.weight" in load_file(out)
+
+
+@pytest.mark.parametrize("folder", ["there", "new[/b] :smile:/", "~"])
+def test_the_result_may_go_to_a_folder(
+    pickled: Path, folder: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(pickled.parent)
+    monkeypatch.setenv("HOME", str(pickled.parent))
+    Path("there").mkdir()
+    assert main(["convert", "~/model.pt", f"--out={folder}"]) == 0
+    expected = Path(folder.replace("~", str(pickled.parent))) / "model.safetensors"
+    assert capsys.readouterr().out == f"{expected}\n"
+    assert expected.is_file()
+
+
+def test_the_sum_is_that_of_what_was_converted(pickled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sha256 = hashlib.sha256(pickled.read_bytes()).hexdigest()
+    out = pickled.with_name("new.safetensors")
+    assert main(["convert", str(pickled), "--out", str(out)]) == 0
+    assert capsys.readouterr() == (f"{out}\n", f"sha256 {sha256}\n")
+    assert main(["convert", str(pickled), "--json"]) == 0
+    told, rest = capsys.readouterr()
+    assert (json.loads(told)["sha256"], rest) == (sha256, "")
+    assert main(["convert", str(out), "--json"]) == 0  # which needs no conversion
+    assert json.loads(capsys.readouterr().out) == {"path": str(out), "sha256": sha256}
+    out.with_suffix(".json").write_text('{"num_heads": 4}')
+    assert open_checkpoint(out).sha256 == sha256
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["mode.pt"], "dit convert: mode.pt: no such file: check the path; did you mean model.pt?"),
+        (["pipe"], "dit convert: pipe: neither a regular file nor a folder"),
+        (["model.pt", "--out", "plain"], "dit convert: plain: --out is a file already"),
+        (["model.pt", "--out", "plain/new.safetensors"], "dit convert: plain: cannot be written (File exists)"),
+        (["model.pt", "--out", "old.safetensors"], "dit convert: old.safetensors: exists already"),
+    ],
+)
+def test_what_cannot_be_done_is_told(
+    pickled: Path,
+    arguments: list[str],
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(pickled.parent)
+    os.mkfifo("pipe")
+    for name in ("plain", "old.safetensors"):
+        Path(name).touch()
+    assert main(["convert", *arguments]) == 2
+    assert capsys.readouterr().err.startswith(sentence)

@@ -45,6 +45,11 @@ def test_each_type_is_read() -> None:
     assert parse(Example, *flags) == Example(Path("x"), "b", 1e-3, (3, 4, 5), Path("y"), True)
 
 
+def test_a_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert parse(Example, "--out=~/x", "--start=~").out == Path("/home/somebody/x")
+
+
 @pytest.mark.parametrize("arguments", [[], ["--out", "x", "--rate", "fast"], ["--out", "x", "--widths", "1,b"]])
 def test_wrong_values_are_wrong_usage(arguments: list[str]) -> None:
     with pytest.raises(SystemExit):

@@ -110,8 +110,9 @@ def test_repro_counts_the_pixels_that_differ(
     ("changes", "sentence"),
     [
         ({"weights_sha256": "f" * 64}, "name the right one with --model"),
-        ({"resolution": 128}, "the image has 128 pixels"),
-        ({"sampler": "euler"}, "euler"),
+        ({"resolution": 128}, "has 64 x 64 pixels, and its receipt says '128' a side"),
+        ({"guidance_channels": 3}, "the image has 64 pixels and '3' guided channels"),
+        ({"sampler": "euler"}, "the receipt's sampler must be one of ddim, "),
         ({"precision": "fp8"}, "precision fp8 needs an NVIDIA card"),
     ],
 )

@@ -1,0 +1,59 @@
+"""Finds a checkpoint on this machine by the SHA-256 of its weights, which is how receipts name it.
+
+Looked at are the demos, and the files whose sums the cache keeps (cache.py): those that were opened here before and
+have not changed since. Nothing is downloaded, and no path is opened that is not known already.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from dit_serve.models.checkpoints.cache import known_sums
+from dit_serve.models.checkpoints.checkpoint import open_checkpoint
+from dit_serve.models.checkpoints.manifest import source_sha256
+from dit_serve.models.errors import CheckpointError
+from dit_serve.models.registry import DEMOS, demo_path
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def find_by_sha256(sha256: str) -> Path | None:
+    """Return a file or folder that `open_checkpoint` takes and whose weights have this sum; None if none is known.
+
+    A conversion counts as what it was made from.
+    """
+    if not _SHA256.fullmatch(sha256):
+        return None
+    return next((path for path in _candidates(sha256) if _is_it(path, sha256)), None)
+
+
+def _candidates(sha256: str) -> Iterator[Path]:
+    """The likeliest first."""
+    yield from filter(None, map(demo_path, DEMOS))
+    known = list(known_sums())
+    for files, own_sha256 in known:
+        if own_sha256 == sha256:
+            yield from _places(files)
+    for files, _ in known:
+        if len(files) == 1 and source_sha256(files[0]) == sha256:
+            yield files[0]
+
+
+def _places(files: tuple[Path, ...]) -> Iterator[Path]:
+    """What these weights files may be named by: a pipeline's folder, a transformer's, or the file itself."""
+    folder = files[0].parent
+    if (folder.parent / "model_index.json").exists():
+        yield folder.parent
+    if (folder / "config.json").exists():
+        yield folder
+    if len(files) == 1:
+        yield files[0]
+
+
+def _is_it(path: Path, sha256: str) -> bool:
+    try:
+        return open_checkpoint(path).sha256 == sha256
+    except CheckpointError:  # of another kind than its sum promised: a part of one, or changed meanwhile
+        return False
