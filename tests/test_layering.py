@@ -110,6 +110,7 @@ LIGHT = (
     ".service.cli",
     ".service.commands.serve",
     ".service.commands.doctor",
+    ".service.commands.health",
     ".models.errors",
     ".models.labels",
     ".models.options",
