@@ -7,6 +7,7 @@ LOCKED_EXTRAS := gpu traces
 NEEDED_BY_TORCH := filelock fsspec jinja2 networkx setuptools sympy typing-extensions
 
 KEYS := docker/secrets/api_keys
+MOUNTED := $(addprefix docker/,nginx.conf prometheus.yml alerts.yml no-keys.txt grafana/provisioning grafana/dashboards)
 COMPOSE ?= $(if $(shell docker compose version 2>/dev/null),docker compose,podman-compose)
 UP ?= --build
 
@@ -40,11 +41,19 @@ test-system: $(READY)  ## container images, the compose stack and Prometheus, re
 	$(BIN)/python -m pytest -q -m system
 
 $(KEYS):
-	mkdir -p -m 700 $(@D)
-	umask 022 && $(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(32))' > $@
+	mkdir -p $(@D) && chmod 700 $(@D)
+	umask 077 && $(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(32))' > $@.new && mv $@.new $@
 
+# What is mounted is read by the containers' own users, who are nobody here. After a checkout under umask 077 they could not.
+# The key is no secret to them, but is to everybody else on this machine: nobody enters its folder, and a mount needs not to.
 up: $(KEYS)  ## the stack of docker-compose.yml, with a key of its own in docker/secrets/api_keys
+	@chmod 700 $(dir $(KEYS))
+	@find $(MOUNTED) $(KEYS) \( ! -perm -044 -o -type d ! -perm -055 \) -exec chmod a+rX {} +
 	API_KEYS_FILE=./$(KEYS) $(COMPOSE) up --detach $(UP)
+	@front=http://127.0.0.1:$${FRONT_PORT:-8080}; printf '%s\n' \
+		"The service is at $$front, Grafana at http://127.0.0.1:$${GRAFANA_PORT:-3000}, the API key in $(KEYS):" \
+		"  curl -s $$front/generate -H \"authorization: Bearer \$$(cat $(KEYS))\" \\" \
+		"       -H 'content-type: application/json' -d '{\"class_id\": 7, \"cfg\": 4, \"steps\": 20}' -o seven.png"
 
 down:  ## ends that stack; its volumes stay
 	API_KEYS_FILE=./$(KEYS) $(COMPOSE) down

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -65,6 +65,8 @@ def _default(value: Any) -> str:
 def _bounds(field: FieldInfo) -> str:
     if field.annotation is bool:
         return "true, false"
+    if get_origin(field.annotation) is Literal:
+        return ", ".join(get_args(field.annotation))
     return ", ".join(_constraints(field))
 
 
@@ -75,8 +77,6 @@ def _constraints(field: FieldInfo) -> Iterator[str]:
                 yield f"{sign} {limit:g}" if isinstance(limit, float) else f"{sign} {limit}"
         if getattr(constraint, "min_length", None):
             yield "not empty"
-        if (pattern := getattr(constraint, "pattern", None)) is not None:
-            yield pattern.strip("^$()").replace("|", ", ")
 
 
 def _meaning(name: str, field: FieldInfo) -> str:

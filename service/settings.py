@@ -13,7 +13,7 @@ import argparse
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Self, get_type_hints
+from typing import Annotated, Any, Literal, Self, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -137,9 +137,8 @@ class Settings(BaseModel):
         default=(),
         description="Origins whose web pages may ask from a browser, comma-separated: https://example.org; * is all.",
     )
-    log_level: str = Field(
-        default="info", pattern="^(debug|info|warning|error)$",
-        description="debug, info, warning (or warn) or error, in capitals too.",
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="debug, info, warning (or warn) or error, in capitals too."
     )
 
     @field_validator("models", "devices", "api_keys", "cors_origins", mode="before")

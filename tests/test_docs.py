@@ -10,7 +10,7 @@ import pytest
 
 from dit_serve.service.environment import PREFIX
 from dit_serve.service.settings import READ_ELSEWHERE, HttpLimits, setting_fields
-from tests.pages import DOCS, PAGES, ROOT, name_of, prose
+from tests.pages import DOCS, PAGES, ROOT, blocks, name_of, prose
 
 MOST_LINES = 120
 SUFFIXES = (".py", ".md", ".sh", ".yml", ".toml", ".conf", ".lock")
@@ -18,6 +18,8 @@ MADE_LATER = ("build/", ".venv", "docker/secrets/")  # by make, on the reader's 
 NOT_OURS = {"train.py"}  # the published training script
 
 README = ROOT / "README.md"
+_QUOTED = re.compile(r"'[^']*'|\"(?:\\.|[^\"\\])*\"|\\.", re.DOTALL)
+_COMMAND = re.compile(r"`((?:[A-Z_]+=\S+ )*(?:pip|dit|make|curl|docker|python)\b[^`]*)`")
 
 
 def wrong_paths(text: str, page: Path) -> list[str]:
@@ -31,6 +33,12 @@ def links(text: str) -> list[str]:
     """The targets of links and pictures, those to other places left out."""
     targets = re.findall(r"\]\(([^)\s]+)\)", prose(text))
     return [target for target in targets if not target.startswith(("http://", "https://"))]
+
+
+def misread(commands: str) -> list[str]:
+    """The words that zsh takes otherwise than bash when somebody types them: patterns, comments, `=name`; or `a>=1`."""
+    words = _QUOTED.sub("_", commands).split()
+    return [word for word in words if word[0] in "#=" or any(part in word for part in ("[", "?", "*", "~=", ">="))]
 
 
 def leads_somewhere(link: str, page: Path) -> bool:
@@ -106,6 +114,31 @@ def test_targets_of_make_that_a_page_names_exist(page: Path) -> None:
 )
 def test_what_does_not_exist_is_found(text: str, wrong: list[str]) -> None:
     assert wrong_paths(text, README) == wrong
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_what_a_page_has_people_type_is_the_same_in_bash_and_zsh(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    typed = [block.text for block in blocks(text, name_of(page)) if block.language == "sh"]
+    typed += _COMMAND.findall(prose(text))
+    assert [word for commands in typed for word in misread(commands)] == []
+
+
+@pytest.mark.parametrize(
+    ("commands", "words"),
+    [
+        ("pip install '.[gpu]' \"a[b]\" a\\?b 'torch>=2'", []),
+        ("curl -d '{\"a\": [1]}' \\\n     -o x.png", []),
+        ("pip install .[gpu]", [".[gpu]"]),
+        ("curl http://host/classes?q=1", ["http://host/classes?q=1"]),
+        ("ls *.png", ["*.png"]),
+        ("make serve  # serves", ["#"]),
+        ("pip install torch>=2 diffusers~=0.39", ["torch>=2", "diffusers~=0.39"]),
+        ("which =ls", ["=ls"]),
+    ],
+)
+def test_words_that_shells_take_differently_are_found(commands: str, words: list[str]) -> None:
+    assert misread(commands) == words
 
 
 def test_the_readme_is_one_page() -> None:

@@ -113,6 +113,7 @@ LIGHT = (
     ".service.cli",
     ".service.commands.serve",
     ".service.commands.doctor",
+    ".service.commands.health",
     ".models.checks",
     ".models.errors",
     ".models.labels",

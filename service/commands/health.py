@@ -14,6 +14,7 @@ import sys
 from dit_serve.service.errors import SettingsError
 from dit_serve.service.settings import read_settings
 
+PATH = "/readyz"
 SECONDS = 4.0
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "*": "127.0.0.1"}  # listening on all, reached by the loopback
 MOST_BYTES = 4096  # of the reason, which is a problem document
@@ -35,10 +36,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def ask(host: str, port: int) -> int:
-    """The status of one GET /readyz."""
+    """0 if the service there is ready, else 1."""
     connection = http.client.HTTPConnection(host, port, timeout=SECONDS)  # which takes no proxy from the environment
     try:
-        connection.request("GET", "/readyz")
+        connection.request("GET", PATH)
         answer = connection.getresponse()
         reason = answer.read(MOST_BYTES).decode("utf-8", "replace")
     except (OSError, http.client.HTTPException) as error:

@@ -18,9 +18,8 @@ import queue
 import select
 import sys
 import threading
-from collections.abc import Callable
 from datetime import UTC, datetime
-from logging.handlers import QueueHandler, QueueListener
+from logging.handlers import QueueHandler
 from types import TracebackType
 
 MOST_WAITING = 4096  # lines, about a megabyte: what a busy second says, tracebacks included
@@ -66,7 +65,8 @@ class LineWriter(QueueHandler):
         self._counting = threading.Lock()
         self._descriptor = descriptor
         self._is_given_up = False
-        QueueListener(self.queue, _Output(descriptor, self._drop)).start()
+        # Not a `QueueListener`: it writes under a handler's lock, which `logging` waits for when the interpreter ends.
+        threading.Thread(target=self._write_lines, name="log", daemon=True).start()
 
     def enqueue(self, record: logging.LogRecord) -> None:
         """Puts a line into the queue, or drops it; after a drop all are dropped until half of the queue is free."""
@@ -119,35 +119,34 @@ class LineWriter(QueueHandler):
             self._untold += missing or 1
             self.dropped += 0 if missing else 1
 
+    def _write_lines(self) -> None:
+        before = b""
+        while True:
+            record = self.queue.get()
+            line = before + record.getMessage().encode("ascii") + b"\n"
+            written = _write(self._descriptor, line)
+            if written == len(line):
+                before = b""
+            else:
+                before = b"\n" if written else before  # a torn line is ended before the next one
+                self._drop(record)
+            self.queue.task_done()
 
-class _Output(logging.Handler):
-    """Writes lines to a descriptor, past Python's buffers, whose locks a write that does not end would hold at exit."""
 
-    def __init__(self, descriptor: int, on_loss: Callable[[logging.LogRecord], None]) -> None:
-        super().__init__()
-        self._descriptor = descriptor
-        self._on_loss = on_loss
-        self._end_of_torn_line = b""
+def _write(descriptor: int, line: bytes) -> int:
+    """Writes a line, however long that takes: how many bytes went out before an error, or all.
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Writes one line, however long that takes; an error is a loss, and the next line is tried again."""
-        line = self._end_of_torn_line + record.getMessage().encode("ascii") + b"\n"
-        rest = line
+    Past Python's own buffers: their locks, held by a write that does not end, would hold the exit too.
+    """
+    written = 0
+    while written < len(line):
         try:
-            while rest:
-                rest = rest[self._write(rest) :]
-        except OSError:
-            self._end_of_torn_line = b"\n" if len(rest) < len(line) else self._end_of_torn_line
-            self._on_loss(record)
-        else:
-            self._end_of_torn_line = b""
-
-    def _write(self, data: bytes) -> int:
-        try:
-            return os.write(self._descriptor, data)
+            written += os.write(descriptor, line[written:])
         except BlockingIOError:  # another process that shares the terminal or the pipe has made it so
-            select.select([], [self._descriptor], [])
-            return 0
+            select.select([], [descriptor], [])
+        except OSError:
+            break
+    return written
 
 
 def set_up_logging(level: str) -> LineWriter:

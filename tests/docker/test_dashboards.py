@@ -14,6 +14,8 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from dit_serve.service.front.front import Front
 from dit_serve.service.front.state_metrics import StateCollector
 from dit_serve.service.telemetry.gpu_metrics import GpuCollector
+from dit_serve.service.telemetry.log_metrics import LogCollector
+from dit_serve.service.telemetry.logs import LineWriter
 from dit_serve.service.telemetry.metrics import Metrics
 from dit_serve.service.telemetry.tally import Tally
 from dit_serve.service.wire.messages import Configure
@@ -32,6 +34,7 @@ def our_names() -> set[str]:
         configure = Configure(models=("m",), max_batch_sequences=8)
         front = Front(["unused"], configure, max_queue_sequences=32, metrics=Metrics(registry))
         registry.register(StateCollector(front, Tally()))
+        registry.register(LogCollector(LineWriter(2)))
         registry.register(GpuCollector(fake_nvml()))
         ProcessCollector(namespace="dit", registry=registry)
         return {family.name + suffix for family in registry.collect() for suffix in SUFFIXES[family.type]}

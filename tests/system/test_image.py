@@ -79,6 +79,8 @@ def test_a_hardened_container_generates_an_image_as_uid_10001_and_is_healthy(bui
         assert "NoNewPrivs:\t1\n" in status
         run(["podman", "exec", "generates", "touch", "/opt/dit/x"], built.environment, status=1)
         built.podman("healthcheck", "run", "generates")
+        elsewhere = ["podman", "exec", "--env", "DIT_PORT=9", "generates", "dit", "health"]
+        run(elsewhere, built.environment, status=1)
 
 
 def test_sigterm_finishes_the_image_in_flight_and_ends_with_0(built: Containers) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -98,6 +99,15 @@ def test_sigterm_without_work_exits_0() -> None:
         assert server.terminate() == 0
 
 
+def test_a_closed_terminal_drains_too(pool: ThreadPoolExecutor) -> None:
+    with running(debug()) as server:
+        answer = start(server, pool, SLOW_JOB)
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for_event("draining")
+        assert len(images(answer.result(PATIENCE_SECONDS))) == 1
+        assert server.finish() == 0
+
+
 def test_sigint_drains_too() -> None:
     with running(fake_command()) as server:
         server.process.send_signal(signal.SIGINT)
@@ -126,6 +136,14 @@ def test_the_worker_ends_with_a_killed_server() -> None:
         server.finish()  # which waits for the worker, as it holds the log
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process that is stopped ends when it goes on")
+def test_a_worker_that_is_stopped_ends_with_a_killed_server() -> None:
+    with running(fake_command()) as server:
+        os.kill(server.worker_pid, signal.SIGSTOP)
+        server.process.kill()
+        server.finish()
+
+
 def test_a_worker_that_loads_ends_with_a_killed_server(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with running(fake_command(models=f"waiting-64:{tmp_path / 'fifo'}"), until_ready=False) as server:
@@ -137,7 +155,7 @@ def test_a_worker_that_loads_ends_with_a_killed_server(tmp_path: Path) -> None:
 def test_signals_to_the_worker_alone_are_ignored(pool: ThreadPoolExecutor) -> None:
     with running(debug()) as server:
         answer = start(server, pool, SLOW_JOB)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             os.kill(server.worker_pid, number)
         assert len(images(answer.result(PATIENCE_SECONDS))) == 1
         assert "worker_ended" not in [line.get("event") for line in server.seen]
