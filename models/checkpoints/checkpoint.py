@@ -137,7 +137,7 @@ def _open_folder(folder: Path) -> Checkpoint:
         schedule=read_schedule(folder / "scheduler", index["scheduler"][1]),
         labels=names or opened.labels,
         vae=folder / "vae" if "vae" in index else None,
-        assumed=(),
+        assumed=() if "scheduler" in index else opened.assumed,
     )
 
 
