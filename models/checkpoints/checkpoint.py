@@ -135,7 +135,7 @@ def _open_folder(folder: Path) -> Checkpoint:
         schedule=read_schedule(folder / "scheduler", index.get("scheduler", (None, None))[1]),
         labels=names or opened.labels,
         vae=folder / "vae" if "vae" in index else None,
-        assumed=(),
+        assumed=() if "scheduler" in index else opened.assumed,
     )
 
 

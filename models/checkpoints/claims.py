@@ -95,7 +95,7 @@ def class_table(rows: int, args: Args, sidecar: Sidecar, path: Path) -> ClassTab
             return ClassTable(count, can_guide=False, note=note)
         return ClassTable(count)
     if count is not None:
-        return _without_null(rows, f"{source} tell of {count} classes, it has {rows} rows")
+        return _without_null(rows, f"{source} tell of {count} classes, and it has {rows} rows")
     if rows == 1:
         return _without_null(rows, "it has one row")
     if dropout is not None:
@@ -103,7 +103,8 @@ def class_table(rows: int, args: Args, sidecar: Sidecar, path: Path) -> ClassTab
     if isinstance(sidecar.id2label, (dict, list)) and len(sidecar.id2label) == rows:
         return _without_null(rows, f"{beside} names a class for each of its {rows} rows")
     if rows == IMAGENET_CLASSES:
-        why = f"assumed of {rows} rows, ImageNet's classes; num_classes {rows - 1} in {beside} says otherwise"
+        otherwise = f"if the last row is the null class, say num_classes {rows - 1} in {beside}"
+        why = f"assumed, because ImageNet has {rows} classes; {otherwise}"
         return replace(_without_null(rows, why), is_assumed=True)
     return ClassTable(rows - 1, is_assumed=True)
 
@@ -122,8 +123,8 @@ def objective(args: Args, sidecar: Sidecar, names: Iterable[str], path: Path) ->
     override = f'if it is a plain DiT, write {{"objective": "epsilon"}} into {sidecar_path(path).name}'
     if told := _told_flow(args, names, path):
         raise CheckpointError(
-            f"{path}: a flow-matching model such as SiT or REPA ({told}), whose sampling is another and is not done "
-            f"here: {override}"
+            f"{path}: a flow-matching model such as SiT or REPA ({told}), trained on another path than a DiT and not "
+            f"sampled here: {override}"
         )
     if said(args, "predict_xstart") is True:
         return "sample", False
@@ -178,7 +179,7 @@ def _model(args: Args) -> str:
 
 def _is_dit(args: Args) -> bool:
     """Whether the trainer's arguments name a plain DiT."""
-    return _model(args).startswith("DiT-")
+    return _model(args).startswith("DiT")
 
 
 def _cut(value: object) -> str:

@@ -15,9 +15,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-_PLAIN = "only plain DiTs (classes, adaLN-Zero) are served: choose one"
+_PLAIN = "only a plain DiT (classes, adaLN-Zero) is served"
 _SHOWN = 3  # names of tensors in a sentence
-_SHOWN_LENGTH = 44
+_SHOWN_LENGTH = 40
 _BLOCK_NUMBER = re.compile(r"\d+")
 _TABLE = "y_embedder.embedding_table.weight"
 _BLOCKS = re.compile(r"blocks\.\d+\.")
@@ -50,6 +50,11 @@ _OTHERS: Sequence[tuple[str, str, str]] = (
         "a PixArt, conditioned on text",
         r"(?:^|\.)(?:y_embedder\.(?:y_proj|y_embedding)|t_block|caption_projection|adaln_single)(?:\.|$)"
         r"|(?:^|\.)scale_shift_table$",
+        _PLAIN,
+    ),
+    (
+        "a Lumina or Large-DiT",
+        r"(?:^|\.)(?:cap_embedder|adaLN_modulation_context)\.|(?:^|\.)layers\.\d+\.attention\.w[qkvo]\.",
         _PLAIN,
     ),
     ("a Latte, which makes video", r"(?:^|\.)temp_embed$|(?:^|\.)temporal_(?:transformer_)?blocks\.", _PLAIN),
@@ -103,7 +108,7 @@ _OTHERS: Sequence[tuple[str, str, str]] = (
 # What a DiT may have beside the plain one's parts; all that fit are said. LightningDiT has the first four.
 _FEATURES: Sequence[tuple[str, str]] = (
     ("SwiGLU", r"\.(?:mlp|ffn|feed_forward)\.(?:w12|w1|w2|w3|gate_proj|up_proj|down_proj)\."),
-    ("RMSNorm (norms with weights)", r"blocks\.\d+\.norm\d?\.(?:weight|bias|scale)$|\.norm_final\.(?:weight|bias)$"),
+    ("RMSNorm or weighted norms", r"blocks\.\d+\.norm\d?\.(?:weight|bias|scale)$|\.norm_final\.(?:weight|bias)$"),
     ("query-key norm", r"\.(?:q_norm|k_norm|norm_q|norm_k|ln_q|ln_k|query_norm|key_norm|qk_norm)\."),
     ("RoPE", r"(?:^|[._])(?:rope|rotary\w*|freqs_cos|freqs_sin|freqs_cis|inv_freq)(?:[._]|$)"),
     ("cross-attention", r"blocks\.\d+\.(?:cross_attn|cross_attention|attn2|cross)\."),
@@ -145,7 +150,7 @@ def _with_features(found: Mapping[str, Shaped]) -> str | None:
         return None
     *first, last = fitting
     listed = f"{', '.join(first)} and {last}" if first else last
-    kin = ", as LightningDiT has," if len(fitting) > 1 and "SwiGLU" in fitting else ""
+    kin = " (as LightningDiT has)" if len(fitting) > 1 and "SwiGLU" in fitting else ""
     return _sentence(f"a DiT with {listed}{kin}", list(fitting.values()), _PLAIN)
 
 

