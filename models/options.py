@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 
 DEFAULT_SAMPLER = "ddim"
 MAX_BATCH_SEQUENCES = 64  # of one forward pass; more gain nothing, on any device
-_NAMED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63})=(.+)")
+_NAMED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63})=(.+)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -27,3 +28,13 @@ def test_info_tells_what_is_in_a_checkpoint(random_folder: Path, capsys: pytest.
 def test_info_takes_what_serve_takes(random_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", f"mine={random_folder}"]) == 0
     assert "random-64" in capsys.readouterr().out
+
+
+def test_no_name_moves_a_terminal_or_ends_a_line(
+    random_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = shutil.copytree(random_folder, tmp_path / "a\x1b[2J\nsha256 b")
+    assert main(["info", str(odd)]) == 0
+    output = capsys.readouterr().out
+    assert "\x1b" not in output
+    assert "name              a\\x1b[2J\\nsha256 b\n" in output
