@@ -15,7 +15,7 @@ from dit_serve.models.scalars import real, text, whole
 DEFAULT_SAMPLER = "ddim"
 DEFAULT_GUIDANCE_SCALE = 4.0
 MAX_BATCH_SEQUENCES = 64  # of one forward pass; more gain nothing, on any device
-_NAMED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63})=(.+)")
+_NAMED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63})=(.+)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

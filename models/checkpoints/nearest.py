@@ -31,7 +31,8 @@ def hint(path: str | Path, names: Iterable[str] = ()) -> str:
     while missing != missing.parent and not _exists(missing.parent):
         missing = missing.parent
     parent = missing.parent
-    if near := difflib.get_close_matches(missing.name, _names_in(parent), n=1, cutoff=_LIKENESS):
+    others = [name for name in _names_in(parent) if name != missing.name]  # itself, where it may not be looked at
+    if near := difflib.get_close_matches(missing.name, others, n=1, cutoff=_LIKENESS):
         rest = Path(text).relative_to(missing)
         whole = parent / near[0] / rest
         return f"; did you mean {whole if _exists(whole) else parent / near[0]}?"

@@ -7,6 +7,7 @@ import argparse
 from dit_serve.models.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from dit_serve.models.options import split_name
 from dit_serve.models.registry import demo_path, multiply_adds, parameter_count, variant_name
+from dit_serve.service.commands.terminal import printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
     _, path = split_name(options.checkpoint)
     checkpoint = open_checkpoint(demo_path(path) or path, revision=options.revision)
     for name, value in facts(checkpoint):
-        print(f"{name:<18}{value}")
+        print(f"{name:<18}{printable(value)}")
     return 0
 
 

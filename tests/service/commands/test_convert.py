@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 
 from dit_serve.models.checkpoints.checkpoint import open_checkpoint
 from dit_serve.service.cli import main
+from dit_serve.service.commands import convert as command
 from tests.models.checkpoints.written import TINY, original_state
 
 
@@ -42,6 +44,7 @@ def test_the_result_goes_to_the_cache_by_default(pickled: Path, capsys: pytest.C
 def test_the_result_may_go_to_a_folder(
     pickled: Path, folder: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(command, "convert", shutil.copyfile)
     monkeypatch.chdir(pickled.parent)
     monkeypatch.setenv("HOME", str(pickled.parent))
     Path("there").mkdir()

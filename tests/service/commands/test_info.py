@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,13 @@ def test_info_tells_what_is_assumed_and_what_is_not(tmp_path: Path, capsys: pyte
     assert "without guidance, cfg is 1: its label table has no null class" in said
     assert "owner/vae" in said
     assert "assumed" not in said
+
+
+def test_no_name_moves_a_terminal_or_ends_a_line(
+    random_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = shutil.copytree(random_folder, tmp_path / "a\x1b[2J\nsha256 b")
+    assert main(["info", str(odd)]) == 0
+    output = capsys.readouterr().out
+    assert "\x1b" not in output
+    assert "name              a\\x1b[2J\\nsha256 b\n" in output
