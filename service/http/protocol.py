@@ -87,7 +87,7 @@ class StrictProtocol(HttpToolsProtocol):
                 self._bound_wire_bytes()
         if self.flow.is_holding:
             self.flow.pause_reading()
-        elif self.ends_with_answers and self._is_reading() and not self._is_last:  # the rest of the request will not come
+        elif self.ends_with_answers and self._is_reading() and not self._is_last:  # the rest will not come
             self.transport.close()
 
     def _bound_wire_bytes(self) -> None:
