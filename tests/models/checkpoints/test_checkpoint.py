@@ -33,6 +33,7 @@ import sys, torch
 from pathlib import Path
 from dit_serve.models.checkpoints.checkpoint import open_checkpoint
 from dit_serve.models.errors import CheckpointError
+from dit_serve.models.checkpoints.weights import load_dit
 events = []
 def watch(event, args):
     if event in ("pickle.find_class", "os.system", "os.exec"):

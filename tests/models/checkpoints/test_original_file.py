@@ -90,5 +90,6 @@ def test_three_of_four_channels_are_guided_and_all_of_another_number(
 
 
 def test_a_conversion_has_the_sum_of_what_was_converted(tmp_path: Path) -> None:
-    save_file(original_state(replace(TINY, hidden_size=384, num_heads=6)), tmp_path / "x.safetensors", {"source_sha256": "ab" * 32})
+    config = replace(TINY, hidden_size=384, num_heads=6)
+    save_file(original_state(config), tmp_path / "x.safetensors", {"source_sha256": "ab" * 32})
     assert open_checkpoint(tmp_path / "x.safetensors").sha256 == "ab" * 32
