@@ -157,8 +157,8 @@ def _print_pickled(path: Path) -> int:
     def read(file: Any, **given: Any) -> Any:
         return _Tensors(file, **given).load()
 
-    reader = SimpleNamespace(Unpickler=_Tensors, load=read, UnpicklingError=pickle.UnpicklingError)
-    value = torch.load(path, map_location="cpu", weights_only=False, pickle_module=reader)
+    names = {"Unpickler": _Tensors, "load": read, "UnpicklingError": pickle.UnpicklingError, "__name__": "pickle"}
+    value = torch.load(path, map_location="cpu", weights_only=False, pickle_module=SimpleNamespace(**names))
     found: list[tuple[str, str]] = []
     _gather(value, "", found)
     print(json.dumps(found))
