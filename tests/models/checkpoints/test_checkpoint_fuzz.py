@@ -1,6 +1,6 @@
 """The loader on damaged files: each loads as it is or is refused in a sentence, and leaves nothing behind.
 
-A run makes 200 rounds, always the same; DIT_FUZZ_ROUNDS=5000 asks for more, DIT_FUZZ_FIRST=1234 begins elsewhere.
+A run makes 200 rounds, always the same; FUZZ_ROUNDS=5000 asks for more, FUZZ_FIRST=1234 begins elsewhere.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 
 from tests.models.checkpoints.fuzz.rounds import Rounds
 
-FIRST = int(os.environ.get("DIT_FUZZ_FIRST", "0"))
-ROUNDS = int(os.environ.get("DIT_FUZZ_ROUNDS", "200"))
+FIRST = int(os.environ.get("FUZZ_FIRST", "0"))
+ROUNDS = int(os.environ.get("FUZZ_ROUNDS", "200"))
 
 
 def test_damaged_checkpoints_load_as_they_are_or_are_refused_in_a_sentence() -> None:

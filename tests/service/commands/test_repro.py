@@ -84,8 +84,8 @@ def test_an_autoencoder_that_a_receipt_names_is_to_be_given(
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"cfg": "nan"}, "the receipt's cfg is nan; must be a finite number"),
-        ({"cfg": "inf"}, "the receipt's cfg is inf; must be a finite number"),
+        ({"cfg": "nan"}, "the receipt's cfg is not a number; must be a finite number"),
+        ({"cfg": "inf"}, "the receipt's cfg is beyond 1.8e308; must be a finite number"),
         ({"cfg": "1e308"}, "the receipt's cfg is 1e+308; must be less than or equal to 20"),
         ({"seed": "-5"}, "the receipt's seed is -5; must be greater than or equal to 0"),
         ({"seed": str(2**70)}, "the receipt's seed is 1180591620717411303424; must be"),

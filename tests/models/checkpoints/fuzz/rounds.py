@@ -1,7 +1,7 @@
 """Rounds of damage: each takes a sound checkpoint, damages a copy of it, loads that, and is judged. Its number is all
 that a round depends on, so a fault is made again by its number.
 
-    DIT_FUZZ_FIRST=1234 DIT_FUZZ_ROUNDS=1 pytest -s tests/models/checkpoints/test_checkpoint_fuzz.py
+    FUZZ_FIRST=1234 FUZZ_ROUNDS=1 pytest -s tests/models/checkpoints/test_checkpoint_fuzz.py
 """
 
 from __future__ import annotations
