@@ -35,6 +35,7 @@ COMMANDS = {
     "train": "Train a DiT on labelled images.",
     "train-autoencoder": "Train an autoencoder on images.",
 }
+WITHOUT_NOTE = frozenset({"doctor", "health"})  # of where caches are: it tells so itself, or needs none
 INTERRUPTED, PIPE_CLOSED = 130, 141  # as a shell tells of SIGINT and SIGPIPE
 
 
@@ -92,7 +93,7 @@ def _run(given: Sequence[str]) -> int:
     bound_waiting()
     if given[0] == "serve":
         end_before_serving()
-    if note := settle_caches(os.environ):
+    if (note := settle_caches(os.environ)) and given[0] not in WITHOUT_NOTE:
         print(f"dit {given[0]}: {printable(note)}", file=sys.stderr)
     command = importlib.import_module(f"dit_serve.service.commands.{given[0].replace('-', '_')}")
     own_parser = Parser(prog=f"dit {given[0]}", description=command.__doc__, allow_abbrev=False)

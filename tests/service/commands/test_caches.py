@@ -34,7 +34,9 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.fixture
 def homeless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.delenv("DIT_CACHE", raising=False)
+    for variable in ("DIT_CACHE", *caches.LIBRARIES):
+        monkeypatch.setenv(variable, "of the test")  # so that it is afterwards what it was, whatever the test does
+        monkeypatch.delenv(variable)
     monkeypatch.setattr(caches, "home_cache_folder", lambda: None)
     monkeypatch.setattr(caches, "cache_folder", lambda: tmp_path / "own")
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -65,6 +67,13 @@ def test_a_cache_that_was_filled_beforehand_is_left(homeless: Path) -> None:
     environment: dict[str, str] = {}
     settle_caches(environment)
     assert "HF_HOME" not in environment
+
+
+def test_the_doctor_alone_has_no_line_before_its_own(homeless: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command, is_said in (("info", True), ("doctor", False)):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        assert ("caches are in" in capsys.readouterr().err) == is_said
 
 
 def test_no_place_at_all_is_a_sentence(
