@@ -53,7 +53,7 @@ def test_devices_are_split_at_commas_and_may_repeat() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "level"), [("INFO", "info"), ("Debug", "debug"), ("warn", "warning"), ("WARN", "warning"), ("Error", "error")]
+    ("text", "level"), [("INFO", "info"), ("Debug", "debug"), ("warn", "warning"), ("WARN", "warning")]
 )
 def test_the_log_level_is_taken_as_other_programs_spell_it(text: str, level: str) -> None:
     assert read_settings({"DIT_LOG_LEVEL": text}, {}).log_level == level
