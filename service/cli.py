@@ -32,13 +32,13 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["serve"]:
+        end_before_serving()  # before all else: an import takes a second, and a signal may come in it
     parser = _parser()
     if not given or given[0] not in COMMANDS:
         parser.parse_args(given or ["--help"])
         return 2
     bound_waiting()
-    if given[0] == "serve":
-        end_before_serving()
     command = importlib.import_module(f"dit_serve.service.commands.{given[0].replace('-', '_')}")
     own_parser = argparse.ArgumentParser(prog=f"dit {given[0]}", description=command.__doc__, allow_abbrev=False)
     own_parser.formatter_class = argparse.RawDescriptionHelpFormatter
