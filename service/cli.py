@@ -7,12 +7,13 @@ An error that people can act on is printed as one sentence, with status 2.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import sys
 from collections.abc import Sequence
 
 from dit_serve.service.errors import LocalError
-from dit_serve.service.http.signals import end_before_serving
+from dit_serve.service.http.signals import ended_by_signals
 from dit_serve.service.version import version
 from dit_serve.threads import bound_waiting
 
@@ -32,8 +33,12 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[:1] == ["serve"]:
-        end_before_serving()  # before all else: an import takes a second, and a signal may come in it
+    # Before all else: an import takes a second, and a signal may come in it.
+    with ended_by_signals() if given[:1] == ["serve"] else contextlib.nullcontext():
+        return _run(given)
+
+
+def _run(given: list[str]) -> int:
     parser = _parser()
     if not given or given[0] not in COMMANDS:
         parser.parse_args(given or ["--help"])
