@@ -20,7 +20,7 @@ from typing import NoReturn
 from dit_serve.service.commands.caches import settle_caches
 from dit_serve.service.commands.terminal import printable
 from dit_serve.service.errors import LocalError
-from dit_serve.service.http.signals import end_before_serving
+from dit_serve.service.http.signals import ended_by_signals
 from dit_serve.service.version import version
 from dit_serve.threads import bound_waiting
 
@@ -64,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = f"dit {given[0]}" if given and given[0] in COMMANDS else "dit"
     try:
         try:
-            return _run(given)
+            # Before all else: an import takes a second, and a signal may come in it.
+            with ended_by_signals() if given[:1] == ["serve"] else contextlib.nullcontext():
+                return _run(given)
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()
@@ -91,8 +93,6 @@ def _run(given: Sequence[str]) -> int:
         parser.parse_args(given or ["--help"])
         return 2
     bound_waiting()
-    if given[0] == "serve":
-        end_before_serving()
     if (note := settle_caches(os.environ)) and given[0] not in WITHOUT_NOTE:
         print(f"dit {given[0]}: {printable(note)}", file=sys.stderr)
     command = importlib.import_module(f"dit_serve.service.commands.{given[0].replace('-', '_')}")

@@ -1,10 +1,10 @@
 """The version of this build. Knows nothing else."""
 
-from importlib import metadata
-
 
 def version() -> str:
     """The installed version, "0+unknown" when run from a tree that is not installed."""
+    from importlib import metadata  # half of all that the command line imports before it can take a signal
+
     try:
         return metadata.version("dit-serve")
     except metadata.PackageNotFoundError:

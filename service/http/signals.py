@@ -6,21 +6,29 @@ what a signal does once there is one, `service.http.server` says.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
+from collections.abc import Iterator
 from types import FrameType
 
 
 def ending_signals() -> tuple[signal.Signals, ...]:
     """SIGTERM, SIGINT and, as a terminal sends it when it is closed, SIGHUP; under nohup that one is ignored."""
-    is_under_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    return (signal.SIGTERM, signal.SIGINT, *(() if is_under_nohup else (signal.SIGHUP,)))
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    is_taken = hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN
+    return (signal.SIGTERM, signal.SIGINT, *((hangup,) if is_taken else ()))
 
 
-def end_before_serving() -> None:
-    """From now on, until a server takes them, these signals end the process with status 0 and a line."""
-    for number in ending_signals():
-        signal.signal(number, _end)
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """In a with-statement, until a server takes them, these signals end the process with status 0 and a line."""
+    before = {number: signal.signal(number, _end) for number in ending_signals()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _end(number: int, _: FrameType | None) -> None:
