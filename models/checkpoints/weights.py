@@ -14,6 +14,7 @@ import torch
 from dit_serve.models.checkpoints.checkpoint import Checkpoint
 from dit_serve.models.checkpoints.layouts import Found, check_tensors, pieces
 from dit_serve.models.checkpoints.tensor_files import read_headers, read_tensor
+from dit_serve.models.checkpoints.wrappers import select
 from dit_serve.models.dit import DiT
 from dit_serve.models.errors import CheckpointError
 
@@ -26,7 +27,7 @@ def load_dit(checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype
             are named).
     """
     config = checkpoint.config
-    found = read_headers(checkpoint.weights)
+    found = select(read_headers(checkpoint.weights), checkpoint.which or None, checkpoint.weights[0]).found
     expected = pieces(checkpoint.layout, config)
     check_tensors(found, expected, checkpoint.weights[0])
     with torch.device("meta"):
