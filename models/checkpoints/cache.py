@@ -2,7 +2,7 @@
 
     $DIT_CACHE, or ~/.cache/dit-serve
       sums/         SHA-256 of files, by their paths: valid while each file's size and times are the same
-      converted-2/  safetensors made from pickles, by the pickle's SHA-256 (convert.py)
+      converted/    safetensors made from pickles, by the pickle's SHA-256 (convert.py)
 
 Knows no file format. Losing the folder costs time, nothing else.
 """

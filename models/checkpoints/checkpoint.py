@@ -36,7 +36,7 @@ from dit_serve.models.checkpoints.layouts import (
     recognise,
 )
 from dit_serve.models.checkpoints.tensor_files import read_headers
-from dit_serve.models.checkpoints.wrappers import read_facts, select
+from dit_serve.models.checkpoints.wrappers import read_facts, read_selected
 from dit_serve.models.dit import DiTConfig
 from dit_serve.models.errors import CheckpointError
 from dit_serve.models.labels import Names, imagenet_names
@@ -132,8 +132,7 @@ def _open_folder(folder: Path) -> Checkpoint:
 def _open_file(path: Path, wanted: str | None) -> Checkpoint:
     weights = ensure_safetensors(path, weights=wanted)
     facts = read_facts(weights)
-    # what a conversion was asked for stands in it; the names in it are clean
-    selected = select(read_headers([weights]), None if facts.which else wanted, path)
+    selected = read_selected([weights], wanted, path)
     found = selected.found
     if recognise(found, path) == "diffusers":
         if not (path.parent / "config.json").exists():
@@ -153,7 +152,7 @@ def _open_file(path: Path, wanted: str | None) -> Checkpoint:
         layout="original",
         vae=None,
         sha256=files_sha256([path]),
-        which=facts.which or selected.which,
+        which=selected.which,
     )
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -29,7 +28,7 @@ from dit_serve.models.checkpoints.manifest import check_manifest, manifest_path,
 from dit_serve.models.checkpoints.wrappers import read_facts
 from dit_serve.models.errors import CheckpointError
 
-CONVERTED = "converted-2"  # the cache's folder; files in one of another number lack what these say of themselves
+CONVERTED = "converted"  # the cache's folder; a model.safetensors in it is of before files said what is in them
 Part = Literal["dit", "vae", "whole"]
 _LOCK = ".lock"
 
@@ -38,8 +37,6 @@ _PASSED = frozenset(
     {"PATH", "HOME", "LANG", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "WINDIR", "USERPROFILE", "VIRTUAL_ENV", "TZ"}
 )
 _PASSED_PREFIXES = ("LC_", "LD_", "DYLD_", "PYTHON", "OMP_", "MKL_", "KMP_")
-
-logger = logging.getLogger("dit.models")
 
 
 def ensure_safetensors(path: Path, *, weights: str | None = None, part: Part = "dit") -> Path:
@@ -62,8 +59,6 @@ def ensure_safetensors(path: Path, *, weights: str | None = None, part: Part = "
     if target is None:
         target = _convert_into(folder, path, sha256, weights, part)
     check_manifest(target)
-    if taken := read_facts(target).taken:
-        logger.info("%s: %s", printable(str(path), 200), taken)
     return target
 
 

@@ -17,13 +17,13 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from dit_serve.models.checkpoints.files import printable
-from dit_serve.models.checkpoints.tensor_files import StoredTensor, read_metadata
+from dit_serve.models.checkpoints.tensor_files import StoredTensor, read_headers, read_metadata
 from dit_serve.models.errors import CheckpointError
 
 Weights = Literal["model", "ema"]
@@ -112,6 +112,19 @@ def select_autoencoder(found: Mapping[str, StoredTensor], where: object) -> Sele
         CheckpointError: several autoencoders are there and cannot be told apart.
     """
     return _select(found, None, where, VAE_HEADS)
+
+
+def read_selected(paths: Sequence[Path], wanted: str | None, where: object) -> Selected:
+    """Return the tensors in a DiT's safetensors files by clean name; of a conversion, what its header says of them.
+
+    Raises:
+        CheckpointError: a file is no whole safetensors file, what is wanted is not there, or cannot be told apart.
+    """
+    facts = read_facts(paths[0])
+    if wanted is not None and facts.which not in ("", wanted):
+        raise CheckpointError(f"{where}: holds {facts.which} weights alone: leave out `--weights {wanted}`")
+    selected = select(read_headers(paths), None if facts.which else wanted, where)
+    return replace(selected, which=facts.which or selected.which)
 
 
 def told(selected: Selected) -> str:
@@ -204,7 +217,8 @@ def _candidate(prefix: str, members: dict[str, StoredTensor], counted: set[str])
     speaking = [part for part in parts if _IS_AVERAGE.search(part) or _IS_LIVE.search(part)]
     is_average = is_counted or (bool(speaking) and not _IS_LIVE.search(speaking[-1]))
     stored = next((name.name[: -len(clean)] for clean, name in members.items() if name.name.endswith(clean)), prefix)
-    return _Candidate(stored, "ema" if is_average else "model", bool(speaking), members)
+    is_inside = any(_IS_AVERAGE.search(part) for part in parts)
+    return _Candidate(stored, "ema" if is_average else "model", is_inside, members)
 
 
 def _choose(candidates: list[_Candidate], wanted: str | None, where: object) -> _Candidate:

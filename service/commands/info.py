@@ -13,12 +13,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The checkpoint."""
     parser.add_argument("checkpoint", help="demo name, folder, file or hub id")
     parser.add_argument("--revision", help="branch, tag or commit of a hub id")
+    parser.add_argument("--weights", choices=("model", "ema"), help="of a file that holds both; default ema")
 
 
 def run(options: argparse.Namespace) -> int:
     """Prints one line per fact."""
     _, path = split_name(options.checkpoint)
-    checkpoint = open_checkpoint(demo_path(path) or path, revision=options.revision)
+    checkpoint = open_checkpoint(demo_path(path) or path, revision=options.revision, weights=options.weights)
     for name, value in facts(checkpoint):
         print(f"{name:<18}{value}")
     return 0
