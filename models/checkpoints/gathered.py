@@ -43,7 +43,7 @@ class Gathered:
         tensors: by dotted path.
         others: what takes a tensor's place, by dotted path: "sparse".
         modules: classes of whole pickled networks, by dotted path.
-        lists: paths of lists of tensors, whose names are lost.
+        lists: paths of lists of tensors, whose names are lost; "" is the value itself.
     """
 
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -70,13 +70,13 @@ def gather(value: object) -> Gathered:
         if seen > _MOST_ENTRIES:
             raise Unbounded("holds more than a million entries, as no checkpoint does: save the state dict alone")
         name = ".".join(path)
-        if isinstance(each, torch.Tensor):
+        if isinstance(each, torch.Tensor) and path:
             result.tensors[name] = each.detach()
         elif isinstance(each, Inert) and (kind := _other_kind(each)):
             result.others[name] = kind
         elif isinstance(each, Inert) and _is_module(each):
             result.modules[name] = each.path
-        elif isinstance(each, list) and each and all(isinstance(item, torch.Tensor) for item in each):
+        elif isinstance(each, torch.Tensor) or _is_list_of_tensors(each):
             result.lists.append(name)
     return result
 
@@ -100,6 +100,10 @@ def _walk(value: Any, path: tuple[str, ...], above: tuple[int, ...]) -> Iterator
         return
     for name, each in entries(value):
         yield from _walk(each, (*path, name), (*above, id(value)))
+
+
+def _is_list_of_tensors(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(each, torch.Tensor) for each in value)
 
 
 def _is_module(value: Inert) -> bool:

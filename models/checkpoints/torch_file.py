@@ -20,8 +20,9 @@ from dit_serve.models.checkpoints import restricted_pickle
 from dit_serve.models.checkpoints.files import printable
 
 _PLAIN_PICKLE = "Invalid magic number"  # torch's words for a pickle that something else wrote
+_PICKLED_STORAGE = "torch.storage._load_from_bytes"  # how pickle itself writes a tensor
 _NO_MEMORY = ("allocate memory", "not enough memory", "Cannot allocate")
-_ENDED = ("unexpected EOF", "Ran out of input", "failed finding central directory")
+_ENDED = ("unexpected EOF", "Ran out of input")
 
 
 class PickleRefused(Exception):
@@ -34,6 +35,7 @@ def read_torch_file(source: Path) -> Any:
     Raises:
         PickleRefused: the file is cut short, damaged, of another program, too large for memory, or asks for code.
     """
+    is_zip = False
     try:
         is_zip = _is_archive(source)
         # mmap wants a path, and torch reads a path of this ending as what it is not
@@ -42,6 +44,8 @@ def read_torch_file(source: Path) -> Any:
                 return _load(file, is_mapped=False)
         return _load(source, is_mapped=is_zip)
     except restricted_pickle.CodeAskedFor as error:
+        if error.name == _PICKLED_STORAGE:
+            raise PickleRefused(_other_pickle()) from error
         raise PickleRefused(
             f"the pickle asks for {printable(error.name)}, which is code and not weights, and is refused: "
             "do not use this file, or save the state dict alone"
@@ -51,7 +55,7 @@ def read_torch_file(source: Path) -> Any:
     except (PickleRefused, OSError):
         raise
     except Exception as error:  # a damaged file can raise anything while it is read
-        raise PickleRefused(_words(error)) from error
+        raise PickleRefused(_words(error, is_zip)) from error
 
 
 def no_memory() -> str:
@@ -109,15 +113,19 @@ def _cut_short() -> str:
     return "a truncated torch file, its end is missing: download it again"
 
 
-def _words(error: Exception) -> str:
+def _other_pickle() -> str:
+    return "a pickle that torch.save did not write: save the state dict with torch.save, or as safetensors"
+
+
+def _words(error: Exception, is_zip: bool) -> str:
     """What is wrong with a file that raised this, without torch's own words, which are about its code."""
     text = str(error)
-    if isinstance(error, EOFError) or any(words in text for words in _ENDED):
+    if not is_zip and (isinstance(error, EOFError) or any(words in text for words in _ENDED)):
         return _cut_short()
     if any(words in text for words in _NO_MEMORY):
         return no_memory()
     if _PLAIN_PICKLE in text:
-        return "a pickle that torch.save did not write: save the state dict with torch.save, or as safetensors"
+        return _other_pickle()
     if "reaches beyond its storage" in text:
         return "holds a tensor that is larger than its data in the file: save model.state_dict() with torch.save"
     return f"a damaged torch file ({type(error).__name__}): copy it anew from where it was saved"

@@ -45,6 +45,7 @@ DTYPES = {
 }
 _SPARE_BYTES = 768 << 20  # beside twice the source: one tensor that is copied, and what torch takes at its first call
 _MOST_GROWTH = 4  # a target this many times its source, and more, is no state dict but one number said many times
+_LONGEST = 260  # of a sentence, before which convert.py says the file
 _FREE_BYTES = 64 << 20  # up to which a target may grow whatever its source
 
 
@@ -87,7 +88,7 @@ def unpickle(
     except Unbounded as error:
         raise PickleRefused(str(error)) from error
     except CheckpointError as error:
-        raise PickleRefused(str(error).removeprefix(f"{source}: ")) from error
+        raise PickleRefused(printable(str(error).removeprefix(f"{source}: "), _LONGEST)) from error
     tensors = {name: everything.tensors[stored.name] for name, stored in selected.found.items()}
     _check_size(tensors, source.stat().st_size)
     metadata = {
@@ -150,12 +151,14 @@ def _selected(everything: Gathered, weights: str | None, part: str, source: Path
         raise PickleRefused(
             f"its EMA is a list without names, {printable(unnamed[0], 40)}: save the EMA as a state dict{hint}"
         )
-    if part == "dit":
-        if everything.modules and len(selected.found) == len(found):
-            raise PickleRefused(_whole_network(everything))
-        _check_kinds(selected, everything)
-        recognise(selected.found, source)
     _check_kinds(selected, everything)
+    if part == "dit":
+        try:
+            recognise(selected.found, source)
+        except CheckpointError as error:
+            if everything.modules or everything.lists:
+                raise PickleRefused(_without_tensors(everything)) from error
+            raise
     return selected
 
 
@@ -213,7 +216,8 @@ def _without_tensors(everything: Gathered) -> str:
     if everything.modules:
         return _whole_network(everything)
     if everything.lists:
-        return f"its tensors are in a list without names, {printable(everything.lists[0], 40) or 'the file itself'}: save a state dict"
+        where = printable(everything.lists[0], 40) or "the file itself"
+        return f"its tensors have no names, {where} is a list or a tensor: save a state dict"
     return "holds no tensors: save model.state_dict() with torch.save, or give another file"
 
 
@@ -238,5 +242,6 @@ def _bound_memory(source: Path) -> None:
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)  # the stacks of a hundred threads would count as memory
     _bound_memory(Path(sys.argv[1]))
     sys.exit(main(sys.argv[1:]))

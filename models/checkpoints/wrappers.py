@@ -183,7 +183,7 @@ def _select(found: Mapping[str, StoredTensor], wanted: str | None, where: object
         found=chosen.members,
         which=chosen.which if is_told else "",
         prefix=chosen.prefix,
-        left_out=_groups(name for name in found if name not in taken),
+        left_out=_groups((name for name in found if name not in taken), chosen.prefix),
     )
 
 
@@ -257,10 +257,15 @@ def _belongs(name: str, prefix: str, heads: frozenset[str]) -> bool:
     return first in heads if heads is VAE_HEADS else bool(prefix) or first not in _STRAYS
 
 
-def _groups(names: Iterable[str]) -> tuple[str, ...]:
-    """One phrase a group of names that begin alike."""
-    counts = Counter(name.partition(".")[0] for name in names)
+def _groups(names: Iterable[str], prefix: str) -> tuple[str, ...]:
+    """One phrase a group of names that leave the prefix at the same part."""
+    counts = Counter(_until_apart(name.split("."), prefix.split(".")) for name in names)
     return tuple(f"{printable(group)} ({count} tensor{'s' * (count > 1)})" for group, count in sorted(counts.items()))
+
+
+def _until_apart(parts: list[str], others: list[str]) -> str:
+    shared = next((i for i, (part, other) in enumerate(zip(parts, others, strict=False)) if part != other), 0)
+    return ".".join(parts[: shared + 1])
 
 
 def _listed(words: Iterable[str], most: int) -> str:

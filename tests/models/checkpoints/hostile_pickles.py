@@ -79,7 +79,6 @@ ATTACKS: dict[str, bytes] = {
     "an importer": called(named(b"importlib", b"import_module"), text(b"this")),
     "code": named(b"types", b"CodeType"),
     "a second pickle": called(named(b"pickle", b"loads"), text(b"x")),
-    "a pickle in a storage": called(named(b"torch.storage", b"_load_from_bytes"), text(b"x")),
     "a timer": called(named(b"timeit", b"timeit"), text(b"1")),
     "a method by name": called(named(b"operator", b"methodcaller"), text(b"system")),
     "a trainer's own shell": called(named(b"trainer.tools", b"os.system"), text(MARK)),

@@ -17,6 +17,7 @@ from dit_serve.models.checkpoints.convert import convert, ensure_safetensors
 from dit_serve.models.checkpoints.manifest import manifest_path
 from dit_serve.models.checkpoints.wrappers import read_facts
 from dit_serve.models.errors import CheckpointError
+from tests.models.checkpoints.hostile_pickles import P, named, text, write_hostile
 from tests.models.checkpoints.test_unpickle import Attack
 from tests.models.checkpoints.written import TINY, original_state, training_checkpoint
 
@@ -130,6 +131,15 @@ def test_a_folder_with_a_torch_of_its_own_is_no_place_to_import_it_from(
     (tmp_path / "here" / "torch.py").write_text("raise SystemExit('imported')")
     monkeypatch.chdir(tmp_path / "here")
     assert ensure_safetensors(pickled).exists()
+
+
+def test_a_file_that_asks_for_more_memory_than_it_needs_is_refused(tmp_path: Path, own_cache: Path) -> None:
+    """A storage of 64 GiB, of which the file holds nothing."""
+    storage = P.MARK + text(b"storage") + named(b"torch", b"FloatStorage") + text(b"0") + text(b"cpu")
+    storage += P.LONG1 + b"\x05" + (1 << 34).to_bytes(5, "little") + P.NONE + P.TUPLE + P.BINPERSID
+    write_hostile(tmp_path / "x.pt", storage, is_zip=False)
+    with pytest.raises(CheckpointError, match=r"x\.pt: asks for more memory than a file of its size may need"):
+        ensure_safetensors(tmp_path / "x.pt")
 
 
 def test_a_truncated_pickle_is_refused(pickled: Path) -> None:

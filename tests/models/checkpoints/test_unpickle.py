@@ -126,8 +126,8 @@ def network() -> object:
         ({"ema": None, "step": 3}, "holds no tensors"),
         (network(), r"holds a whole network \(torch.nn.modules.container.Sequential\), which is code"),
         ({"model": network(), "x": torch.zeros(1)}, "holds a whole network"),
-        ([torch.zeros(1)], "its tensors are in a list without names, the file itself: save a state dict"),
-        ({"shadow_params": [torch.zeros(1)], "decay": 0.5}, "in a list without names, shadow_params: save a state"),
+        ([torch.zeros(1)], "its tensors have no names, the file itself is a list or a tensor: save a state dict"),
+        ({"shadow_params": [torch.zeros(1)], "decay": 0.5}, "have no names, shadow_params is a list or a tensor: save a state"),
     ],
 )
 def test_what_holds_no_model_is_refused_before_a_file_is_written(tmp_path: Path, value: object, words: str) -> None:
