@@ -179,9 +179,7 @@ def _run_child(source: Path, target: Path, weights: str | None, part: Part, sha2
 
 def _environment() -> dict[str, str]:
     """The child's environment: nothing of a server's keys and tokens."""
-    passed = {
-        name: value for name, value in os.environ.items() if name in _PASSED or name.startswith(_PASSED_PREFIXES)
-    }
+    passed = {name: value for name, value in os.environ.items() if name in _PASSED or name.startswith(_PASSED_PREFIXES)}
     here = str(Path(dit_serve.__file__).resolve().parent.parent)
     return {**passed, "PYTHONPATH": os.pathsep.join(filter(None, (here, passed.get("PYTHONPATH"))))}
 

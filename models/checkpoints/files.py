@@ -46,7 +46,7 @@ def weights_kind(path: Path) -> Kind:
     head = read_head(path)
     if _is_json(head):
         raise CheckpointError(
-            f"{path}: JSON text, such as a site's answer or a config, and no weights: download the file by its direct link"
+            f"{path}: JSON text, a site's answer or a config, and no weights: download the file by its direct link"
         )
     if head[8:9] == b"{":  # asked first: the length before it may look like anything
         return "safetensors"
@@ -54,7 +54,7 @@ def weights_kind(path: Path) -> Kind:
         return "pickle"
     if head[257:262] == b"ustar":
         raise CheckpointError(
-            f"{path}: a tar archive: unpack it, or, if torch.save of before 2018 wrote it, save it again with a newer torch"
+            f"{path}: a tar archive: unpack it, or, where torch.save of before 2018 wrote it, save it again"
         )
     known = next((words for start, words in _OTHERS.items() if head.startswith(start)), None)
     if known:

@@ -28,7 +28,7 @@ _OTHER_KINDS = {
     "torch._utils._rebuild_tensor_with_marks": "a lazy conjugate or negative",
     "torch._tensor._rebuild_from_type_v2": "of a class of its own",
 }
-_SHARDED = "a shard of a distributed tensor"
+SHARDED = "a shard of a distributed tensor"
 
 
 class Unbounded(Exception):
@@ -52,9 +52,9 @@ class Gathered:
     lists: list[str] = field(default_factory=list)
 
     @property
-    def is_sharded(self) -> bool:
-        """Whether its tensors are parts of tensors that other files hold the rest of."""
-        return _SHARDED in self.others.values() or any(name.endswith("_flat_param") for name in self.tensors)
+    def is_flattened(self) -> bool:
+        """Whether it holds parameters that a distributed trainer has joined, and cut, into ones without names."""
+        return any(name.endswith("_flat_param") for name in self.tensors)
 
 
 def gather(value: object) -> Gathered:
@@ -85,7 +85,7 @@ def settings(value: object) -> dict[str, Scalar]:
     """Return the scalars of a trainer's arguments, else those that stand beside its weights."""
     top = dict(entries(value))
     beside = {name: each for name, each in top.items() if not isinstance(each, dict | list | torch.Tensor)}
-    own = [top[name] for name in _ARGUMENTS if name in top and not _holds_tensors(top[name])]
+    own = [top[name] for name in _ARGUMENTS if name in top and not _is_optimizer(top[name])]
     plain = {name: each for name, each in beside.items() if isinstance(each, str | int | float)}
     return scalars([*own, plain])
 
@@ -113,13 +113,14 @@ def _is_module(value: Inert) -> bool:
 def _other_kind(value: Inert) -> str | None:
     """What kind of tensor this was to be, None if none."""
     if value.path.startswith("torch.distributed.") and value.path.rpartition(".")[2] in ("DTensor", "ShardedTensor"):
-        return _SHARDED
+        return SHARDED
     kind = _OTHER_KINDS.get(value.path)
     is_sharded = kind is not None and any(
         getattr(each, "path", "").startswith("torch.distributed.") for each in value.args
     )
-    return _SHARDED if is_sharded else kind
+    return SHARDED if is_sharded else kind
 
 
-def _holds_tensors(value: object) -> bool:
-    return any(isinstance(each, torch.Tensor | dict) and name in ("state", "param_groups") for name, each in entries(value))
+def _is_optimizer(value: object) -> bool:
+    """Whether it is an optimizer's state, whatever it is called."""
+    return not {"state", "param_groups"}.isdisjoint(name for name, _ in entries(value))

@@ -1,7 +1,7 @@
 """What a pickle holds beside tensors, as data that does nothing: a name, and what was to be made of it.
 
-An object of whatever class, a trainer's settings, an optimizer, a NumPy number, becomes an `Inert`: the class's name, its
-arguments, its state. From it settings can be read (`scalars`); nothing is imported for it and nothing is called.
+An object of whatever class, a trainer's settings, an optimizer, a NumPy number, becomes an `Inert`: the class's name,
+its arguments, its state. From it settings can be read (`scalars`); nothing is imported for it and nothing is called.
 
 Knows no pickle (restricted_pickle.py) and no tensor.
 """

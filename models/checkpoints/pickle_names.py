@@ -53,9 +53,17 @@ _CODE_PARTS = frozenset(  # anywhere below the first part: a module that a packa
     "ctypes importlib marshal nt os pickle posix pty runpy shutil socket subprocess sys".split()
 )
 _CODE_NAMES = frozenset(
-    "Popen __import__ check_call check_output compile_command eval exec execfile execve getattr getoutput import_module "
-    "load_module popen run_module run_path runstring spawn system".split()
+    "Popen __import__ check_call check_output compile_command eval exec execfile execve getattr getoutput "
+    "import_module load_module popen run_module run_path runstring spawn system".split()
 )
+
+
+class CodeAskedFor(Exception):
+    """A pickle means to run something; `name` says what."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
 
 
 def current_name(module: str, name: str) -> tuple[str, str]:
@@ -77,7 +85,5 @@ def is_code(module: str, name: str) -> bool:
     parts = path.split(".")
     heads = (".".join(parts[:length]) for length in range(2, len(parts) + 1))
     return (
-        any(head in _CODE_PATHS for head in heads)
-        or not _CODE_PARTS.isdisjoint(parts[1:])
-        or parts[-1] in _CODE_NAMES
+        any(head in _CODE_PATHS for head in heads) or not _CODE_PARTS.isdisjoint(parts[1:]) or parts[-1] in _CODE_NAMES
     )

@@ -1,37 +1,29 @@
 """Reads a pickle of torch.save without running anything: tensors become tensors, every other object inert data.
 
 torch.load takes this module as its `pickle_module`: `Unpickler` and `load` are the names that it asks for. Protocols 0
-to 5. No name is imported and no function that a file names is called: of tensors the few rebuilders below are, which are
-ours; of storages those that torch maps. What a file would have run is refused (pickle_names.py). Keys are numbers and
-text alone, so that nothing of the file's making is hashed or compared; reading never asks for more bytes than there are.
+to 5. No name is imported and no function that a file names is called: tensors are made by functions of ours
+(rebuilt.py) of the storages that torch finds. What a file would have run is refused (pickle_names.py). Keys are numbers and text
+alone, so that nothing of the file's making is hashed or compared; reading never asks for more bytes than there are.
 
 Only the child process of a conversion imports this. Knows no state dict and no path.
 
-References: CPython's Lib/pickle.py and pickletools.py; torch/_utils.py, `_rebuild_tensor_v2` and its like.
+References: CPython's Lib/pickle.py and pickletools.py; torch/serialization.py.
 """
 
 from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO
+from collections.abc import Callable
+from typing import Any, BinaryIO, ClassVar
 
 import torch
 
 from dit_serve.models.checkpoints.inert import Inert, Named
-from dit_serve.models.checkpoints.pickle_names import current_name, is_code
+from dit_serve.models.checkpoints.pickle_names import CodeAskedFor, current_name, is_code
+from dit_serve.models.checkpoints.rebuilt import KEYS, rebuilt
 
 _CHUNK = 1 << 20  # reads below it are not compared with what is left of the file
-_KEYS = (str, int, float, bool, bytes, type(None))
-
-
-class CodeAskedFor(Exception):
-    """A pickle means to run something; `name` says what."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name
 
 
 class _Whole:
@@ -59,8 +51,15 @@ class _Whole:
         return line
 
 
-class Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
+class Unpickler(pickle._Unpickler):
     """The interpreter of Lib/pickle.py with every opcode that makes or changes an object replaced."""
+
+    stack: list[Any]
+    append: Callable[[Any], None]
+    pop_mark: Callable[[], list[Any]]
+    read: Callable[[int], bytes]
+    readline: Callable[[], bytes]
+    proto: int
 
     def __init__(self, file: BinaryIO, *, encoding: str = "utf-8") -> None:
         super().__init__(_Whole(file), encoding=encoding)
@@ -93,7 +92,7 @@ class Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
         """Push what calling `what` would give."""
         if type(what) is not Named or type(args) is not tuple:
             raise CodeAskedFor(f"the result of {what.path}" if isinstance(what, Inert) else "a value, to be called,")
-        self.append(_made(what, args))
+        self.append(rebuilt(what, args))
 
     def load_reduce(self) -> None:
         """REDUCE: call, with a tuple of arguments."""
@@ -151,7 +150,7 @@ class Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
         if isinstance(target, Inert):
             target.pairs.extend(entries)
         else:
-            target.update((key if type(key) in _KEYS else Inert("key", (key,)), value) for key, value in entries)
+            target.update((key if type(key) in KEYS else Inert("key", (key,)), value) for key, value in entries)
 
     def load_setitems(self) -> None:
         """SETITEMS: many entries."""
@@ -183,7 +182,7 @@ class Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
         self.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))
 
     def push_storage(self, key: object) -> None:
-        """Push the storage that a persistent id names, which torch gives; of a class that has its source beside, the name."""
+        """Push what a persistent id names: a storage, which torch gives, or a class, which old files give a source."""
         if type(key) is tuple and len(key) == 4 and key[0] == "module" and type(key[1]) is Named:
             self.append(key[1])
             return
@@ -199,8 +198,8 @@ class Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
         """PERSID: text, which no storage's id is."""
         self.push_storage(self.readline())
 
-    dispatch: Mapping[int, Callable[[Any], None]] = {
-        **pickle._Unpickler.dispatch,  # type: ignore[attr-defined]
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
+        **pickle._Unpickler.dispatch,
         pickle.REDUCE[0]: load_reduce,
         pickle.NEWOBJ[0]: load_reduce,
         pickle.NEWOBJ_EX[0]: load_newobj_ex,
@@ -227,83 +226,12 @@ def load(file: BinaryIO, *, encoding: str = "utf-8") -> Any:
 
 
 def _is_storage_key(key: object) -> bool:
-    """Whether it is what torch.save writes: ("storage", type, name, place, count), and a view's or None in old files."""
+    """Whether it is what torch.save writes: ("storage", type, name, place, count), in old files a view or None too."""
     if type(key) is not tuple or len(key) not in (5, 6) or key[0] not in ("storage", b"storage"):
         return False
     view = key[5] if len(key) == 6 else None
     is_view = view is None or (type(view) is tuple and [type(each) for each in view] == [str, int, int])
     kind, name, place, count = key[1:5]
     is_kind = kind is torch.UntypedStorage or isinstance(kind, torch.serialization.StorageType)
-    return is_view and is_kind and type(name) is str and type(place) in (str, bytes) and type(count) is int and count >= 0
-
-
-def _made(what: Named, args: tuple[Any, ...]) -> Any:
-    """A tensor, a plain container, or inert data of this name."""
-    if what.path in _REBUILDERS:
-        return _REBUILDERS[what.path](*args)
-    if what.path in ("copyreg._reconstructor", "copyreg.__newobj__", "copyreg.__newobj_ex__") and args:
-        if type(args[0]) is not Named:
-            raise CodeAskedFor("the making of what is no class")
-        return _made(args[0], args[1:] if what.path == "copyreg.__newobj__" else ())
-    return Inert(what.path, args)
-
-
-def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any, dtype: torch.dtype | None = None) -> Any:
-    """A view of a storage; what follows its strides has no effect on the numbers, but for a negative view's mark."""
-    numbers = (offset, *size, *stride)
-    if not isinstance(storage, torch.storage.TypedStorage | torch.UntypedStorage) or len(size) != len(stride):
-        raise pickle.UnpicklingError("a tensor of no storage")
-    if not all(type(each) is int and 0 <= each < 1 << 62 for each in numbers):
-        raise pickle.UnpicklingError("a tensor of no size")
-    if len(rest) > 2 and rest[2]:
-        return Inert("torch._utils._rebuild_tensor_with_marks")
-    data = storage if isinstance(storage, torch.UntypedStorage) else storage._untyped_storage
-    dtype = dtype or (torch.uint8 if isinstance(storage, torch.UntypedStorage) else storage.dtype)
-    last = offset + sum((count - 1) * step for count, step in zip(size, stride, strict=True))
-    if all(size) and (last + 1) * dtype.itemsize > data.nbytes():
-        raise pickle.UnpicklingError("a tensor that reaches beyond its storage")
-    if not all(size):
-        return torch.empty(size, dtype=dtype)
-    return torch.empty((0,), dtype=dtype).set_(data, offset, size, stride)
-
-
-def _tensor_of_type(storage: Any, offset: Any, size: Any, stride: Any, grad: Any, hooks: Any, dtype: Any, *rest: Any) -> Any:
-    if not isinstance(dtype, torch.dtype):
-        raise pickle.UnpicklingError("a tensor of no number format")
-    return _tensor(storage, offset, size, stride, grad, hooks, *rest, dtype=dtype)
-
-
-def _tensor_with_attributes(function: Any, kind: Any, args: Any, state: Any) -> Any:
-    """A tensor without its attributes; one of a class of its own is inert."""
-    path = kind.path if isinstance(kind, Named) else ""
-    if isinstance(function, Named) and function.path in _REBUILDERS and path in _PLAIN_TENSORS:
-        return _made(function, args)
-    return Inert("torch._tensor._rebuild_from_type_v2", (function, kind, args, state))
-
-
-def _first(data: Any, *rest: Any) -> Any:
-    """A parameter is its tensor."""
-    return data
-
-
-def _dictionary(*args: Any) -> dict[Any, Any]:
-    """A dictionary of the last argument's pairs, if it is a list of them."""
-    pairs = args[-1] if args and isinstance(args[-1], list) else []
-    return {pair[0]: pair[1] for pair in pairs if len(pair) == 2 and type(pair[0]) in _KEYS}
-
-
-_PLAIN_TENSORS = ("torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer")
-_REBUILDERS: Mapping[str, Callable[..., Any]] = {
-    "torch._utils._rebuild_tensor": _tensor,
-    "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch._utils._rebuild_tensor_v3": _tensor_of_type,
-    "torch._utils._rebuild_parameter": _first,
-    "torch._utils._rebuild_parameter_with_state": _first,
-    "torch._tensor._rebuild_from_type_v2": _tensor_with_attributes,
-    "torch.nn.parameter.Parameter": _first,
-    "torch.Size": lambda size=(): tuple(size) if isinstance(size, list | tuple) else (),
-    "collections.OrderedDict": _dictionary,
-    "collections.defaultdict": _dictionary,
-    "collections.Counter": lambda counts=None: dict(counts) if type(counts) is dict else {},
-    "builtins.dict": _dictionary,
-}
+    is_counted = type(count) is int and count >= 0
+    return is_view and is_kind and is_counted and type(name) is str and type(place) in (str, bytes)

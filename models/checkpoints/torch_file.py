@@ -18,6 +18,7 @@ import torch
 
 from dit_serve.models.checkpoints import restricted_pickle
 from dit_serve.models.checkpoints.files import printable
+from dit_serve.models.checkpoints.pickle_names import CodeAskedFor
 
 _PLAIN_PICKLE = "Invalid magic number"  # torch's words for a pickle that something else wrote
 _PICKLED_STORAGE = "torch.storage._load_from_bytes"  # how pickle itself writes a tensor
@@ -43,7 +44,7 @@ def read_torch_file(source: Path) -> Any:
             with source.open("rb") as file:
                 return _load(file, is_mapped=False)
         return _load(source, is_mapped=is_zip)
-    except restricted_pickle.CodeAskedFor as error:
+    except CodeAskedFor as error:
         if error.name == _PICKLED_STORAGE:
             raise PickleRefused(_other_pickle()) from error
         raise PickleRefused(
@@ -65,9 +66,7 @@ def no_memory() -> str:
 
 def _load(source: Any, *, is_mapped: bool) -> Any:
     # weights_only stands for an unpickler of torch's, and ours, which allows less, takes its place
-    return torch.load(
-        source, map_location="cpu", weights_only=False, mmap=is_mapped, pickle_module=restricted_pickle
-    )
+    return torch.load(source, map_location="cpu", weights_only=False, mmap=is_mapped, pickle_module=restricted_pickle)
 
 
 def _is_archive(source: Path) -> bool:

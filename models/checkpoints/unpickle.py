@@ -3,10 +3,10 @@
     python -m dit_serve.models.checkpoints.unpickle SOURCE TARGET WEIGHTS PART SHA256
 
 convert.py runs it in a process of its own, so that whatever a pickle does, it does not do it where images are made.
-WEIGHTS is "model", "ema" or "any"; PART is what is looked for: "dit", "vae", or "whole" for a state dict as it is; SHA256
-is the source's. Its memory is bounded by the source's size. The source is mapped, tensors are written one after another: nothing is held
-but the one being written. What holds no such model is refused before a byte is written. It prints one line of JSON:
-{"taken": ...} or {"error": ...}.
+WEIGHTS is "model", "ema" or "any"; PART is what is looked for: "dit", "vae", or "whole" for a state dict as it is;
+SHA256 is the source's. Memory is bounded by the source's size: the source is mapped, tensors are written one after
+another, nothing is held but the one being written. What holds no such model is refused before a byte is written. It
+prints one line of JSON: {"taken": ...} or {"error": ...}.
 
 References: the safetensors format (https://github.com/huggingface/safetensors).
 """
@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 import torch
 
 from dit_serve.models.checkpoints.files import printable, reason
-from dit_serve.models.checkpoints.gathered import Gathered, Unbounded, gather, settings
+from dit_serve.models.checkpoints.gathered import SHARDED, Gathered, Unbounded, gather, settings
 from dit_serve.models.checkpoints.layouts import recognise
 from dit_serve.models.checkpoints.tensor_files import StoredTensor
 from dit_serve.models.checkpoints.torch_file import PickleRefused, no_memory, read_torch_file
@@ -69,9 +69,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def unpickle(
-    source: Path, target: Path, weights: str | None = None, part: str = "dit", source_sha256: str = ""
-) -> str:
+def unpickle(source: Path, target: Path, weights: str | None = None, part: str = "dit", source_sha256: str = "") -> str:
     """Write the wanted tensors of a state dict or training checkpoint into a new safetensors file.
 
     Returns:
@@ -137,7 +135,7 @@ def _selected(everything: Gathered, weights: str | None, part: str, source: Path
     """
     found = {name: _stored(source, name, tensor) for name, tensor in everything.tensors.items()}
     found |= {name: StoredTensor(source, name, (), kind) for name, kind in everything.others.items()}
-    if not found or everything.is_sharded:
+    if not found:
         raise PickleRefused(_without_tensors(everything))
     if part == "whole":
         selected = _outermost(found)
@@ -156,7 +154,7 @@ def _selected(everything: Gathered, weights: str | None, part: str, source: Path
         try:
             recognise(selected.found, source)
         except CheckpointError as error:
-            if everything.modules or everything.lists:
+            if everything.modules or everything.lists or everything.is_flattened:
                 raise PickleRefused(_without_tensors(everything)) from error
             raise
     return selected
@@ -175,7 +173,9 @@ def _stored(source: Path, name: str, tensor: torch.Tensor) -> StoredTensor:
 
 
 def _check_kinds(selected: Selected, everything: Gathered) -> None:
-    """Refuse tensors that safetensors files hold otherwise or not at all, and those of which the numbers are elsewhere."""
+    """Refuse tensors that are not written as they are, and those of which the numbers are elsewhere."""
+    if any(everything.others.get(stored.name) == SHARDED for stored in selected.found.values()):
+        raise PickleRefused(_sharded())
     kinds = set(DTYPES.values())
     refused = sorted(
         f"{printable(name, 60)} ({printable(stored.dtype, 40)})"
@@ -208,17 +208,21 @@ def _check_size(tensors: Mapping[str, torch.Tensor], source_bytes: int) -> None:
 
 def _without_tensors(everything: Gathered) -> str:
     """What to say of a file in which no whole tensor has a name."""
-    if everything.is_sharded:
-        return (
-            "its tensors are sharded, parts of larger ones as a distributed trainer holds them: "
-            "save a full state dict, then give that file"
-        )
+    if everything.is_flattened:
+        return _sharded()
     if everything.modules:
         return _whole_network(everything)
     if everything.lists:
         where = printable(everything.lists[0], 40) or "the file itself"
         return f"its tensors have no names, {where} is a list or a tensor: save a state dict"
     return "holds no tensors: save model.state_dict() with torch.save, or give another file"
+
+
+def _sharded() -> str:
+    return (
+        "its tensors are sharded, parts of larger ones as a distributed trainer holds them: "
+        "save a full state dict, then give that file"
+    )
 
 
 def _whole_network(everything: Gathered) -> str:

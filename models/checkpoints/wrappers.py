@@ -40,7 +40,8 @@ VAE_HEADS = frozenset({"encoder", "decoder", "quant_conv", "post_quant_conv"})
 _STRAYS = frozenset(
     {
         "n_averaged", "opt", "optimizer", "optimizer_state", "optimizer_states", "optimizer_state_dict", "scheduler",
-        "lr_scheduler", "lr_schedulers", "scaler", "loss", "step", "epoch", "global_step", "rng_state", "cuda_rng_state",
+        "lr_scheduler", "lr_schedulers", "scaler", "loss", "step", "epoch", "global_step", "rng_state",
+        "cuda_rng_state",
     }
 )  # fmt: skip  # beside a model that has no prefix
 _IS_AVERAGE = re.compile(r"(?<![a-z])(?:ema|averaged?|avg|swa|shadow)(?![a-z])")

@@ -61,7 +61,8 @@ def test_of_a_training_checkpoint_without_ema_the_model_is_kept(tmp_path: Path) 
 def test_what_the_file_and_its_trainer_say_stands_in_the_header(tmp_path: Path) -> None:
     path = converted(tmp_path, training_checkpoint(TINY, num_heads=4, path_type="Linear", lr=[1e-4]))
     facts = read_facts(path)
-    assert facts.args == {"model": "DiT-XL/2", "image_size": 64, "num_classes": 10, "num_heads": 4, "path_type": "Linear"}
+    read = {"model": "DiT-XL/2", "image_size": 64, "num_classes": 10, "num_heads": 4, "path_type": "Linear"}
+    assert facts.args == read
     assert (facts.which, facts.prefix) == ("ema", "ema.")
     assert facts.taken == (
         "took the ema's 42 tensors, stripped 'ema.' from their names, left out model (42 tensors), opt (6 tensors)"
@@ -127,7 +128,7 @@ def network() -> object:
         (network(), r"holds a whole network \(torch.nn.modules.container.Sequential\), which is code"),
         ({"model": network(), "x": torch.zeros(1)}, "holds a whole network"),
         ([torch.zeros(1)], "its tensors have no names, the file itself is a list or a tensor: save a state dict"),
-        ({"shadow_params": [torch.zeros(1)], "decay": 0.5}, "have no names, shadow_params is a list or a tensor: save a state"),
+        ({"shadow_params": [torch.zeros(1)], "decay": 0.5}, "have no names, shadow_params is a list or a tensor"),
     ],
 )
 def test_what_holds_no_model_is_refused_before_a_file_is_written(tmp_path: Path, value: object, words: str) -> None:
@@ -166,7 +167,7 @@ def test_the_empty_tensors_of_a_partitioned_model_are_told_as_such(tmp_path: Pat
 def test_an_ema_without_names_is_not_passed_over(tmp_path: Path) -> None:
     state = original_state(TINY)
     value = {"model": state, "ema": {"decay": 0.5, "shadow_params": list(state.values())}}
-    with pytest.raises(PickleRefused, match="its EMA is a list without names, ema.shadow_params: .*`--weights model`"):
+    with pytest.raises(PickleRefused, match=r"its EMA is a list without names, ema.shadow_params: .*`--weights model`"):
         converted(tmp_path, value)
     unpickle(tmp_path / "x.pt", tmp_path / "x.safetensors", "model")
     assert is_same(tmp_path / "x.safetensors", state)
