@@ -2,8 +2,9 @@
 
 torch.load takes this module as its `pickle_module`: `Unpickler` and `load` are the names that it asks for. Protocols 0
 to 5. No name is imported and no function that a file names is called: tensors are made by functions of ours
-(rebuilt.py) of the storages that torch finds. What a file would have run is refused (pickle_names.py). Keys are numbers and text
-alone, so that nothing of the file's making is hashed or compared; reading never asks for more bytes than there are.
+(rebuilt.py) of the storages that torch finds. What a file would have run is refused (pickle_names.py). Keys are numbers
+and text alone, so that nothing of the file's making is hashed or compared; reading never asks for more bytes than there
+are.
 
 Only the child process of a conversion imports this. Knows no state dict and no path.
 

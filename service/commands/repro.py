@@ -36,13 +36,16 @@ def run(options: argparse.Namespace) -> int:
         raise CommandError(f"{options.image}: {error.strerror}") from None
     image, receipt = read_png(data)
     chosen = read_config(ModelOptions, options)
-    chosen = replace(
-        chosen,
-        dtype=chosen.dtype or receipt.dtype,
-        vae=chosen.vae or receipt.vae or None,
-        precision=chosen.precision or receipt.precision or None,
-        weights=chosen.weights or receipt.weights or None,
-    )
+    try:
+        chosen = replace(
+            chosen,
+            dtype=chosen.dtype or receipt.dtype,
+            vae=chosen.vae or receipt.vae or None,
+            precision=chosen.precision or receipt.precision or None,
+            weights=chosen.weights or receipt.weights or None,
+        )
+    except ValueError as error:
+        raise CommandError(f"the receipt cannot be followed: {error}") from error
     model, pipeline = load_model(options.model or receipt.model, chosen)
     _check_same_model(receipt, model)
     with Progress(transient=True) as progress:
