@@ -92,7 +92,7 @@ class Unpickler(pickle._Unpickler):
     def make(self, what: object, args: object) -> None:
         """Push what calling `what` would give."""
         if type(what) is not Named or type(args) is not tuple:
-            raise CodeAskedFor(f"the result of {what.path}" if isinstance(what, Inert) else "a value, to be called,")
+            raise CodeAskedFor(f"a call of what {what.path} gave" if isinstance(what, Inert) else "a call of a value")
         self.append(rebuilt(what, args))
 
     def load_reduce(self) -> None:
@@ -188,7 +188,7 @@ class Unpickler(pickle._Unpickler):
             self.append(key[1])
             return
         if not _is_storage_key(key):
-            raise CodeAskedFor("something outside itself, by a persistent id that is no tensor's,")
+            raise CodeAskedFor("a persistent id that is no tensor's")
         self.append(self.persistent_load(key))
 
     def load_binpersid(self) -> None:

@@ -127,4 +127,4 @@ def _words(error: Exception, is_zip: bool) -> str:
         return _other_pickle()
     if "reaches beyond its storage" in text:
         return "holds a tensor that is larger than its data in the file: save model.state_dict() with torch.save"
-    return f"a damaged torch file ({type(error).__name__}): copy it anew from where it was saved"
+    return "a damaged torch file, the pickle in it breaks off or makes no sense: copy it anew from where it was saved"

@@ -45,6 +45,7 @@ def facts(checkpoint: Checkpoint) -> list[tuple[str, str]]:
         ("walked", f"{schedule.timestep_spacing} spacing, predicts {schedule.prediction_type}"),
         ("guided channels", f"{checkpoint.guidance_channels} of {config.in_channels}"),
         ("autoencoder", "its own" if checkpoint.vae else "none: --vae names one"),
+        *((("taken", f"the {checkpoint.which} of model and ema"),) if checkpoint.which else ()),
         ("sha256", checkpoint.sha256),
         *(("weights", str(path)) for path in checkpoint.weights),
     ]

@@ -58,7 +58,7 @@ def tar() -> bytes:
         (zipped({"a\x1b[2J": b""}), r"\(it holds a\\x1b\[2J\)"),
         (zipped(parts(), zipfile.ZIP_DEFLATED), "a zip archive that is compressed, as torch.save never writes"),
         (saved()[:-30], "a truncated torch file, its end is missing: download it again"),
-        (zipped(parts() | {"archive/data.pkl": b"\x80\x02}"}), r"a damaged torch file \(EOFError\): copy it anew"),
+        (zipped(parts() | {"archive/data.pkl": b"\x80\x02}"}), "a damaged torch file, .*: copy it anew"),
         (tar(), "a tar archive, as torch.save wrote before 2018"),
         (pickle.dumps({"a": 1}), "a pickle that torch.save did not write"),
         (pickle.dumps(WHOLE), "a pickle that torch.save did not write"),
