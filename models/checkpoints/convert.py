@@ -94,7 +94,10 @@ def _converted(folder: Path, weights: str | None, part: Part) -> Path | None:
 
 def _settles(target: Path, weights: str | None) -> bool:
     """Whether a file that was converted for another wish is what this one would give."""
-    which = read_facts(target).which
+    try:
+        which = read_facts(target).which
+    except CheckpointError:  # damaged since: whoever asks for that file itself is told
+        return False
     return which == (weights or "ema") or (weights == "model" and which == "")
 
 

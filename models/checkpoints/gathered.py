@@ -69,7 +69,7 @@ def gather(value: object) -> Gathered:
         seen += 1
         if seen > _MOST_ENTRIES:
             raise Unbounded("holds more than a million entries, as no checkpoint does: save the state dict alone")
-        name = ".".join(path)
+        name = ".".join(path).encode("utf-8", "replace").decode()  # half a character can be in no header
         if isinstance(each, torch.Tensor) and path:
             result.tensors[name] = each.detach()
         elif isinstance(each, Inert) and (kind := _other_kind(each)):

@@ -51,12 +51,15 @@ def read_torch_file(source: Path) -> Any:
             f"the pickle asks for {printable(error.name)}, which is code and not weights, and is refused: "
             "do not use this file, or save the state dict alone"
         ) from error
-    except MemoryError as error:
-        raise PickleRefused(no_memory()) from error
     except (PickleRefused, OSError):
         raise
     except Exception as error:  # a damaged file can raise anything while it is read
         raise PickleRefused(_words(error, is_zip)) from error
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether Python or torch has found no memory."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY)
 
 
 def no_memory() -> str:
@@ -121,7 +124,7 @@ def _words(error: Exception, is_zip: bool) -> str:
     text = str(error)
     if not is_zip and (isinstance(error, EOFError) or any(words in text for words in _ENDED)):
         return _cut_short()
-    if any(words in text for words in _NO_MEMORY):
+    if is_out_of_memory(error):
         return no_memory()
     if _PLAIN_PICKLE in text:
         return _other_pickle()

@@ -27,7 +27,7 @@ from dit_serve.models.checkpoints.files import printable, reason
 from dit_serve.models.checkpoints.gathered import SHARDED, Gathered, Unbounded, gather, settings
 from dit_serve.models.checkpoints.layouts import recognise
 from dit_serve.models.checkpoints.tensor_files import StoredTensor
-from dit_serve.models.checkpoints.torch_file import PickleRefused, no_memory, read_torch_file
+from dit_serve.models.checkpoints.torch_file import PickleRefused, is_out_of_memory, no_memory, read_torch_file
 from dit_serve.models.checkpoints.wrappers import Selected, select, select_autoencoder, told
 from dit_serve.models.errors import CheckpointError
 
@@ -58,7 +58,9 @@ def main(arguments: list[str]) -> int:
     except PickleRefused as error:
         print(json.dumps({"error": str(error)}))
         return 1
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
         print(json.dumps({"error": no_memory()}))
         return 1
     except OSError as error:

@@ -37,13 +37,13 @@ DIT_HEADS = frozenset(
     }
 )  # fmt: skip
 VAE_HEADS = frozenset({"encoder", "decoder", "quant_conv", "post_quant_conv"})
-_STRAYS = frozenset(
-    {
-        "n_averaged", "opt", "optimizer", "optimizer_state", "optimizer_states", "optimizer_state_dict", "scheduler",
-        "lr_scheduler", "lr_schedulers", "scaler", "loss", "step", "epoch", "global_step", "rng_state",
-        "cuda_rng_state",
-    }
-)  # fmt: skip  # beside a model that has no prefix
+_OPTIMIZERS = frozenset(  # some keep what they know of a parameter under its name
+    {"opt", "optim", "optimizer", "optimizers", "optimizer_state", "optimizer_states", "optimizer_state_dict"}
+)
+_STRAYS = _OPTIMIZERS | {  # beside a model that has no prefix
+    "n_averaged", "scheduler", "lr_scheduler", "lr_schedulers", "scaler", "loss", "step", "epoch", "global_step",
+    "rng_state", "cuda_rng_state",
+}  # fmt: skip
 _IS_AVERAGE = re.compile(r"(?<![a-z])(?:ema|averaged?|avg|swa|shadow)(?![a-z])")
 _IS_LIVE = re.compile(r"(?<![a-z])(?:online|student|raw)(?![a-z])")  # inside an EMA's own module, what it averages
 _MOST_LISTED = 5
@@ -197,7 +197,9 @@ def _candidates(found: Mapping[str, StoredTensor], heads: frozenset[str], where:
         first = next((i for i, part in enumerate(parts[:-1]) if part in heads), None)
         if first is not None:
             seen.setdefault("".join(f"{part}." for part in parts[:first]), set()).add(parts[first])
-    prefixes = {prefix for prefix, beside in seen.items() if len(beside) > 1}
+    prefixes = {
+        prefix for prefix, beside in seen.items() if len(beside) > 1 and _OPTIMIZERS.isdisjoint(prefix.split("."))
+    }
     members: dict[str, dict[str, StoredTensor]] = {prefix: {} for prefix in sorted(prefixes)}
     for stored_name, name in clean.items():
         owner = _owner(name, prefixes)

@@ -123,6 +123,12 @@ def test_what_stands_beside_is_told_by_group() -> None:
     assert told(select(stored(""), None, FILE)) == ""
 
 
+def test_an_optimizer_that_knows_the_names_is_no_model() -> None:
+    found = stored("module.", ("optimizer.state.", tuple(f"{name}.exp_avg" for name in NAMES)))
+    selected = select(found, None, FILE)
+    assert (selected.prefix, selected.left_out) == ("module.", ("optimizer (42 tensors)",))
+
+
 def test_an_autoencoder_is_found_among_other_networks() -> None:
     own = ("encoder.conv_in.weight", "decoder.conv_out.bias", "quant_conv.weight")
     found = stored("model.", ("state_dict.first_stage_model.", (*own, "loss.logvar")))
