@@ -35,6 +35,7 @@ def describe(
         sha256=checkpoint.sha256,
         vae=_vae_name(checkpoint, options.vae),
         precision=options.precision or "",
+        weights=checkpoint.which,
         can_guide=checkpoint.can_guide,
     )
 

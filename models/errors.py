@@ -51,12 +51,23 @@ class DeviceError(ModelError):
     """The device or number format that was asked for is not present."""
 
 
+def printable(text: object, most: int | None = None) -> str:
+    """Return text of foreign origin as one line that does nothing on a terminal, cut to `most` characters.
+
+    What is not printable becomes a backslash escape: control characters, line ends, marks that turn the writing
+    direction, bytes that are no text.
+    """
+    whole = str(text) if most is None else str(text)[: most + 1]
+    safe = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in whole)
+    return safe if most is None or len(safe) <= most else f"{safe[: most - 1]}…"
+
+
 def listed(words: Iterable[str], room: int = 120) -> str:
     """Return words in a row for a message, and how many more there are where they would take more than `room`.
 
     They may come from a file: what is not printable is escaped, so that it does nothing on a terminal.
     """
-    words = ["".join(each if each.isprintable() else repr(each)[1:-1] for each in word[: room + 1]) for word in words]
+    words = [printable(word[: room + 1]) for word in words]
     told: list[str] = []
     for word in words:
         if told and sum(map(len, told)) + 2 * len(told) + len(word) > room:

@@ -32,6 +32,14 @@ class ModelOptions:
     vae: str | None = field(
         default=None, metadata={"help": "Folder, file or hub id of the autoencoder, for checkpoints that bring none."}
     )
+    weights: str | None = field(
+        default=None,
+        metadata={
+            "help": "Of a file that holds both: model, the weights as trained, or ema, their moving average; "
+            "default ema where there is one.",
+            "choices": ("model", "ema"),
+        },
+    )
     device: str | None = field(
         default=None, metadata={"help": "cuda, cuda:N, mps or cpu; default the best one present."}
     )
@@ -131,6 +139,7 @@ class ModelInfo:
         vae: the autoencoder's name, "" if it came with the checkpoint.
         precision: "fp8" where the large products are in float8, else "".
         can_guide: whether it takes a guidance scale other than 1; without a null class there is no guidance.
+        weights: "model" or "ema", "" where the checkpoint holds one model and does not say which.
     """
 
     name: str
@@ -145,6 +154,7 @@ class ModelInfo:
     sha256: str
     vae: str = ""
     precision: str = ""
+    weights: str = ""
     can_guide: bool = True
 
     @property

@@ -17,8 +17,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from dit_serve.models.errors import printable
 from dit_serve.service.commands.caches import settle_caches
-from dit_serve.service.commands.terminal import printable
 from dit_serve.service.errors import LocalError
 from dit_serve.service.http.signals import ended_by_signals
 from dit_serve.service.version import version

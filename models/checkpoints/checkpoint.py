@@ -19,7 +19,19 @@ from dit_serve.models.checkpoints.cache import files_sha256
 from dit_serve.models.checkpoints.claims import class_table, latent_size, objective, said_count
 from dit_serve.models.checkpoints.component_weights import find_weights
 from dit_serve.models.checkpoints.convert import ensure_safetensors
-from dit_serve.models.checkpoints.diffusers_folder import find_model, read_index, read_labels, refuse_code
+from dit_serve.models.checkpoints.diffusers_folder import (
+    TRANSFORMER_EMA,
+    find_model,
+    read_index,
+    read_labels,
+    refuse_code,
+)
+    TRANSFORMER_EMA,
+    find_model,
+    read_index,
+    read_labels,
+    refuse_code,
+)
 from dit_serve.models.checkpoints.files import reason
 from dit_serve.models.checkpoints.hub import fetch_dit, is_hub_id
 from dit_serve.models.checkpoints.layouts import (
@@ -37,9 +49,8 @@ from dit_serve.models.checkpoints.nearest import hint
 from dit_serve.models.checkpoints.scheduler_config import read_schedule
 from dit_serve.models.checkpoints.shapes import label_rows, original_config
 from dit_serve.models.checkpoints.sidecar import Sidecar, read_sidecar, sidecar_path
-from dit_serve.models.checkpoints.tensor_files import read_headers
 from dit_serve.models.checkpoints.transformer_config import read_transformer_config, without_positions
-from dit_serve.models.checkpoints.wrappers import Facts, Selected, read_facts, select
+from dit_serve.models.checkpoints.wrappers import Facts, Selected, read_facts, read_selected, told
 from dit_serve.models.dit import DiTConfig
 from dit_serve.models.errors import CheckpointError
 from dit_serve.models.labels import Names, imagenet_names, names_of
@@ -65,7 +76,8 @@ class Checkpoint:
         sha256: of the weights files as they were given, before any conversion, one after another in order of name; of
             a file that `dit convert` wrote, that of its source.
         revision: the hub's commit, for a hub id.
-        which: "model" or "ema", of a file that says which weights it holds.
+        which: "model" or "ema", "" where the weights are of one model and do not say which.
+        taken: what of a trainer's file that is, in words.
         can_guide: whether it has a null class that was trained.
         assumed: what nothing here says and convention gives: "null class", "objective".
         notes: what whoever serves it should know, a phrase each.
@@ -82,6 +94,7 @@ class Checkpoint:
     sha256: str
     revision: str | None = None
     which: str = ""
+    taken: str = ""
     can_guide: bool = True
     assumed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -94,7 +107,7 @@ def open_checkpoint(
 
     Args:
         revision: branch, tag or commit of a hub id.
-        weights: "model" or "ema", of a file that holds both; by default the EMA.
+        weights: "model" or "ema", of a file that holds both; None takes the EMA.
 
     Raises:
         CheckpointError: it cannot be used; the message says what is wrong and what to do.
@@ -103,10 +116,10 @@ def open_checkpoint(
     if _exists(path):
         if revision is not None:
             raise CheckpointError(f"{path}: is a local file or folder and has no revision {revision!r}: leave it out")
-        return _open_folder(path) if path.is_dir() else _open_file(path, weights)
+        return _open_folder(path, weights) if path.is_dir() else _open_file(path, weights)
     if is_hub_id(str(path_or_id)):
         snapshot = fetch_dit(str(path_or_id), revision)
-        return replace(_open_folder(snapshot.folder), name=snapshot.repository, revision=snapshot.commit)
+        return replace(_open_folder(snapshot.folder, weights), name=snapshot.repository, revision=snapshot.commit)
     near = hint(path_or_id, DEMOS)
     raise CheckpointError(f"{path_or_id}: no such file or folder, and no hub id (owner/name): check the path{near}")
 
@@ -118,9 +131,10 @@ def _exists(path: Path) -> bool:
         raise CheckpointError(f"{str(path)[:80]!r}: cannot be a path ({reason(error)}): check it") from error
 
 
-def _open_folder(folder: Path) -> Checkpoint:
-    if (found := find_model(folder)) != folder:
-        return replace(_open_folder(found), name=folder.resolve().name)
+def _open_folder(folder: Path, wanted: str | None) -> Checkpoint:
+    if (found := find_model(folder, wanted)) != folder:
+        which = "ema" if found.name == TRANSFORMER_EMA else ""
+        return replace(_open_folder(found, wanted), name=folder.resolve().name, which=which)
     refuse_code(folder)
     if not (folder / "model_index.json").exists():
         return _open_diffusers(folder, find_weights(folder))
@@ -141,7 +155,7 @@ def _open_folder(folder: Path) -> Checkpoint:
 
 def _open_file(path: Path, wanted: str | None) -> Checkpoint:
     weights = ensure_safetensors(path, weights=wanted, part="dit")
-    facts, selected = read_facts(weights), select(read_headers([weights]), wanted, path)
+    facts, selected = read_facts(weights), read_selected([weights], wanted, path)
     sidecar = read_sidecar(path)
     if recognise(selected.found, path) == "original":
         return _open_original(path, weights, facts, selected, sidecar)
@@ -150,7 +164,13 @@ def _open_file(path: Path, wanted: str | None) -> Checkpoint:
             f"{path}: holds a transformer in diffusers' names, whose latent size and heads stand in config.json: "
             "put that file beside it, or give the whole folder"
         )
-    opened = replace(_open_diffusers(path.parent, (path,), (weights,)), name=path.stem)
+    opened = replace(
+        _open_diffusers(path.parent, (path,), (weights,), wanted),
+        name=path.stem,
+        sha256=_source_sum(path, facts),
+        which=selected.which,
+        taken=facts.taken or told(selected),
+    )
     return _with_sidecar(opened, sidecar, path)
 
 
@@ -171,11 +191,12 @@ def _open_original(path: Path, weights: Path, facts: Facts, selected: Selected, 
         weights=(weights,),
         layout="original",
         vae=None,
-        sha256=facts.source_sha256 or source_sha256(path) or files_sha256([path]),
-        which=selected.which or facts.which,
+        sha256=_source_sum(path, facts),
+        which=selected.which,
+        taken=facts.taken or told(selected),
         can_guide=table.can_guide,
         assumed=("null class",) * table.is_assumed + ("objective",) * is_assumed,
-        notes=tuple(filter(None, (table.note, *_left_out(selected), *_computed_positions(found, config)))),
+        notes=tuple(filter(None, (table.note, *_unused(found), *_computed_positions(found, config)))),
     )
     return _with_sidecar(opened, sidecar, path)
 
@@ -211,17 +232,20 @@ def _with_sidecar(opened: Checkpoint, sidecar: Sidecar, path: Path) -> Checkpoin
     )
 
 
-def _open_diffusers(folder: Path, sources: Sequence[Path], converted: Sequence[Path] = ()) -> Checkpoint:
+def _open_diffusers(
+    folder: Path, sources: Sequence[Path], converted: Sequence[Path] = (), wanted: str | None = None
+) -> Checkpoint:
     """The transformer of config.json in `folder` with its weights files, as a checkpoint of its own.
 
     Args:
         sources: the files as they were given.
         converted: the same as safetensors, where that is done already.
+        wanted: which of the models in them.
     """
     config = read_transformer_config(folder / "config.json")
     weights = tuple(converted or (ensure_safetensors(path, part="whole") for path in sources))
     where = sources[0] if len(sources) == 1 else folder
-    found = without_positions(read_headers(weights), config, where)
+    found = without_positions(read_selected(weights, wanted, where).found, config, where)
     recognise(found, where)
     check_tensors(found, pieces("diffusers", config), where)
     return Checkpoint(
@@ -238,11 +262,15 @@ def _open_diffusers(folder: Path, sources: Sequence[Path], converted: Sequence[P
     )
 
 
-def _left_out(selected: Selected) -> list[str]:
-    """What of the file is not the model, in words."""
-    unused = sum(name.startswith(TRAINING_ONLY) for name in selected.found)
-    groups = [*selected.left_out, *([f"projectors (REPA's, for training, {unused} tensors)"] if unused else [])]
-    return [f"left out: {', '.join(groups)}"] if groups else []
+def _source_sum(path: Path, facts: Facts) -> str:
+    """The SHA-256 of a file, or of what it was converted from."""
+    return facts.source_sha256 or source_sha256(path) or files_sha256([path])
+
+
+def _unused(found: Found) -> list[str]:
+    """A note where tensors of training are left out."""
+    unused = sum(name.startswith(TRAINING_ONLY) for name in found)
+    return [f"left out: projectors (REPA's, for training, {unused} tensors)"] if unused else []
 
 
 def _computed_positions(found: Found, config: DiTConfig) -> list[str]:

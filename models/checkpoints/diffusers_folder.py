@@ -22,6 +22,7 @@ from dit_serve.models.checkpoints.transformer_config import TRANSFORMERS
 from dit_serve.models.errors import CheckpointError, listed
 from dit_serve.models.labels import Names, names_of
 
+TRANSFORMER, TRANSFORMER_EMA = "transformer", "transformer_ema"  # as trainers name their folders
 _MOST_LEVELS, _MOST_FOLDERS = 3, 1000  # that are looked into for a model
 
 
@@ -59,8 +60,8 @@ def _only_one(folder: Path, found: list[Path], wanted: str | None) -> Path:
         raise CheckpointError(
             f"{parent}: a pipeline's folder without its model_index.json: copy that too, or give its transformer folder"
         )
-    if len(found) == 2 and set(found) == {parent / "transformer", parent / "transformer_ema"}:
-        found = [parent / ("transformer" if wanted == "model" else "transformer_ema")]
+    if set(found) == {parent / TRANSFORMER, parent / TRANSFORMER_EMA}:
+        found = [parent / (TRANSFORMER if wanted == "model" else TRANSFORMER_EMA)]
     if len(found) > 1:
         told = listed(str(path.relative_to(folder)) for path in found)
         raise CheckpointError(f"{folder}: holds several models: give the folder of one: {told}")

@@ -19,14 +19,17 @@ from dit_serve.models.registry import DEMOS, demo_path
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def find_by_sha256(sha256: str) -> Path | None:
+def find_by_sha256(sha256: str, weights: str | None = None) -> Path | None:
     """Return a file or folder that `open_checkpoint` takes and whose weights have this sum; None if none is known.
 
     A conversion counts as what it was made from.
+
+    Args:
+        weights: "model" or "ema", which of its weights the checkpoint has to have; None for any.
     """
     if not _SHA256.fullmatch(sha256):
         return None
-    return next((path for path in _candidates(sha256) if _is_it(path, sha256)), None)
+    return next((path for path in _candidates(sha256) if _is_it(path, sha256, weights)), None)
 
 
 def _candidates(sha256: str) -> Iterator[Path]:
@@ -52,8 +55,8 @@ def _places(files: tuple[Path, ...]) -> Iterator[Path]:
         yield files[0]
 
 
-def _is_it(path: Path, sha256: str) -> bool:
+def _is_it(path: Path, sha256: str, weights: str | None) -> bool:
     try:
-        return open_checkpoint(path).sha256 == sha256
+        return open_checkpoint(path, weights=weights).sha256 == sha256
     except CheckpointError:  # of another kind than its sum promised: a part of one, or changed meanwhile
         return False

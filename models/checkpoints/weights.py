@@ -7,16 +7,20 @@ the list in layouts.py.
 
 from __future__ import annotations
 
+import logging
 import math
 
 import torch
 
 from dit_serve.models.checkpoints.checkpoint import Checkpoint
 from dit_serve.models.checkpoints.layouts import Found, check_tensors, pieces_in
-from dit_serve.models.checkpoints.tensor_files import read_headers, read_tensor
+from dit_serve.models.checkpoints.tensor_files import read_tensor
 from dit_serve.models.checkpoints.transformer_config import without_positions
+from dit_serve.models.checkpoints.wrappers import read_selected
 from dit_serve.models.dit import DiT
-from dit_serve.models.errors import CheckpointError
+from dit_serve.models.errors import CheckpointError, printable
+
+logger = logging.getLogger("dit.models")
 
 
 def load_dit(checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype) -> DiT:
@@ -27,7 +31,10 @@ def load_dit(checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype
             are named).
     """
     config = checkpoint.config
-    found: Found = read_headers(checkpoint.weights)
+    if checkpoint.taken:
+        logger.info("%s: %s", printable(checkpoint.name), checkpoint.taken)
+    wanted = checkpoint.which or None if checkpoint.taken else None  # else a folder's name said which, no tensor's
+    found: Found = read_selected(checkpoint.weights, wanted, checkpoint.weights[0]).found
     if checkpoint.layout == "diffusers":
         found = without_positions(found, config, checkpoint.weights[0])
     expected = pieces_in(found, checkpoint.layout, config)

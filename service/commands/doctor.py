@@ -26,9 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from dit_serve.models.checkpoints.nearest import hint
-from dit_serve.models.errors import CheckpointError
+from dit_serve.models.errors import CheckpointError, printable
 from dit_serve.models.options import split_name
-from dit_serve.service.commands.terminal import printable
 from dit_serve.service.environment import injected
 from dit_serve.service.errors import SettingsError
 from dit_serve.service.http.listening import listen, shown, why

@@ -5,21 +5,22 @@ from __future__ import annotations
 import argparse
 
 from dit_serve.models.checkpoints.checkpoint import Checkpoint, open_checkpoint
+from dit_serve.models.errors import printable
 from dit_serve.models.options import split_name
 from dit_serve.models.registry import demo_path, multiply_adds, parameter_count, variant_name
-from dit_serve.service.commands.terminal import printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The checkpoint."""
     parser.add_argument("checkpoint", help="demo name, folder, file or hub id")
     parser.add_argument("--revision", help="branch, tag or commit of a hub id")
+    parser.add_argument("--weights", choices=("model", "ema"), help="of a file that holds both; default ema")
 
 
 def run(options: argparse.Namespace) -> int:
     """Prints one line per fact."""
     _, path = split_name(options.checkpoint)
-    checkpoint = open_checkpoint(demo_path(path) or path, revision=options.revision)
+    checkpoint = open_checkpoint(demo_path(path) or path, revision=options.revision, weights=options.weights)
     for name, value in facts(checkpoint):
         print(f"{name:<18}{printable(value)}")
     return 0
@@ -46,6 +47,7 @@ def facts(checkpoint: Checkpoint) -> list[tuple[str, str]]:
         ("walked", f"{schedule.timestep_spacing} spacing, predicts {schedule.prediction_type}{_assumed(checkpoint)}"),
         ("guided channels", f"{checkpoint.guidance_channels} of {config.in_channels}"),
         ("autoencoder", _autoencoder(checkpoint)),
+        *((("taken", checkpoint.taken),) if checkpoint.taken else ()),
         ("sha256", checkpoint.sha256),
         *(("weights", str(path)) for path in checkpoint.weights),
         *(("note", note) for note in checkpoint.notes),

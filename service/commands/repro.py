@@ -66,7 +66,7 @@ def _known_model(receipt: Receipt) -> str:
     Raises:
         CommandError: none is known.
     """
-    found = find_by_sha256(receipt.weights_sha256)
+    found = find_by_sha256(receipt.weights_sha256, receipt.weights or None)
     if found is None:
         raise CommandError(
             f"the image was made by {quoted(receipt.model)} with weights {quoted(receipt.weights_sha256[:16])}…, "
@@ -82,7 +82,8 @@ def _options(receipt: Receipt, given: ModelOptions, model: str | None) -> ModelO
         CommandError: the receipt has what is no option, or an autoencoder that it alone names.
     """
     if receipt.vae not in ("", DEFAULT_VAE) and given.vae is None:
-        beside = "" if model else f" --model {find_by_sha256(receipt.weights_sha256) or 'CHECKPOINT'}"
+        known = None if model else find_by_sha256(receipt.weights_sha256, receipt.weights or None)
+        beside = "" if model else f" --model {known or 'CHECKPOINT'}"
         raise CommandError(
             f"the image was made with the autoencoder {quoted(receipt.vae)}, and none is opened because a receipt "
             f"names it: give{beside} --vae FOLDER"
@@ -93,6 +94,7 @@ def _options(receipt: Receipt, given: ModelOptions, model: str | None) -> ModelO
             dtype=given.dtype or receipt.dtype,
             vae=given.vae or receipt.vae or None,
             precision=given.precision or receipt.precision or None,
+            weights=given.weights or receipt.weights or None,
         )
     except ValueError as error:
         raise CommandError(f"the receipt cannot be followed: {error}") from error
@@ -103,6 +105,11 @@ def _check_same_model(receipt: Receipt, model: ModelInfo) -> None:
         raise CommandError(
             f"the image was made by {quoted(receipt.model)} with weights {quoted(receipt.weights_sha256[:16])}…, "
             f"and {model.name} has weights {model.sha256[:16]}…; name the right one with --model"
+        )
+    if model.weights != receipt.weights and (receipt.weights or model.weights == "model"):  # older ones do not say ema
+        raise CommandError(
+            f"the image was made with the {receipt.weights or 'only'} weights of {quoted(receipt.model)}, "
+            f"and {model.name} was loaded with its {model.weights or 'only'} ones; leave out --weights"
         )
     if (model.guidance_channels, model.resolution) != (receipt.guidance_channels, receipt.resolution):
         raise CommandError(

@@ -10,14 +10,9 @@ import os
 import sys
 from pathlib import Path
 
+from dit_serve.models.errors import printable
+
 MAX_QUOTED = 60
-
-
-def printable(text: object) -> str:
-    """The text with everything that is not printable as a backslash escape: control characters, line ends, marks that
-    turn the writing direction, bytes that are no text.
-    """
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in str(text))
 
 
 def quoted(text: object) -> str:

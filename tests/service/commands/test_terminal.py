@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dit_serve.service.commands.terminal import print_path, printable, quoted
+from dit_serve.models.errors import printable
+from dit_serve.service.commands.terminal import print_path, quoted
 
 ODD = Path(os.fsdecode(b"run[/old] :smile: 50% \xc3\xa9 \xff \x1b[2J\n~"))
 
