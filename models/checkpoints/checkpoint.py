@@ -26,12 +26,6 @@ from dit_serve.models.checkpoints.diffusers_folder import (
     read_labels,
     refuse_code,
 )
-    TRANSFORMER_EMA,
-    find_model,
-    read_index,
-    read_labels,
-    refuse_code,
-)
 from dit_serve.models.checkpoints.files import reason
 from dit_serve.models.checkpoints.hub import fetch_dit, is_hub_id
 from dit_serve.models.checkpoints.layouts import (

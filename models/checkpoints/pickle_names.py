@@ -20,7 +20,9 @@ _BUILTINS = frozenset(
     "IndexError KeyError LookupError NotImplementedError OSError OverflowError RuntimeError StopIteration TypeError "
     "ValueError".split()
 )
-_DATA_MODULES = frozenset({"datetime", "decimal", "enum", "fractions", "ipaddress", "numbers", "uuid", "zoneinfo"})
+_DATA_MODULES = frozenset(
+    {"datetime", "decimal", "enum", "fractions", "ipaddress", "numbers", "typing", "uuid", "zoneinfo"}
+)
 _DATA = frozenset(
     "argparse.Namespace array.array array._array_reconstructor collections.ChainMap collections.Counter "
     "collections.OrderedDict collections.UserDict collections.UserList collections.UserString collections.defaultdict "
@@ -29,7 +31,8 @@ _DATA = frozenset(
     "pathlib.PosixPath pathlib.PurePath pathlib.PurePosixPath pathlib.PureWindowsPath pathlib.WindowsPath "
     "pathlib._local.Path pathlib._local.PosixPath pathlib._local.PurePath pathlib._local.PurePosixPath "
     "pathlib._local.PureWindowsPath pathlib._local.WindowsPath random.Random re.Pattern re._compile re.compile "
-    "string.Template time.struct_time types.MappingProxyType types.SimpleNamespace typing.Any".split()
+    "string.Template time.struct_time types.GenericAlias types.MappingProxyType types.SimpleNamespace "
+    "_operator.getitem".split()
 )
 _CODE_ROOTS = frozenset(
     "IPython __builtin__ _pytest aiohttp asynchat asyncore cgi cloudpickle commands crypt cupy_backends dill distutils "

@@ -75,6 +75,7 @@ def trained() -> dict[str, object]:
             functools.partial(torch.nn.functional.silu, inplace=True), torch.nn.Linear, torch.float16, torch.Size([1]),
         ],
         "optimizer": torch.optim.AdamW([parameter]),
+        "hints": [list[int], Any],
         "keys": {(1, (2, 3)): 1, torch.float32: 2},
         "itself": tracker,
     }  # fmt: skip
