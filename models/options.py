@@ -28,6 +28,14 @@ class ModelOptions:
     vae: str | None = field(
         default=None, metadata={"help": "Folder or hub id of the autoencoder, for checkpoints that bring none."}
     )
+    weights: str | None = field(
+        default=None,
+        metadata={
+            "help": "Of a file that holds both: model, the weights as trained, or ema, their moving average; "
+            "default ema where there is one.",
+            "choices": ("model", "ema"),
+        },
+    )
     device: str | None = field(
         default=None, metadata={"help": "cuda, cuda:N, mps or cpu; default the best one present."}
     )
@@ -110,6 +118,7 @@ class ModelInfo:
         sha256: of the weights.
         vae: the autoencoder's name, "" if it came with the checkpoint.
         precision: "fp8" where the large products are in float8, else "".
+        weights: "model" or "ema", "" where the checkpoint holds one model and does not say which.
     """
 
     name: str
@@ -124,6 +133,7 @@ class ModelInfo:
     sha256: str
     vae: str = ""
     precision: str = ""
+    weights: str = ""
 
     def names(self, class_id: int) -> tuple[str, ...]:
         """The names of a class, none if it has none."""

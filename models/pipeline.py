@@ -256,7 +256,9 @@ def load_pipeline(
     place = choose_device(options.device)
     number_format = choose_dtype(options.dtype, place)
     check_precision(options.precision, place)
-    opened = open_checkpoint(demo_path(str(checkpoint)) or checkpoint, revision=revision)
+    opened = open_checkpoint(demo_path(str(checkpoint)) or checkpoint, revision=revision, weights=options.weights)
+    if options.weights == "ema" and opened.which != "ema":
+        raise CheckpointError(f"{opened.name}: holds one model and no EMA of it: leave out `--weights ema`")
     folder = fetch_vae(options.vae) if options.vae is not None else opened.vae or fetch_vae(DEFAULT_VAE)
     autoencoder = load_vae(folder, device=place, dtype=vae_dtype(number_format, place))
     if autoencoder.latent_channels != opened.config.in_channels:
@@ -286,6 +288,7 @@ def _describe(
         sha256=checkpoint.sha256,
         vae=_vae_name(checkpoint, options.vae),
         precision=options.precision or "",
+        weights=checkpoint.which,
     )
 
 

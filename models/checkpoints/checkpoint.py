@@ -35,7 +35,8 @@ from dit_serve.models.checkpoints.layouts import (
     pieces,
     recognise,
 )
-from dit_serve.models.checkpoints.tensor_files import read_headers, read_metadata
+from dit_serve.models.checkpoints.tensor_files import read_headers
+from dit_serve.models.checkpoints.wrappers import read_facts, read_selected
 from dit_serve.models.dit import DiTConfig
 from dit_serve.models.errors import CheckpointError
 from dit_serve.models.labels import Names, imagenet_names
@@ -59,6 +60,7 @@ class Checkpoint:
         vae: folder of the autoencoder, if the checkpoint brings one.
         sha256: of the weights files as they were given, before any conversion, one after another in order of name.
         revision: the hub's commit, for a hub id.
+        which: "model" or "ema", "" where the weights are of one model and do not say which.
     """
 
     name: str
@@ -71,13 +73,17 @@ class Checkpoint:
     vae: Path | None
     sha256: str
     revision: str | None = None
+    which: str = ""
 
 
-def open_checkpoint(path_or_id: str | Path, *, revision: str | None = None) -> Checkpoint:
+def open_checkpoint(
+    path_or_id: str | Path, *, revision: str | None = None, weights: str | None = None
+) -> Checkpoint:
     """Return what a file, a folder or a hub repository holds.
 
     Args:
         revision: branch, tag or commit of a hub id.
+        weights: "model" or "ema", of a file that holds both; None takes the EMA.
 
     Raises:
         CheckpointError: it cannot be used; the message says what is wrong and what to do.
@@ -86,7 +92,7 @@ def open_checkpoint(path_or_id: str | Path, *, revision: str | None = None) -> C
     if _exists(path):
         if revision is not None:
             raise CheckpointError(f"{path}: is a local file or folder and has no revision {revision!r}: leave it out")
-        return _open_folder(path) if path.is_dir() else _open_file(path)
+        return _open_folder(path) if path.is_dir() else _open_file(path, weights)
     if is_hub_id(str(path_or_id)):
         snapshot = fetch_dit(str(path_or_id), revision)
         return replace(_open_folder(snapshot.folder), name=snapshot.repository, revision=snapshot.commit)
@@ -123,9 +129,11 @@ def _open_folder(folder: Path) -> Checkpoint:
     )
 
 
-def _open_file(path: Path) -> Checkpoint:
-    weights = ensure_safetensors(path)
-    found = read_headers([weights])
+def _open_file(path: Path, wanted: str | None) -> Checkpoint:
+    weights = ensure_safetensors(path, weights=wanted)
+    facts = read_facts(weights)
+    selected = read_selected([weights], wanted, path)
+    found = selected.found
     if recognise(found, path) == "diffusers":
         if not (path.parent / "config.json").exists():
             raise CheckpointError(
@@ -133,7 +141,7 @@ def _open_file(path: Path) -> Checkpoint:
                 "put that file beside it, or give the whole folder"
             )
         return replace(_open_diffusers(path.parent, (path,)), name=path.stem)
-    config = original_config(found, _given_heads(path, weights), path)
+    config = original_config(found, _given_heads(path, facts.args.get("num_heads")), path)
     return Checkpoint(
         name=path.stem,
         config=config,
@@ -144,13 +152,14 @@ def _open_file(path: Path) -> Checkpoint:
         layout="original",
         vae=None,
         sha256=files_sha256([path]),
+        which=selected.which,
     )
 
 
 def _open_diffusers(folder: Path, sources: Sequence[Path]) -> Checkpoint:
     """The transformer of config.json in `folder` with its weights files, as a checkpoint of its own."""
     config = read_transformer_config(folder / "config.json")
-    weights = tuple(ensure_safetensors(path) for path in sources)
+    weights = tuple(ensure_safetensors(path, part="whole") for path in sources)
     found = read_headers(weights)
     where = sources[0] if len(sources) == 1 else folder
     check_tensors(found, pieces("diffusers", config), where)
@@ -167,16 +176,15 @@ def _open_diffusers(folder: Path, sources: Sequence[Path]) -> Checkpoint:
     )
 
 
-def _given_heads(path: Path, weights: Path) -> int | None:
-    """The number of heads that stands beside the file, in NAME.json, or in the weights' header; None if nowhere."""
+def _given_heads(path: Path, stored: object) -> int | None:
+    """The number of heads that stands beside the file, in NAME.json, or in its trainer's arguments; None if nowhere."""
     beside = path.with_suffix(".json")
     if beside.exists():
         given = read_json(beside)
         if set(given) == {"num_heads"} and type(given["num_heads"]) is int and given["num_heads"] > 0:
             return int(given["num_heads"])
         raise CheckpointError(f'{beside}: must be {{"num_heads": N}} and nothing else: correct or remove it')
-    stored = read_metadata(weights).get("num_heads", "")
-    return int(stored) if stored.isascii() and stored.isdigit() and 0 < len(stored) < 6 else None
+    return stored if type(stored) is int and 0 < stored < 1 << 16 else None
 
 
 def _usual_labels(config: DiTConfig) -> Names:

@@ -1,8 +1,8 @@
 """Makes safetensors of what torch.save wrote, once, in a child process; this process never opens a pickle.
 
 Converted files lie in the cache (cache.py) under the SHA-256 of their source, so a file is converted once whatever
-its path. A file appears there whole or not at all, and with it, last, its manifest (manifest.py); of several processes
-that want it, one converts and the others wait.
+its path, and once for each of the models in it that was asked for. A file appears there whole or not at all, and with
+it, last, its manifest (manifest.py); of several processes that want it, one converts and the others wait.
 
 Knows no tensor: unpickle.py, the child, does the work.
 """
@@ -10,7 +10,6 @@ Knows no tensor: unpickle.py, the child, does the work.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -18,18 +17,34 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock
 
 import dit_serve
 from dit_serve.models.checkpoints.cache import cache_folder, files_sha256
-from dit_serve.models.checkpoints.files import reason, weights_kind
+from dit_serve.models.checkpoints.files import printable, reason, weights_kind
 from dit_serve.models.checkpoints.manifest import check_manifest, manifest_path, write_manifest
+from dit_serve.models.checkpoints.wrappers import read_facts
 from dit_serve.models.errors import CheckpointError
 
-CONVERTED = "model.safetensors"
+CONVERTED = "converted"  # the cache's folder; a model.safetensors in it is of before files said what is in them
+Part = Literal["dit", "vae", "whole"]
+_LOCK = ".lock"
+
+# All of the environment that the child gets: what an interpreter and its libraries need to start, and no secret.
+_PASSED = frozenset(
+    {"PATH", "HOME", "LANG", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "WINDIR", "USERPROFILE", "VIRTUAL_ENV", "TZ"}
+)
+_PASSED_PREFIXES = ("LC_", "LD_", "DYLD_", "PYTHON", "OMP_", "MKL_", "KMP_")
 
 
-def ensure_safetensors(path: Path) -> Path:
+def ensure_safetensors(path: Path, *, weights: str | None = None, part: Part = "dit") -> Path:
     """Return the file itself if it is safetensors, else its conversion in the cache, made now if need be.
+
+    Args:
+        weights: "model" or "ema", the one of a trainer's file that is wanted; None takes the EMA where there are both.
+        part: what is looked for: a DiT, an autoencoder, or a whole state dict as it is.
 
     Raises:
         CheckpointError: the file is no weights file, cannot be converted, or is not what its manifest says; the cache
@@ -39,27 +54,19 @@ def ensure_safetensors(path: Path) -> Path:
         check_manifest(path)
         return path
     sha256 = files_sha256([path])
-    folder = cache_folder() / "converted" / sha256
-    target = folder / CONVERTED
-    if manifest_path(target).exists():
-        check_manifest(target)
-        return target
-    with _only_one(folder) as lock:
-        if not manifest_path(target).exists():
-            for left in folder.glob("*.partial"):  # of a conversion that was killed: nobody else can be at work here
-                left.unlink(missing_ok=True)
-            _run_child(path, target, lock)
-            if files_sha256([path]) != sha256:
-                target.unlink(missing_ok=True)
-                raise CheckpointError(
-                    f"{path}: was changed while it was read: wait until it is written, then try again"
-                )
-            write_manifest(target, path, sha256)
+    folder = cache_folder() / CONVERTED / sha256
+    target = _converted(folder, weights, part)
+    if target is None:
+        target = _convert_into(folder, path, sha256, weights, part)
+    check_manifest(target)
     return target
 
 
-def convert(source: Path, target: Path) -> None:
+def convert(source: Path, target: Path, *, weights: str | None = None) -> None:
     """Write the model's weights in a .pt or .bin file as a new safetensors file, with its manifest beside it.
+
+    Args:
+        weights: as `ensure_safetensors` takes it.
 
     Raises:
         CheckpointError: the source is safetensors already or cannot be converted; the target exists or cannot be
@@ -69,44 +76,99 @@ def convert(source: Path, target: Path) -> None:
         raise CheckpointError(f"{source}: is safetensors already: use it as it is")
     if target.exists():
         raise CheckpointError(f"{target}: exists already: choose another name, or remove it")
-    _run_child(source, target, None)
-    write_manifest(target, source, files_sha256([source]))
+    sha256 = files_sha256([source])
+    _run_child(source, target, weights, "dit", sha256)
+    _refuse_change(source, target, sha256)
+    write_manifest(target, source, sha256)
+
+
+def _converted(folder: Path, weights: str | None, part: Part) -> Path | None:
+    """The conversion that there is already, if it holds what is wanted; the default takes an EMA if there is any."""
+    for name in (_name(weights, part), _name("ema", part) if weights is None else _name(None, part)):
+        target = folder / name
+        is_asked = name == _name(weights, part) or part != "dit"
+        if manifest_path(target).exists() and (is_asked or _settles(target, weights)):
+            return target
+    return None
+
+
+def _settles(target: Path, weights: str | None) -> bool:
+    """Whether a file that was converted for another wish is what this one would give."""
+    try:
+        which = read_facts(target).which
+    except CheckpointError:  # damaged since: whoever asks for that file itself is told
+        return False
+    return which == (weights or "ema") or (weights == "model" and which == "")
+
+
+def _name(weights: str | None, part: Part) -> str:
+    return f"{part}-{weights}.safetensors" if weights and part == "dit" else f"{part}.safetensors"
+
+
+def _convert_into(folder: Path, path: Path, sha256: str, weights: str | None, part: Part) -> Path:
+    """Convert in a folder of the cache; of a file that is refused nothing stays there."""
+    target = folder / _name(weights, part)
+    with _only_one(folder):
+        if manifest_path(target).exists():
+            return target
+        for left in folder.glob(f"{target.name}.*.partial"):  # of a conversion that was killed
+            left.unlink(missing_ok=True)
+        try:
+            _run_child(path, target, weights, part, sha256)
+            _refuse_change(path, target, sha256)
+            write_manifest(target, path, sha256)
+        except CheckpointError:
+            _forget(folder)
+            raise
+    return target
+
+
+def _forget(folder: Path) -> None:
+    """Remove a folder in which there is no conversion; whoever waits for its lock sees that the lock is gone."""
+    with contextlib.suppress(OSError):
+        if [path.name for path in folder.iterdir()] == [_LOCK]:
+            (folder / _LOCK).unlink()
+            folder.rmdir()
+
+
+def _refuse_change(source: Path, target: Path, sha256: str) -> None:
+    if files_sha256([source]) != sha256:
+        target.unlink(missing_ok=True)
+        raise CheckpointError(f"{source}: was changed while it was read: wait until it is written, then try again")
 
 
 @contextlib.contextmanager
-def _only_one(folder: Path) -> Iterator[int]:
-    """Hold the folder against all other processes; yields the lock's descriptor, for a child to hold it too."""
+def _only_one(folder: Path) -> Iterator[None]:
+    """Hold the folder against all other processes."""
+    lock = FileLock(folder / _LOCK)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
+        lock.acquire()
+    except (OSError, NotImplementedError) as error:
         raise CheckpointError(
             f"{folder}: the cache cannot be written ({reason(error)}): set DIT_CACHE to a folder that can"
         ) from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield lock
+        yield
     finally:
-        os.close(lock)
+        lock.release()
 
 
-def _run_child(source: Path, target: Path, lock: int | None) -> None:
+def _run_child(source: Path, target: Path, weights: str | None, part: Part, sha256: str) -> None:
     """Have unpickle.py write `target`, by way of a partial file beside it that is removed whatever happens."""
     partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-    here = str(Path(dit_serve.__file__).resolve().parent.parent)
-    path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
     # -P: the folder in which somebody starts the server is no place to import torch from
     command = [sys.executable, "-P", "-m", "dit_serve.models.checkpoints.unpickle"]
-    command += [str(source.absolute()), str(partial.absolute())]
+    command += [str(source.absolute()), str(partial.absolute()), weights or "any", part, sha256]
     try:
         child = subprocess.run(
             command,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             check=False,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": path},
-            pass_fds=() if lock is None else (lock,),  # the lock outlives this process as long as the child does
+            env=_environment(),
         )
         _check_outcome(source, child)
         os.replace(partial, target)
@@ -118,15 +180,25 @@ def _run_child(source: Path, target: Path, lock: int | None) -> None:
         partial.unlink(missing_ok=True)
 
 
+def _environment() -> dict[str, str]:
+    """The child's environment: nothing of a server's keys and tokens."""
+    passed = {name: value for name, value in os.environ.items() if name in _PASSED or name.startswith(_PASSED_PREFIXES)}
+    here = str(Path(dit_serve.__file__).resolve().parent.parent)
+    return {**passed, "PYTHONPATH": os.pathsep.join(filter(None, (here, passed.get("PYTHONPATH"))))}
+
+
 def _check_outcome(source: Path, child: subprocess.CompletedProcess[str]) -> None:
     if child.returncode == 0:
         return
     if child.returncode < 0:
         name = signal.Signals(-child.returncode).name
-        hint = ", which mostly means too little memory" if name == "SIGKILL" else ""
-        raise CheckpointError(f"{source}: the conversion was ended by {name}{hint}: convert it on a larger machine")
+        advice = "which mostly means too little memory: convert it on a larger machine"
+        if name != "SIGKILL":
+            advice = "as damaged files do it: save the state dict alone, or copy the file anew"
+        raise CheckpointError(f"{source}: the conversion was ended by {name}, {advice}")
     try:
         words = json.loads(child.stdout.splitlines()[-1])["error"]
     except (LookupError, ValueError, TypeError):
-        words = f"the conversion failed: {child.stderr.strip()[-400:] or 'no message'}"
+        last = (child.stderr.strip().splitlines() or ["no message"])[-1]
+        words = f"the conversion failed ({printable(last, 120)}): see `dit doctor`, or convert it on another machine"
     raise CheckpointError(f"{source}: {words}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,17 @@ _HEAD = 512
 _PICKLE = b"\x80"  # the opcode PROTO, the first byte of every pickle that torch has written
 _WEB_PAGES = (b"<!doctype", b"<html", b"<head", b"<?xml", b"<!--")
 _ZIP = b"PK\x03\x04"  # torch.save since 1.6
+_OTHERS: Mapping[bytes, str] = {  # what people rename to .pt, by first bytes
+    b"\x1f\x8b": "compressed with gzip: unpack it",
+    b"BZh": "compressed with bzip2: unpack it",
+    b"\xfd7zXZ": "compressed with xz: unpack it",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd: unpack it",
+    b"7z\xbc\xaf": "a 7z archive: unpack it",
+    b"\x89HDF": "an HDF5 file, of Keras or TensorFlow: export the weights as safetensors",
+    b"\x93NUMPY": "a NumPy array: save the state dict with torch.save or as safetensors",
+    b"GGUF": "a GGUF file: give the original safetensors or .pt",
+    b"PK\x05\x06": "an empty zip archive: give the weights file itself",
+}
 
 Kind = Literal["safetensors", "pickle"]
 
@@ -32,10 +44,21 @@ def weights_kind(path: Path) -> Kind:
         CheckpointError: it is neither safetensors nor something that torch.save wrote.
     """
     head = read_head(path)
+    if _is_json(head):
+        raise CheckpointError(
+            f"{path}: JSON text, a site's answer or a config, and no weights: download the file by its direct link"
+        )
     if head[8:9] == b"{":  # asked first: the length before it may look like anything
         return "safetensors"
     if head.startswith((_ZIP, _PICKLE)):
         return "pickle"
+    if head[257:262] == b"ustar":
+        raise CheckpointError(
+            f"{path}: a tar archive: unpack it, or, where torch.save of before 2018 wrote it, save it again"
+        )
+    known = next((words for start, words in _OTHERS.items() if head.startswith(start)), None)
+    if known:
+        raise CheckpointError(f"{path}: {known}")
     raise CheckpointError(
         f"{path}: not a weights file, it begins with {head[:12]!r}: "
         "give a .safetensors file, a .pt or .bin, or a folder"
@@ -53,6 +76,10 @@ def read_head(path: Path) -> bytes:
             head = file.read(_HEAD)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file: check the path, or download the checkpoint again") from error
+    except IsADirectoryError as error:
+        raise CheckpointError(
+            f"{path}: cannot be read, a folder where a weights file is expected: give the file in it"
+        ) from error
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read ({reason(error)}): give a readable file") from error
     if not head:
@@ -90,6 +117,18 @@ def read_json(path: Path) -> dict[str, Any]:
             f"{path}: holds a {type(value).__name__} where a JSON object is expected: download it again"
         )
     return value
+
+
+def _is_json(head: bytes) -> bool:
+    """Whether a file begins as JSON text does and no safetensors file: the first eight bytes there are a length."""
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    return text.startswith((b"{", b"[")) and all(byte >= 32 or byte in b"\t\r\n" for byte in head[:8])
+
+
+def printable(text: str, most: int = 80) -> str:
+    """Return text from a file as one line that is safe on a terminal, cut to `most` characters."""
+    safe = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text[: 4 * most])
+    return safe if len(safe) <= most else f"{safe[: most - 1]}…"
 
 
 def _finite(number: str) -> float:

@@ -65,7 +65,7 @@ def read_autoencoder(folder: Path, *, device: torch.device, dtype: torch.dtype) 
     """
     module = _build(folder)
     sources = find_weights(folder)
-    headers = read_headers(ensure_safetensors(path) for path in sources)
+    headers = read_headers(ensure_safetensors(path, part="whole") for path in sources)
     tensors = _flattened({_current_name(name): read_tensor(stored) for name, stored in headers.items()})
     _check_tensors(sources[0] if len(sources) == 1 else folder, tensors, module.state_dict())
     # copied out of the mapped file: the arithmetic's last bit may depend on how memory is aligned

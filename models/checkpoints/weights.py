@@ -7,15 +7,20 @@ the list in layouts.py.
 
 from __future__ import annotations
 
+import logging
 import math
 
 import torch
 
 from dit_serve.models.checkpoints.checkpoint import Checkpoint
+from dit_serve.models.checkpoints.files import printable
 from dit_serve.models.checkpoints.layouts import Found, check_tensors, pieces
-from dit_serve.models.checkpoints.tensor_files import read_headers, read_tensor
+from dit_serve.models.checkpoints.tensor_files import read_tensor
+from dit_serve.models.checkpoints.wrappers import read_facts, read_selected, told
 from dit_serve.models.dit import DiT
 from dit_serve.models.errors import CheckpointError
+
+logger = logging.getLogger("dit.models")
 
 
 def load_dit(checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype) -> DiT:
@@ -26,7 +31,10 @@ def load_dit(checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype
             are named).
     """
     config = checkpoint.config
-    found = read_headers(checkpoint.weights)
+    selected = read_selected(checkpoint.weights, checkpoint.which or None, checkpoint.weights[0])
+    if words := read_facts(checkpoint.weights[0]).taken or told(selected):
+        logger.info("%s: %s", printable(checkpoint.name), words)
+    found = selected.found
     expected = pieces(checkpoint.layout, config)
     check_tensors(found, expected, checkpoint.weights[0])
     with torch.device("meta"):

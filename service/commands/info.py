@@ -13,12 +13,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The checkpoint."""
     parser.add_argument("checkpoint", help="demo name, folder, file or hub id")
     parser.add_argument("--revision", help="branch, tag or commit of a hub id")
+    parser.add_argument("--weights", choices=("model", "ema"), help="of a file that holds both; default ema")
 
 
 def run(options: argparse.Namespace) -> int:
     """Prints one line per fact."""
     _, path = split_name(options.checkpoint)
-    checkpoint = open_checkpoint(demo_path(path) or path, revision=options.revision)
+    checkpoint = open_checkpoint(demo_path(path) or path, revision=options.revision, weights=options.weights)
     for name, value in facts(checkpoint):
         print(f"{name:<18}{value}")
     return 0
@@ -44,6 +45,7 @@ def facts(checkpoint: Checkpoint) -> list[tuple[str, str]]:
         ("walked", f"{schedule.timestep_spacing} spacing, predicts {schedule.prediction_type}"),
         ("guided channels", f"{checkpoint.guidance_channels} of {config.in_channels}"),
         ("autoencoder", "its own" if checkpoint.vae else "none: --vae names one"),
+        *((("taken", f"the {checkpoint.which} of model and ema"),) if checkpoint.which else ()),
         ("sha256", checkpoint.sha256),
         *(("weights", str(path)) for path in checkpoint.weights),
     ]

@@ -36,12 +36,16 @@ def run(options: argparse.Namespace) -> int:
         raise CommandError(f"{options.image}: {error.strerror}") from None
     image, receipt = read_png(data)
     chosen = read_config(ModelOptions, options)
-    chosen = replace(
-        chosen,
-        dtype=chosen.dtype or receipt.dtype,
-        vae=chosen.vae or receipt.vae or None,
-        precision=chosen.precision or receipt.precision or None,
-    )
+    try:
+        chosen = replace(
+            chosen,
+            dtype=chosen.dtype or receipt.dtype,
+            vae=chosen.vae or receipt.vae or None,
+            precision=chosen.precision or receipt.precision or None,
+            weights=chosen.weights or receipt.weights or None,
+        )
+    except ValueError as error:
+        raise CommandError(f"the receipt cannot be followed: {error}") from error
     model, pipeline = load_model(options.model or receipt.model, chosen)
     _check_same_model(receipt, model)
     with Progress(transient=True) as progress:
@@ -65,6 +69,11 @@ def _check_same_model(receipt: Receipt, model: ModelInfo) -> None:
         raise CommandError(
             f"the image was made by {receipt.model} with weights {receipt.weights_sha256[:16]}…, "
             f"and {model.name} has weights {model.sha256[:16]}…; name the right one with --model"
+        )
+    if model.weights != receipt.weights and (receipt.weights or model.weights == "model"):  # older ones do not say ema
+        raise CommandError(
+            f"the image was made with the {receipt.weights or 'only'} weights of {receipt.model}, "
+            f"and {model.name} was loaded with its {model.weights or 'only'} ones; leave out --weights"
         )
     if (model.guidance_channels, model.resolution) != (receipt.guidance_channels, receipt.resolution):
         raise CommandError(

@@ -179,6 +179,7 @@ class ModelAnswer(BaseModel):
     guidance_channels: int
     dtype: str
     precision: str = Field(default="", description="fp8 where the large products are in float8.")
+    weights: str = Field(default="", description="model or ema, of a checkpoint that tells them apart.")
     devices: list[str] = Field(default=[], description="Of each worker that is up.")
     weights_sha256: str = Field(validation_alias="sha256")
     is_default: bool = False

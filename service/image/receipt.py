@@ -34,6 +34,7 @@ class Receipt:
     vae: str
     version: str
     precision: str = ""  # "fp8" where products were in float8; an image of full precision says nothing
+    weights: str = ""  # "model" or "ema" of a checkpoint that tells them apart
 
     def to_chunks(self) -> dict[str, str]:
         """The receipt as text chunks, keyword to text."""
@@ -73,6 +74,7 @@ def make_receipt(spec: SampleSpec, model: ModelInfo, version: str) -> Receipt:
         vae=model.vae,
         version=version,
         precision=model.precision,
+        weights=model.weights,
     )
 
 

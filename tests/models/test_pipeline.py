@@ -221,6 +221,12 @@ def test_cuda_asked_for_and_absent_is_refused(folder: Path) -> None:
         load_pipeline(folder, device="cuda")
 
 
+def test_an_ema_that_a_checkpoint_does_not_have_is_refused(folder: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds one model and no EMA of it: leave out `--weights ema`"):
+        load_pipeline(folder, device="cpu", weights="ema")
+    assert load_pipeline(folder, device="cpu", weights="model").info.weights == ""
+
+
 def test_float8_is_refused_where_the_device_has_no_products_of_it(folder: Path) -> None:
     words = "precision fp8 needs an NVIDIA card of compute capability 8.9 or later, got cpu: leave it out"
     with pytest.raises(DeviceError, match=words):

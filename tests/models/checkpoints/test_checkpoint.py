@@ -103,7 +103,7 @@ def test_a_folder_of_bin_is_converted_and_keeps_the_sum_of_what_was_given(tmp_pa
     save_folder(tmp_path / "x", TINY, pickled=True)
     found = open_checkpoint(tmp_path / "x")
     source = tmp_path / "x" / "transformer" / "diffusion_pytorch_model.bin"
-    assert found.weights == (own_cache / "converted" / sha256(source) / "model.safetensors",)
+    assert found.weights == (own_cache / "converted" / sha256(source) / "whole.safetensors",)
     assert found.sha256 == sha256(source)
     assert found.config == THEIRS
 

@@ -15,11 +15,13 @@ from safetensors.torch import load_file, save_file
 
 from dit_serve.models.checkpoints.convert import convert, ensure_safetensors
 from dit_serve.models.checkpoints.manifest import manifest_path
+from dit_serve.models.checkpoints.wrappers import read_facts
 from dit_serve.models.errors import CheckpointError
+from tests.models.checkpoints.hostile_pickles import P, named, text, write_hostile
 from tests.models.checkpoints.test_unpickle import Attack
-from tests.models.checkpoints.written import TINY, original_state
+from tests.models.checkpoints.written import TINY, original_state, training_checkpoint
 
-WHOLE = ["model.safetensors", "model.safetensors.manifest.json"]
+WHOLE = ["dit.safetensors", "dit.safetensors.manifest.json"]
 PROGRAM = """import pathlib, sys
 from dit_serve.models.checkpoints.convert import ensure_safetensors
 print(ensure_safetensors(pathlib.Path(sys.argv[1])))"""
@@ -64,7 +66,7 @@ def test_two_processes_at_once_convert_once(pickled: Path, own_cache: Path) -> N
 def test_the_rest_of_a_killed_conversion_is_cleared_away(pickled: Path, own_cache: Path) -> None:
     folder = own_cache / "converted" / hashlib.sha256(pickled.read_bytes()).hexdigest()
     folder.mkdir(parents=True)
-    (folder / "model.safetensors.1.partial").write_bytes(b"half of it")
+    (folder / "dit.safetensors.1.partial").write_bytes(b"half of it")
     assert ensure_safetensors(pickled).parent == folder
     assert left_in(folder) == WHOLE
 
@@ -76,7 +78,50 @@ def test_a_pickle_with_code_is_refused_without_effect(tmp_path: Path, own_cache:
         ensure_safetensors(path)
     assert str(caught.value).startswith(f"{path}: the pickle asks for posix.system, which is code and not weights")
     assert not mark.exists()
-    assert left_in(own_cache / "converted") == []
+    assert not list((own_cache / "converted").iterdir())
+
+
+def test_what_is_no_dit_leaves_nothing_in_the_cache(tmp_path: Path, own_cache: Path) -> None:
+    torch.save({"conv.weight": torch.zeros(3, 3)}, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match=r"x\.pt: not a DiT's weights"):
+        ensure_safetensors(tmp_path / "x.pt")
+    assert not list((own_cache / "converted").iterdir())
+
+
+def test_a_conversion_of_the_model_is_not_taken_for_one_of_the_ema(tmp_path: Path, own_cache: Path) -> None:
+    torch.save(training_checkpoint(TINY), tmp_path / "x.pt")
+    model = ensure_safetensors(tmp_path / "x.pt", weights="model")
+    ema = ensure_safetensors(tmp_path / "x.pt")
+    assert (read_facts(model).which, read_facts(ema).which) == ("model", "ema")
+    assert model != ema
+    assert ensure_safetensors(tmp_path / "x.pt", weights="ema") == ema
+    assert read_facts(ema).source_sha256 == hashlib.sha256((tmp_path / "x.pt").read_bytes()).hexdigest()
+
+
+def test_a_conversion_of_an_older_version_is_not_believed(pickled: Path, own_cache: Path) -> None:
+    folder = own_cache / "converted" / hashlib.sha256(pickled.read_bytes()).hexdigest()
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"of before")
+    (folder / "model.safetensors.manifest.json").write_text("{}")
+    assert load_file(ensure_safetensors(pickled)).keys() == original_state(TINY).keys()
+
+
+def test_the_child_is_told_no_secret(
+    pickled: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = pickled.with_name("python")
+    program.write_text(f'#!/bin/sh\nenv > {pickled}.env\nexec {sys.executable} "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    monkeypatch.setenv("DIT_API_KEYS", "a-secret")
+    monkeypatch.setenv("HF_TOKEN", "another-secret")
+    ensure_safetensors(pickled)
+    assert "secret" not in Path(f"{pickled}.env").read_text()
+
+
+def test_a_pickle_under_the_name_of_safetensors_is_converted(pickled: Path) -> None:
+    renamed = pickled.rename(pickled.with_suffix(".safetensors"))
+    assert load_file(ensure_safetensors(renamed)).keys() == original_state(TINY).keys()
 
 
 def test_a_folder_with_a_torch_of_its_own_is_no_place_to_import_it_from(
@@ -88,9 +133,18 @@ def test_a_folder_with_a_torch_of_its_own_is_no_place_to_import_it_from(
     assert ensure_safetensors(pickled).exists()
 
 
+def test_a_file_that_asks_for_more_memory_than_it_needs_is_refused(tmp_path: Path, own_cache: Path) -> None:
+    """A storage of 64 GiB, of which the file holds nothing."""
+    storage = P.MARK + text(b"storage") + named(b"torch", b"FloatStorage") + text(b"0") + text(b"cpu")
+    storage += P.LONG1 + b"\x05" + (1 << 34).to_bytes(5, "little") + P.NONE + P.TUPLE + P.BINPERSID
+    write_hostile(tmp_path / "x.pt", storage, is_zip=False)
+    with pytest.raises(CheckpointError, match=r"x\.pt: asks for more memory than a file of its size may need"):
+        ensure_safetensors(tmp_path / "x.pt")
+
+
 def test_a_truncated_pickle_is_refused(pickled: Path) -> None:
     pickled.write_bytes(pickled.read_bytes()[:-1000])
-    with pytest.raises(CheckpointError, match=r"x\.pt: a truncated or damaged torch file"):
+    with pytest.raises(CheckpointError, match=r"x\.pt: a truncated torch file, its end is missing"):
         ensure_safetensors(pickled)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dit_serve.models.checkpoints.files import MAX_JSON_BYTES, read_json, weights_kind
+from dit_serve.models.checkpoints.files import MAX_JSON_BYTES, printable, read_json, weights_kind
 from dit_serve.models.errors import CheckpointError
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 2700000000\n"
@@ -45,6 +45,11 @@ def test_both_formats_of_torch_save_are_known(tmp_path: Path, is_zip: bool) -> N
         (b"\n <HTML>", "a web page"),
         (b"\x89PNG\r\n\x1a\n", "not a weights file"),
         (b"abc", "not a weights file"),
+        (b'{"error": "not found"}', "JSON text, a site's answer or a config, and no weights"),
+        (b'{"data":{"error": 1}}', "JSON text, a site's answer or a config, and no weights"),
+        (b"\x1f\x8b\x08\x00", "compressed with gzip: unpack it"),
+        (b"\x93NUMPY\x01\x00", "a NumPy array"),
+        (b"storages".ljust(257, b"\0") + b"ustar", "a tar archive"),
     ],
 )
 def test_what_stands_in_for_weights_is_named(tmp_path: Path, content: bytes, words: str) -> None:
@@ -58,8 +63,13 @@ def test_what_stands_in_for_weights_is_named(tmp_path: Path, content: bytes, wor
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="none: no such file"):
         weights_kind(tmp_path / "none")
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    with pytest.raises(CheckpointError, match="a folder where a weights file is expected: give the file in it"):
         weights_kind(tmp_path)
+
+
+def test_text_from_a_file_moves_no_cursor() -> None:
+    assert printable("a\x1b[2J\nb\u202e é") == r"a\x1b[2J\nb\u202e é"
+    assert printable("x" * 100, 10) == "xxxxxxxxx…"
 
 
 @pytest.mark.parametrize(

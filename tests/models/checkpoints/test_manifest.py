@@ -81,7 +81,7 @@ def test_a_file_without_a_manifest_passes(tmp_path: Path) -> None:
 def test_a_broken_manifest_is_refused(pickled: Path, text: str) -> None:
     made = ensure_safetensors(pickled)
     manifest_path(made).write_text(text)
-    with pytest.raises(CheckpointError, match=r"model\.safetensors\.manifest\.json"):
+    with pytest.raises(CheckpointError, match=r"dit\.safetensors\.manifest\.json"):
         ensure_safetensors(pickled)
 
 

@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from dit_serve.models.checkpoints.unpickle import PickleRefused, main, unpickle, write_safetensors
+from dit_serve.models.checkpoints.wrappers import read_facts
 from tests.models.checkpoints.written import TINY, original_state, training_checkpoint
 
 
@@ -27,9 +28,9 @@ class Attack:
         return os.system, (f"touch {self.path}",)
 
 
-def converted(tmp_path: Path, value: object, *, is_zip: bool = True) -> Path:
+def converted(tmp_path: Path, value: object, *, is_zip: bool = True, part: str = "dit") -> Path:
     torch.save(value, tmp_path / "x.pt", _use_new_zipfile_serialization=is_zip)
-    unpickle(tmp_path / "x.pt", tmp_path / "x.safetensors")
+    unpickle(tmp_path / "x.pt", tmp_path / "x.safetensors", part=part)
     return tmp_path / "x.safetensors"
 
 
@@ -57,14 +58,30 @@ def test_of_a_training_checkpoint_without_ema_the_model_is_kept(tmp_path: Path) 
     assert is_same(converted(tmp_path, {"model": state, "opt": {}, "args": argparse.Namespace()}), state)
 
 
-@pytest.mark.parametrize(
-    ("args", "metadata"), [({"num_heads": 4}, {"num_heads": "4"}), ({}, None), ({"num_heads": "4; x"}, None)]
-)
-def test_heads_are_kept_where_the_arguments_name_them(
-    tmp_path: Path, args: dict[str, object], metadata: dict[str, str] | None
-) -> None:
-    with safe_open(converted(tmp_path, training_checkpoint(TINY, **args)), framework="pt") as file:
-        assert file.metadata() == metadata
+def test_what_the_file_and_its_trainer_say_stands_in_the_header(tmp_path: Path) -> None:
+    path = converted(tmp_path, training_checkpoint(TINY, num_heads=4, path_type="Linear", lr=[1e-4]))
+    facts = read_facts(path)
+    read = {"model": "DiT-XL/2", "image_size": 64, "num_classes": 10, "num_heads": 4, "path_type": "Linear"}
+    assert facts.args == read
+    assert (facts.which, facts.prefix) == ("ema", "ema.")
+    assert facts.taken == (
+        "took the ema's 42 tensors, stripped 'ema.' from their names, left out model (42 tensors), opt (6 tensors)"
+    )
+
+
+def test_of_a_plain_state_dict_the_header_says_nothing(tmp_path: Path) -> None:
+    with safe_open(converted(tmp_path, original_state(TINY)), framework="pt") as file:
+        assert file.metadata() is None
+
+
+@pytest.mark.parametrize(("weights", "key"), [(None, "ema"), ("ema", "ema"), ("model", "model")])
+def test_the_weights_that_are_asked_for_are_taken(tmp_path: Path, weights: str | None, key: str) -> None:
+    whole = training_checkpoint(TINY)
+    torch.save(whole, tmp_path / "x.pt")
+    unpickle(tmp_path / "x.pt", tmp_path / "x.safetensors", weights)
+    state = whole[key]
+    assert isinstance(state, dict)
+    assert is_same(tmp_path / "x.safetensors", state)
 
 
 def test_views_transposed_and_shared_tensors_are_written_as_they_look(tmp_path: Path) -> None:
@@ -78,7 +95,7 @@ def test_views_transposed_and_shared_tensors_are_written_as_they_look(tmp_path: 
         "f": base.half()[0],
     }
     state |= {"g": torch.arange(3), "h": torch.randn(3).bfloat16(), "i": torch.tensor([True])}
-    assert is_same(converted(tmp_path, state), state)
+    assert is_same(converted(tmp_path, state, part="whole"), state)
 
 
 def test_the_same_tensors_give_the_same_bytes(tmp_path: Path) -> None:
@@ -96,26 +113,64 @@ def test_a_pickle_with_code_is_refused_and_does_not_run(tmp_path: Path, is_zip: 
     assert not (tmp_path / "x.safetensors").exists()
 
 
-def test_classes_other_than_the_arguments_are_refused(tmp_path: Path) -> None:
-    args = argparse.Namespace(path=Path("results"))
-    with pytest.raises(PickleRefused, match=r"asks for pathlib\.\w+, which is code"):
-        converted(tmp_path, {"model": original_state(TINY), "args": args})
+def network() -> object:
+    """A whole pickled network, with a parameter."""
+    return torch.nn.Sequential(torch.nn.Linear(2, 2))
 
 
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ([1, 2], "holds a list, not a state dict"),
-        ({}, "neither a state dict nor a training checkpoint; beside tensors it holds nothing"),
-        ({"x": torch.zeros(1), "epoch": 3}, "beside tensors it holds epoch"),
-        ({"x": torch.zeros(3, 3).to_sparse()}, r"a kind that is not converted: x \(torch.float32, torch.sparse_coo\)"),
-        ({"x": torch.zeros(1, dtype=torch.complex64)}, r"a kind that is not converted: x \(torch.complex64"),
-        ({"x": torch.zeros(1, device="meta")}, "a kind that is not converted: x"),
+        ([1, 2], "holds no tensors"),
+        ({}, "holds no tensors"),
+        ({"x": torch.zeros(1), "epoch": 3}, "not a DiT's weights"),
+        ({"ema": None, "step": 3}, "holds no tensors"),
+        (network(), r"holds a whole network \(torch.nn.modules.container.Sequential\), which is code"),
+        ({"model": network(), "x": torch.zeros(1)}, "holds a whole network"),
+        ([torch.zeros(1)], "its tensors have no names, the file itself is a list or a tensor: save a state dict"),
+        ({"shadow_params": [torch.zeros(1)], "decay": 0.5}, "have no names, shadow_params is a list or a tensor"),
     ],
 )
-def test_what_holds_no_model_is_refused(tmp_path: Path, value: object, words: str) -> None:
-    with pytest.raises(PickleRefused, match=words):
+def test_what_holds_no_model_is_refused_before_a_file_is_written(tmp_path: Path, value: object, words: str) -> None:
+    with pytest.raises(PickleRefused, match=words) as caught:
         converted(tmp_path, value)
+    assert len(str(caught.value)) < 300
+    assert not (tmp_path / "x.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("tensor", "words"),
+    [
+        (torch.eye(3).to_sparse(), r"a kind that is not converted: blocks.0.attn.qkv.bias \(sparse\): save plain"),
+        (torch.zeros(1, dtype=torch.complex64), r"a kind that is not converted: blocks.0.attn.qkv.bias \(torch.comp"),
+        (torch.zeros(1, device="meta"), r"a kind that is not converted: .* \(without numbers, on the meta device\)"),
+        (torch.zeros(1).expand(10**9, 10**9), r"larger than their data in the file \(blocks.0.attn.qkv.bias\)"),
+    ],
+)
+def test_tensors_that_are_no_plain_ones_are_named(tmp_path: Path, tensor: torch.Tensor, words: str) -> None:
+    with pytest.raises(PickleRefused, match=words):
+        converted(tmp_path, original_state(TINY) | {"blocks.0.attn.qkv.bias": tensor})
+
+
+def test_many_names_of_one_storage_do_not_fill_a_disk(tmp_path: Path) -> None:
+    base = torch.zeros(1 << 20)
+    with pytest.raises(PickleRefused, match=r"larger than their data in the file \(together\)"):
+        converted(tmp_path, {f"x{i}": base for i in range(100)}, part="whole")
+
+
+def test_the_empty_tensors_of_a_partitioned_model_are_told_as_such(tmp_path: Path) -> None:
+    state = {name: torch.zeros(0) for name in original_state(TINY)}
+    with pytest.raises(PickleRefused, match="empty, as DeepSpeed ZeRO-3 leaves them: gather them first"):
+        converted(tmp_path, {"module": state, "ds_version": "0.9"})
+
+
+def test_an_ema_without_names_is_not_passed_over(tmp_path: Path) -> None:
+    state = original_state(TINY)
+    value = {"model": state, "ema": {"decay": 0.5, "shadow_params": list(state.values())}}
+    with pytest.raises(PickleRefused, match=r"its EMA is a list without names, ema.shadow_params: .*`--weights model`"):
+        converted(tmp_path, value)
+    unpickle(tmp_path / "x.pt", tmp_path / "x.safetensors", "model")
+    assert is_same(tmp_path / "x.safetensors", state)
 
 
 @pytest.mark.parametrize("is_zip", [True, False])
@@ -125,7 +180,7 @@ def test_a_truncated_pickle_is_refused(tmp_path: Path, is_zip: bool, kept: float
     torch.save(original_state(TINY), path, _use_new_zipfile_serialization=is_zip)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * kept)])
-    with pytest.raises(PickleRefused, match="truncated or damaged torch file"):
+    with pytest.raises(PickleRefused, match="a truncated torch file, its end is missing: download it again"):
         unpickle(path, tmp_path / "x.safetensors")
 
 
@@ -137,11 +192,11 @@ def test_a_full_disk_is_an_os_error() -> None:
 
 
 def test_the_program_prints_one_line_of_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    torch.save({"x": torch.zeros(1)}, tmp_path / "x.pt")
+    torch.save(original_state(TINY), tmp_path / "x.pt")
     assert main([str(tmp_path / "x.pt"), str(tmp_path / "x.safetensors")]) == 0
-    assert json.loads(capsys.readouterr().out) == {}
+    assert json.loads(capsys.readouterr().out) == {"taken": ""}
     assert main([str(tmp_path / "x.pt"), str(tmp_path / "none" / "x")]) == 1
     assert "No such file or directory" in json.loads(capsys.readouterr().out)["error"]
     (tmp_path / "x.pt").write_bytes(b"PK")
     assert main([str(tmp_path / "x.pt"), str(tmp_path / "y")]) == 1
-    assert "truncated or damaged" in json.loads(capsys.readouterr().out)["error"]
+    assert "truncated" in json.loads(capsys.readouterr().out)["error"]

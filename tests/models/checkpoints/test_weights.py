@@ -44,6 +44,21 @@ def inputs(config: DiTConfig) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]
     return x, torch.tensor([0, 500, 999]), torch.tensor([0, 3, config.num_classes])
 
 
+@pytest.mark.parametrize(("wanted", "which"), [(None, "ema"), ("model", "model")])
+def test_of_a_trainers_safetensors_the_weights_that_are_wanted_are_loaded(
+    tmp_path: Path, wanted: str | None, which: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    states = {"model": original_state(NARROW), "ema": original_state(NARROW)}
+    path = tmp_path / "x.safetensors"
+    save_file({f"{key}.module.{name}": value for key, state in states.items() for name, value in state.items()}, path)
+    checkpoint = open_checkpoint(path, weights=wanted)
+    assert checkpoint.which == which
+    with caplog.at_level("INFO", logger="dit.models"):
+        model = load(checkpoint)
+    assert torch.equal(model.patch_embed.weight, states[which]["x_embedder.proj.weight"].flatten(1))
+    assert f"x: took the {which}'s 32 tensors, stripped '{which}.module.' from their names" in caplog.text
+
+
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("shard", ["10GB", "100KB"])
 def test_a_diffusers_folder_gives_diffusers_outputs(tmp_path: Path, shared: bool, shard: str) -> None:

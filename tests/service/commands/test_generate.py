@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from dit_serve import load_pipeline
+from dit_serve.models.dit import DiTConfig
 from dit_serve.service.cli import main
 from dit_serve.service.image.png import encode_png, read_png
 from dit_serve.service.image.receipt import Receipt
+from tests.models.checkpoints.written import original_state
 
 
 def generate(model: Path | str, out: Path, *arguments: str) -> list[Path]:
@@ -96,6 +100,24 @@ def with_receipt(file: Path, **changes: object) -> Path:
     other = file.with_name("other.png")
     other.write_bytes(encode_png(np.asarray(image), chunks))
     return other
+
+
+def test_repro_takes_the_weights_that_the_receipt_names(
+    random_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DIT_CACHE", str(tmp_path / "cache"))
+    state = original_state(DiTConfig(input_size=8, hidden_size=48, depth=1, num_heads=4, num_classes=10))
+    model, ema = ({name: tensor * scale for name, tensor in state.items()} for scale in (1.0, 0.5))
+    torch.save({"model": model, "ema": ema, "args": argparse.Namespace(num_heads=4)}, tmp_path / "x.pt")
+    arguments = ["--vae", str(random_folder / "vae")]
+    (file,) = generate(tmp_path / "x.pt", tmp_path / "out", "--class-id", "1", "--weights", "model", *arguments)
+    assert read_png(file.read_bytes())[1].weights == "model"
+    again = ["--model", str(tmp_path / "x.pt"), *arguments]
+    assert main(["repro", str(file), *again]) == 0
+    assert main(["repro", str(file), "--weights", "ema", *again]) == 2
+    assert "made with the model weights of x, and x was loaded with its ema ones" in capsys.readouterr().err
+    assert main(["repro", str(with_receipt(file, weights="best")), *again]) == 2
+    assert "weights must be model or ema, got 'best'" in capsys.readouterr().err
 
 
 def test_repro_counts_the_pixels_that_differ(

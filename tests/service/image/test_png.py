@@ -41,7 +41,7 @@ def test_the_receipt_has_everything_that_an_image_depends_on() -> None:
 
 def test_every_value_is_one_text_chunk_under_our_prefix() -> None:
     text = Image.open(io.BytesIO(encode_png(PIXELS, receipt().to_chunks()))).text  # type: ignore[attr-defined]
-    assert set(text) == {f"dit:{field.name}" for field in fields(Receipt)} - {"dit:precision"}
+    assert set(text) == {f"dit:{field.name}" for field in fields(Receipt)} - {"dit:precision", "dit:weights"}
     assert text["dit:seed"] == str(2**63 - 1)
 
 
@@ -51,6 +51,13 @@ def test_a_precision_stands_in_the_receipt_of_an_image_that_has_one_alone() -> N
     assert Image.open(io.BytesIO(data)).text["dit:precision"] == "fp8"  # type: ignore[attr-defined]
     assert read_receipt(data) == lossy
     assert read_receipt(encode_png(PIXELS, receipt().to_chunks())).precision == ""
+
+
+@pytest.mark.parametrize("weights", ["model", "ema"])
+def test_which_weights_stands_in_the_receipt_of_a_checkpoint_that_tells_them_apart_alone(weights: str) -> None:
+    data = encode_png(PIXELS, make_receipt(SPEC, replace(MODEL, weights=weights), "1.2.3").to_chunks())
+    assert Image.open(io.BytesIO(data)).text["dit:weights"] == weights  # type: ignore[attr-defined]
+    assert read_receipt(data).weights == weights
 
 
 def test_the_same_image_gives_the_same_bytes() -> None:

@@ -1,0 +1,133 @@
+"""Reads a file of torch.save by way of the restricted unpickler, and says what a file is that cannot be read so.
+
+torch's own reader finds the storages, and maps them where the format allows; the pickle inside is read by
+restricted_pickle.py. What torch.load would do otherwise than by unpickling is refused before: run a TorchScript
+archive, unpack a tar file. Only the child process of a conversion imports this. Knows no state dict.
+
+References: torch/serialization.py.
+"""
+
+from __future__ import annotations
+
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dit_serve.models.checkpoints import restricted_pickle
+from dit_serve.models.checkpoints.files import printable
+from dit_serve.models.checkpoints.pickle_names import CodeAskedFor
+
+_PLAIN_PICKLE = "Invalid magic number"  # torch's words for a pickle that something else wrote
+_PICKLED_STORAGE = "torch.storage._load_from_bytes"  # how pickle itself writes a tensor
+_NO_MEMORY = ("allocate memory", "not enough memory", "Cannot allocate")
+_ENDED = ("unexpected EOF", "Ran out of input")
+
+
+class PickleRefused(Exception):
+    """The source cannot be converted; the message says why and what to do."""
+
+
+def read_torch_file(source: Path) -> Any:
+    """Return the value that torch.save was given: tensors as they are, all other objects inert.
+
+    Raises:
+        PickleRefused: the file is cut short, damaged, of another program, too large for memory, or asks for code.
+    """
+    is_zip = False
+    try:
+        is_zip = _is_archive(source)
+        # mmap wants a path, and torch reads a path of this ending as what it is not
+        if is_zip and source.suffix == ".safetensors":
+            with source.open("rb") as file:
+                return _load(file, is_mapped=False)
+        return _load(source, is_mapped=is_zip)
+    except CodeAskedFor as error:
+        if error.name == _PICKLED_STORAGE:
+            raise PickleRefused(_other_pickle()) from error
+        raise PickleRefused(
+            f"the pickle asks for {printable(error.name)}, which is code and not weights, and is refused: "
+            "do not use this file, or save the state dict alone"
+        ) from error
+    except (PickleRefused, OSError):
+        raise
+    except Exception as error:  # a damaged file can raise anything while it is read
+        raise PickleRefused(_words(error, is_zip)) from error
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether Python or torch has found no memory."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY)
+
+
+def no_memory() -> str:
+    """Return what to say where memory ends: the limit is of this process alone, and follows the file's size."""
+    return "asks for more memory than a file of its size may need: save the state dict alone, or use a larger machine"
+
+
+def _load(source: Any, *, is_mapped: bool) -> Any:
+    # weights_only stands for an unpickler of torch's, and ours, which allows less, takes its place
+    return torch.load(source, map_location="cpu", weights_only=False, mmap=is_mapped, pickle_module=restricted_pickle)
+
+
+def _is_archive(source: Path) -> bool:
+    """Whether it is a zip file of torch.save, as since torch 1.6; False for the pickles of before.
+
+    Raises:
+        PickleRefused: it is another archive, or torch.load would not unpickle it.
+    """
+    with source.open("rb") as file:
+        is_zip = file.read(4) == b"PK\x03\x04"
+    if not is_zip:
+        try:
+            tarfile.open(source, "r:").close()
+        except tarfile.TarError:
+            return False
+        raise PickleRefused("a tar archive, as torch.save wrote before 2018: save it again with a newer torch")
+    if not zipfile.is_zipfile(source):
+        raise PickleRefused(_cut_short())
+    with zipfile.ZipFile(source) as archive:
+        names = archive.namelist()
+        is_packed = any(each.compress_type != zipfile.ZIP_STORED for each in archive.infolist())
+    if any(name.rpartition("/")[2] == "constants.pkl" for name in names):
+        raise PickleRefused(_torchscript())
+    if not any(name.rpartition("/")[2] == "data.pkl" for name in names):
+        some = ", ".join(printable(name, 30) for name in sorted(names)[:3]) or "nothing"
+        raise PickleRefused(
+            f"a zip archive that torch.save did not write (it holds {some}): give the weights file itself, "
+            "written by torch.save or as safetensors"
+        )
+    if is_packed:
+        raise PickleRefused("a zip archive that is compressed, as torch.save never writes: unpack and save it again")
+    # once more with the reader that torch.load asks: archives can look different to two readers
+    if "constants.pkl" in torch._C.PyTorchFileReader(str(source)).get_all_records():
+        raise PickleRefused(_torchscript())
+    return True
+
+
+def _torchscript() -> str:
+    return "a TorchScript archive, which is a program and not weights: save model.state_dict() with torch.save"
+
+
+def _cut_short() -> str:
+    return "a truncated torch file, its end is missing: download it again"
+
+
+def _other_pickle() -> str:
+    return "a pickle that torch.save did not write: save the state dict with torch.save, or as safetensors"
+
+
+def _words(error: Exception, is_zip: bool) -> str:
+    """What is wrong with a file that raised this, without torch's own words, which are about its code."""
+    text = str(error)
+    if not is_zip and (isinstance(error, EOFError) or any(words in text for words in _ENDED)):
+        return _cut_short()
+    if is_out_of_memory(error):
+        return no_memory()
+    if _PLAIN_PICKLE in text:
+        return _other_pickle()
+    if "reaches beyond its storage" in text:
+        return "holds a tensor that is larger than its data in the file: save model.state_dict() with torch.save"
+    return "a damaged torch file, the pickle in it breaks off or makes no sense: copy it anew from where it was saved"
