@@ -29,6 +29,7 @@ _LEVELS = ("encoder.down", "decoder.up")
 _PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
 _PREFIXES = ("", "first_stage_model.", "vae.", "model.", "module.", "autoencoder.", "first_stage_model.module.")
 _ATTENTION = {"norm.": "group_norm.", "q.": "to_q.", "k.": "to_k.", "v.": "to_v.", "proj_out.": "to_out.0."}
+_OLD_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 _LEVEL = re.compile(r"(encoder\.down|decoder\.up)\.(\d)\.(block|attn|downsample|upsample)\.(.+)")  # below 10 levels
 _MIDDLE = re.compile(r"(encoder|decoder)\.mid\.(block|attn)_(\d)\.(.+)")
 
@@ -56,10 +57,20 @@ def has_original_names(found: Found) -> bool:
     return any(name.startswith(("encoder.down.", "decoder.up.", "decoder.mid.")) for name in found)
 
 
-def with_current_names(found: Found) -> dict[str, StoredTensor]:
-    """Return an autoencoder's tensors by diffusers' names, whichever of the two they have."""
+def with_current_names(found: Found, where: object) -> dict[str, StoredTensor]:
+    """Return an autoencoder's tensors by the names that diffusers gives them today, whichever they have.
+
+    Raises:
+        CheckpointError: a tensor is there under two names.
+    """
     levels = _levels(found, "decoder.up")
-    return {_current(name, levels): stored for name, stored in found.items()}
+    named: dict[str, StoredTensor] = {}
+    for name, stored in found.items():
+        current = _without_old_attention(_current(name, levels))
+        if current in named:
+            raise CheckpointError(f"{where}: {current} is there twice, under two names: choose another autoencoder")
+        named[current] = stored
+    return named
 
 
 def inferred_config(found: Found, where: object) -> dict[str, Any]:
@@ -107,6 +118,13 @@ def _current(name: str, levels: int) -> str:
     if match := _MIDDLE.fullmatch(name):
         return f"{match[1]}.mid_block.{_inner(match[2], str(int(match[3]) - 1), match[4])}"
     return name.replace(".norm_out.", ".conv_norm_out.")
+
+
+def _without_old_attention(name: str) -> str:
+    """The name of a tensor today, given one of before diffusers 0.17 where attention had names of its own."""
+    for old, new in _OLD_ATTENTION.items():
+        name = name.replace(old, new)
+    return name
 
 
 def _inner(kind: str, number: str, rest: str) -> str:

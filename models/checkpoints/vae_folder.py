@@ -26,12 +26,11 @@ from dit_serve.models.checkpoints.ldm_vae import (
     inferred_config,
     with_current_names,
 )
-from dit_serve.models.checkpoints.tensor_files import StoredTensor, read_headers, read_tensor
+from dit_serve.models.checkpoints.tensor_files import read_headers, read_tensor
 from dit_serve.models.checkpoints.transformer_config import NO_PART
 from dit_serve.models.errors import CheckpointError, listed
 
 _SHIFTS = ("shift_factor", "latents_mean", "latents_std")  # of later models; a DiT's latents are scaled and no more
-_OLD_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 # What is believed of a config before a network is built from it: a wrong size there costs hours, not an error.
 _MOST_BLOCKS = 8
 _MOST_CHANNELS = 8192
@@ -78,23 +77,24 @@ def read_autoencoder(place: Path, *, device: torch.device, dtype: torch.dtype) -
             tensors are missing, unexpected, misshapen or not finite (all of them are named).
     """
     module, where, headers = _of_folder(place) if place.is_dir() else _of_file(place)
-    tensors = _flattened({_current_name(name): read_tensor(stored) for name, stored in headers.items()})
+    named = with_current_names(headers, where)
+    tensors = _flattened({name: read_tensor(stored) for name, stored in named.items()})
     _check_tensors(where, tensors, module.state_dict())
     # copied out of the mapped file: the arithmetic's last bit may depend on how memory is aligned
     module.load_state_dict({name: tensor.to(device, dtype, copy=True) for name, tensor in tensors.items()}, assign=True)
     return module
 
 
-def _of_folder(folder: Path) -> tuple[AutoencoderKL, Path, dict[str, StoredTensor]]:
+def _of_folder(folder: Path) -> tuple[AutoencoderKL, Path, Found]:
     """An empty module, what to call the weights in a message, and the weights by name."""
     module = _build(_read_config(folder / "config.json"), folder / "config.json")
     sources = find_weights(folder)
     where = sources[0] if len(sources) == 1 else folder
     found: Found = read_headers(ensure_safetensors(path, part="whole") for path in sources)
-    return module, where, with_current_names(autoencoder_tensors(found, where) if has_original_names(found) else found)
+    return module, where, autoencoder_tensors(found, where) if has_original_names(found) else found
 
 
-def _of_file(path: Path) -> tuple[AutoencoderKL, Path, dict[str, StoredTensor]]:
+def _of_file(path: Path) -> tuple[AutoencoderKL, Path, Found]:
     """As _of_folder; a config beside a file with original names says what its shapes do not."""
     found = autoencoder_tensors(read_headers([ensure_safetensors(path, part="vae")]), path)
     beside = path.parent / "config.json"
@@ -118,9 +118,9 @@ def _of_file(path: Path) -> tuple[AutoencoderKL, Path, dict[str, StoredTensor]]:
             )
         arguments["scaling_factor"] = SCALING_FACTORS[channels]
         log = logging.getLogger("dit.models")
-        log.info("%s: no config beside it; the scaling factor is taken to be %g", path, SCALING_FACTORS[channels])
+        log.info("%s: nothing says its scaling factor, which is taken to be %g", path, SCALING_FACTORS[channels])
     _check_arguments(path, arguments)
-    return _build(arguments, path), path, with_current_names(found)
+    return _build(arguments, path), path, found
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -162,13 +162,6 @@ def _build(arguments: dict[str, Any], where: Path) -> AutoencoderKL:
             return AutoencoderKL(**arguments)
     except (TypeError, ValueError, ArithmeticError, LookupError) as error:
         raise CheckpointError(f"{where}: no autoencoder can be built from it: {str(error)[:120]}") from error
-
-
-def _current_name(name: str) -> str:
-    """The name of a tensor today, given one of before diffusers 0.17 where attention had names of its own."""
-    for old, new in _OLD_ATTENTION.items():
-        name = name.replace(old, new)
-    return name
 
 
 def _flattened(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -120,7 +120,7 @@ def test_the_scaling_that_is_assumed_is_said(
     save_file(original_names(module), path)
     with caplog.at_level("INFO", "dit.models"):
         read(path)
-    words = f"{path}: no config beside it; the scaling factor is taken to be 0.18215"
+    words = f"{path}: nothing says its scaling factor, which is taken to be 0.18215"
     assert [record.message for record in caplog.records] == [words]
 
 
@@ -161,6 +161,7 @@ def test_a_file_in_diffusers_names_needs_its_config_beside(tmp_path: Path, modul
         ({"encoder.conv_in.weight": None}, "not the weights of an AutoencoderKL; its "),
         ({"encoder.down.1.block.0.conv1.weight": None}, "missing or misshapen: encoder.down.1.block.0.conv1.weight"),
         ({"encoder.mid.block_1.conv1.bias": None}, "missing encoder.mid_block.resnets.0.conv1.bias"),
+        ({"decoder.conv_norm_out.bias": torch.zeros(32)}, "decoder.conv_norm_out.bias is there twice"),
         ({"encoder.surprise": torch.zeros(1)}, "unexpected encoder.surprise"),
         ({"decoder.conv_out.weight": torch.zeros(1, 32, 3, 3)}, "settings that no AutoencoderKL has: out_channels=1"),
     ],
