@@ -2,7 +2,7 @@
 
 SIGTERM, SIGINT or SIGHUP: /readyz turns 503 and new work is refused, while the socket stays open and all
 admitted work is finished and answered; then the process ends with status 0, or 1 if the drain took
-too long and work was lost. A second signal ends the process at once.
+too long and work was lost. A second SIGTERM or SIGINT ends the process at once.
 
 Knows signals and sockets; what is admitted, the front knows.
 """
@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import socket
 from collections.abc import AsyncGenerator, Generator, Sequence
 from typing import Any, Literal
@@ -79,7 +80,10 @@ class _Server(uvicorn.Server):
 
 
 class _Ending:
-    """What a signal does: the first drains, the second ends at once."""
+    """What a signal does: the first drains, the second ends at once.
+
+    A SIGHUP is never the second: a shell, the kernel and systemd send it beside another one.
+    """
 
     def __init__(self, server: uvicorn.Server, front: Front, drain_seconds: float) -> None:
         self.status = 0
@@ -87,12 +91,19 @@ class _Ending:
         self._front = front
         self._drain_seconds = drain_seconds
         self._draining: asyncio.Task[None] | None = None
+        self._is_told = False
 
-    def on_signal(self) -> None:
+    def on_signal(self, number: signal.Signals) -> None:
         """Takes a SIGTERM, SIGINT or SIGHUP."""
-        if self._draining is not None:
-            logging.shutdown()
-            os._exit(ENDED_BY_SECOND_SIGNAL)  # the worker sees its socket close and ends too
+        if number != signal.SIGHUP:
+            if self._is_told:
+                logging.shutdown()
+                os._exit(ENDED_BY_SECOND_SIGNAL)  # the worker sees its socket close and ends too
+            self._is_told = True
+        if self._draining is None:
+            self._begin_to_drain()
+
+    def _begin_to_drain(self) -> None:
         fields = {"event": "draining", "jobs": len(self._front.ledger)}
         logging.getLogger("dit.server").info("draining", extra={"fields": fields})
         close_after_answers(self._server.server_state, self._server.config.encoded_headers)
@@ -123,7 +134,7 @@ async def _serve(
     server = _Server(_uvicorn_config(settings, create_app(front, settings, tally), tally))
     ending = _Ending(server, front, settings.drain_seconds)
     for number in ending_signals():
-        asyncio.get_running_loop().add_signal_handler(number, ending.on_signal)
+        asyncio.get_running_loop().add_signal_handler(number, ending.on_signal, number)
     serving = asyncio.create_task(server.serve(sockets=listeners))
     ends: set[asyncio.Future[Any]] = {serving, front.fatal}
     async with _telling_prometheus(settings, registry, StateCollector(front, tally), for_metrics):

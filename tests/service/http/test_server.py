@@ -104,6 +104,8 @@ def test_a_closed_terminal_drains_too(pool: ThreadPoolExecutor) -> None:
         answer = start(server, pool, SLOW_JOB)
         server.process.send_signal(signal.SIGHUP)
         server.wait_for_event("draining")
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGHUP):  # as shell and kernel, or systemd, send
+            server.process.send_signal(number)
         assert len(images(answer.result(PATIENCE_SECONDS))) == 1
         assert server.finish() == 0
 
