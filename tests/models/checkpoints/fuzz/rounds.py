@@ -102,6 +102,7 @@ class Rounds:
                 raise
             except BaseException as error:  # whatever it is, it is judged
                 fault = refusal_fault(error, folder) or _left_behind(cache, seed)
+                what += f"\n    {str(error)[:500]!r}"
                 outcome.refused += not fault
             else:
                 fault = load_fault(loaded, self._truths[seed.name], folder, forks)
