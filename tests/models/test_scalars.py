@@ -17,7 +17,8 @@ WHOLE = [
 ]
 NOT_WHOLE = [
     True, np.True_, np.array(True), torch.tensor(True), 7.5, np.float32(7.5), torch.tensor(7.5), 2.0**53, "7", b"7",
-    None, float("nan"), float("inf"), np.array([7]), torch.tensor([7]), [7], torch.tensor(7, device="meta"), 7j, object(),
+    None, float("nan"), float("inf"), np.array([7]), torch.tensor([7]), [7], torch.tensor(7, device="meta"), 7j,
+    object(),
 ]
 REAL = [4, 4.0, np.float16(4), np.int64(4), np.array(4.0), torch.tensor(4.0), torch.tensor(4), Fraction(4), Decimal(4)]
 NOT_REAL = [
