@@ -9,22 +9,25 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+_MAX_EXACT_FLOAT = 2**53  # below it every integer is a float of its own (IEEE 754 binary64)
 _LONGEST = 24  # characters of a value that is repeated in full
 _REFUSALS = (TypeError, ValueError, ArithmeticError, RuntimeError)  # the last one is a tensor's without storage
 
 
 def whole(value: Any) -> int:
-    """The value as an int.
+    """The value as an int; of a float, where it is whole and so small that no other integer is the same float.
 
     Raises:
-        ValueError: it is no whole number; one with a point is none, even if nothing follows.
+        ValueError: it is no whole number.
     """
     try:
-        if not _is_scalar(value):
-            raise TypeError
-        return operator.index(value)
+        if _is_scalar(value) and hasattr(value, "__index__") and "float" not in str(getattr(value, "dtype", "")):
+            return operator.index(value)
+        if (number := real(value)).is_integer() and abs(number) < _MAX_EXACT_FLOAT:
+            return int(number)
     except _REFUSALS as error:
         raise ValueError(f"is {shown(value)}; must be a valid integer") from error
+    raise ValueError(f"is {shown(value)}; must be a valid integer")
 
 
 def real(value: Any) -> float:

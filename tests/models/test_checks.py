@@ -51,7 +51,7 @@ def test_seeds_must_be_one_an_image(class_ids: object, seeds: object) -> None:
     [
         ({"class_id": True}, "class_id is True; must be a valid integer"),
         ({"class_id": 7.5, "seed": None}, "class_id is 7.5; must be a valid integer; seed is None; must be a valid"),
-        ({"steps": np.float64(20)}, r"steps is 20\.0; must be a valid integer"),
+        ({"steps": np.float64(20.5)}, r"steps is 20\.5; must be a valid integer"),
         ({"guidance_scale": "4"}, "guidance_scale is '4'; must be a valid number"),
         ({"sampler": 3}, "sampler is 3; must be a valid string"),
     ],

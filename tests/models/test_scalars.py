@@ -11,10 +11,14 @@ import torch
 
 from dit_serve.models.scalars import real, shown, whole
 
-WHOLE = [7, np.int8(7), np.uint64(7), np.array(7), torch.tensor(7), torch.tensor(7, dtype=torch.uint8)]
+WHOLE = [
+    7, np.int8(7), np.uint64(7), np.array(7), torch.tensor(7), torch.tensor(7, dtype=torch.uint8),
+    7.0, np.float32(7), np.array(7.0), torch.tensor(7.0), torch.tensor(7, dtype=torch.bfloat16),
+]
 NOT_WHOLE = [
-    True, np.True_, np.array(True), torch.tensor(True), 7.0, 7.5, np.float32(7), torch.tensor(7.0), "7", b"7", None,
-    np.array([7]), torch.tensor([7]), [7], torch.tensor(7, device="meta"), 7j, object(),
+    True, np.True_, np.array(True), torch.tensor(True), 7.5, np.float32(7.5), torch.tensor(7.5), 2.0**53, "7", b"7",
+    None, float("nan"), float("inf"), np.array([7]), torch.tensor([7]), [7], torch.tensor(7, device="meta"), 7j,
+    object(),
 ]
 REAL = [4, 4.0, np.float16(4), np.int64(4), np.array(4.0), torch.tensor(4.0), torch.tensor(4), Fraction(4), Decimal(4)]
 NOT_REAL = [

@@ -24,8 +24,6 @@ def test_damaged_checkpoints_load_as_they_are_or_are_refused_in_a_sentence() -> 
     finally:
         shutil.rmtree(base)
     print(f"{outcome.loaded} rounds loaded, {outcome.refused} were refused, {len(outcome.faults)} kinds of fault")
-    for fault, (numbers, what) in sorted(outcome.faults.items()):
-        print(f"round {numbers[0]}, {len(numbers)} in all: {fault}\n    {what}")
     assert not rounds.unreadable
     assert not outcome.faults
     assert outcome.loaded > 0 or ROUNDS < 200

@@ -70,19 +70,18 @@ def load(seed: Seed, folder: Path) -> Loaded:
 
 
 def refusal_fault(error: BaseException, folder: Path) -> str:
-    """What is wrong with a refusal, "" for nothing."""
+    """What is wrong with a refusal, "" for nothing; the same for all that come of one place and begin alike."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [each for each in frames if "/models/" in each.filename and "/tests/" not in each.filename]
+    where = (ours or frames)[-1]
+    words, place = str(error), f"{Path(where.filename).name}:{where.lineno}"
     if not isinstance(error, CheckpointError):
-        frames = traceback.extract_tb(error.__traceback__)
-        ours = [each for each in frames if "/models/" in each.filename and "/tests/" not in each.filename]
-        where = (ours or frames)[-1]
-        name = f"{Path(where.filename).name}:{where.lineno}"
-        return f"{type(error).__name__} in {name}: {_general(str(error))[:120]}"
-    words = str(error)
+        return f"{type(error).__name__} in {place}: {_general(words)[:80]}"
     wrong = [f"tells of {each!r}" for each in UNTOLD if each in words]
     wrong += ["is too long"] if len(words) > MOST_WORDS else []
     wrong += ["has characters that cannot be printed"] if not words.isprintable() else []
     wrong += ["names no file"] if str(folder) not in words else []
-    return f"a refusal {' and '.join(wrong)}: {_general(words)[:160]}" if wrong else ""
+    return f"a refusal in {place} {' and '.join(wrong)}: {_general(words)[:32]}" if wrong else ""
 
 
 def load_fault(loaded: Loaded, truth: Loaded | None, folder: Path, forks: Forks) -> str:
@@ -183,5 +182,5 @@ def _digest(tensor: torch.Tensor) -> str:
 
 def _general(words: str) -> str:
     """A text without what differs from round to round, so that equal faults are equal."""
-    words = re.sub(r"/\S*dit-fuzz\S*?/files", "", words)
+    words = re.sub(r"/\S*dit-fuzz\S*(: )?", "", words)
     return re.sub(r"0x[0-9a-f]+|\d+", "#", words.encode("unicode_escape").decode())

@@ -46,12 +46,12 @@ class Outcome:
     """What came of many rounds.
 
     Attributes:
-        faults: each kind of fault, with the numbers of its rounds and what was damaged in the first.
+        faults: each kind of fault, with the numbers of its rounds.
         loaded: how many rounds ended with a sound checkpoint.
         refused: how many with a refusal.
     """
 
-    faults: dict[str, tuple[list[int], str]] = field(default_factory=dict)
+    faults: dict[str, list[int]] = field(default_factory=dict)
     loaded: int = 0
     refused: int = 0
 
@@ -79,12 +79,14 @@ class Rounds:
         return [name for name, truth in self._truths.items() if truth is None]
 
     def run(self, numbers: range) -> Outcome:
-        """Make the rounds of these numbers."""
+        """Make the rounds of these numbers, and print each kind of fault when it is first met."""
         outcome = Outcome()
         for number in numbers:
             what, fault = self._round(number, outcome)
+            if fault and fault not in outcome.faults:
+                print(f"round {number}: {fault}\n    {what}", flush=True)
             if fault:
-                outcome.faults.setdefault(fault, ([], what))[0].append(number)
+                outcome.faults.setdefault(fault, []).append(number)
         return outcome
 
     def _round(self, number: int, outcome: Outcome) -> tuple[str, str]:
@@ -100,6 +102,7 @@ class Rounds:
                 raise
             except BaseException as error:  # whatever it is, it is judged
                 fault = refusal_fault(error, folder) or _left_behind(cache, seed)
+                what += f"\n    {str(error)[:500]!r}"
                 outcome.refused += not fault
             else:
                 fault = load_fault(loaded, self._truths[seed.name], folder, forks)
