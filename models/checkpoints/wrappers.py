@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Literal
 
 from dit_serve.models.checkpoints.files import printable
+from dit_serve.models.checkpoints.inert import Scalar
 from dit_serve.models.checkpoints.tensor_files import StoredTensor, read_headers, read_metadata
 from dit_serve.models.errors import CheckpointError
 
 Weights = Literal["model", "ema"]
-Scalar = str | int | float | bool
 
 FRAMEWORK_PARTS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"})
 DIT_HEADS = frozenset(
@@ -210,7 +210,25 @@ def _candidates(found: Mapping[str, StoredTensor], heads: frozenset[str], where:
                 )
             members[owner][name[len(owner) :]] = found[stored_name]
     counted = {name.removesuffix("n_averaged") for name in clean.values() if name.split(".")[-1] == "n_averaged"}
-    return [_candidate(prefix, each, counted) for prefix, each in members.items()]
+    candidates = [_candidate(prefix, each, counted) for prefix, each in members.items()]
+    return candidates + [average for each in candidates if (average := _average_without_dots(each, clean, found))]
+
+
+def _average_without_dots(
+    model: _Candidate, clean: Mapping[str, str], found: Mapping[str, StoredTensor]
+) -> _Candidate | None:
+    """The average that LitEma of latent-diffusion keeps: names without dots, and none for what is not trained."""
+    parts = _clean(model.prefix).split(".")[:-1]
+    outer = ["".join(parts[i:]) for i in range(len(parts) + 1)]
+    names = {f"{prefix}{name.replace('.', '')}": name for name in model.members if "." in name for prefix in outer}
+    groups: dict[str, dict[str, StoredTensor]] = {}
+    for stored_name, name in clean.items():
+        head, _, last = name.rpartition(".")
+        if last in names and _IS_AVERAGE.search(head.lower()):
+            groups.setdefault(f"{head}.", {})[names[last]] = found[stored_name]
+    prefix, members = max(groups.items(), key=lambda group: len(group[1]), default=("", {}))
+    is_whole = len(members) == len(set(names.values())) and members
+    return _Candidate(prefix, "ema", True, model.members | members) if is_whole else None
 
 
 def _candidate(prefix: str, members: dict[str, StoredTensor], counted: set[str]) -> _Candidate:

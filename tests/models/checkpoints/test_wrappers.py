@@ -123,6 +123,17 @@ def test_what_stands_beside_is_told_by_group() -> None:
     assert told(select(stored(""), None, FILE)) == ""
 
 
+def test_an_average_of_names_without_dots_is_put_together_with_what_is_not_trained() -> None:
+    squeezed = tuple(f"diffusion_model{name.replace('.', '')}" for name in NAMES if name != "pos_embed")
+    found = stored("state_dict.model.diffusion_model.", ("state_dict.model_ema.", squeezed))
+    selected = select(found, None, FILE)
+    assert (selected.which, selected.prefix, set(selected.found)) == ("ema", "state_dict.model_ema.", set(NAMES))
+    assert selected.found["final_layer.linear.bias"].name == "state_dict.model_ema.diffusion_modelfinal_layerlinearbias"
+    assert select(found, "model", FILE).prefix == "state_dict.model.diffusion_model."
+    del found["state_dict.model_ema.diffusion_modelfinal_layerlinearbias"]
+    assert select(found, None, FILE).which == ""
+
+
 def test_an_optimizer_that_knows_the_names_is_no_model() -> None:
     found = stored("module.", ("optimizer.state.", tuple(f"{name}.exp_avg" for name in NAMES)))
     selected = select(found, None, FILE)
