@@ -11,6 +11,8 @@ import json
 import pickle
 import re
 import traceback
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,8 +29,13 @@ from tests.models.checkpoints.fuzz.forked import Forks
 from tests.models.checkpoints.fuzz.seeds import Seed
 
 CPU = torch.device("cpu")
+FORMATS = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
+    "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
+    "F8_E4M3": torch.float8_e4m3fn,
+}
 MOST_WORDS = 300
-UNTOLD = ("weights_only", "Traceback", "(?:", "[A-Za-z", "\\w", "\\d", ".*", "object at 0x")
+UNTOLD = ("weights_only", "Traceback", "(?:", "[A-Za-z", ".*", "object at 0x")
 CALLED = {
     "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter", "collections.OrderedDict",
     "argparse.Namespace", "torch.serialization._get_layout",
@@ -98,9 +105,9 @@ def load_fault(loaded: Loaded, truth: Loaded | None, folder: Path, forks: Forks)
         return f"loads with other sizes: {', '.join(sorted(other))}" if other else ""
     there = tensors_beneath(folder, forks)
     lost = [name for name, what in loaded.stored.items() if not _is_there(name, what, there)]
-    bytes_there = {_bytes_of(what) for _, what in there}
+    values_there = {_values_of(what) for _, what in there}
     of_vae = {name: what for name, what in loaded.state.items() if name.startswith("vae.")}
-    lost += [name for name, what in of_vae.items() if _bytes_of(what) not in bytes_there]
+    lost += [name for name, what in of_vae.items() if _values_of(what) not in values_there]
     if truth is not None:  # what no independent reader can read may still be what it was
         lost = [name for name in lost if (truth.stored | truth.state).get(name) != (loaded.stored | loaded.state)[name]]
     return f"loads tensors that its files do not hold: {_general(lost[0])}" if lost else ""
@@ -111,18 +118,20 @@ def _is_there(name: str, what: str, there: list[tuple[str, str]]) -> bool:
     return any(what == found and (stored == name or stored.endswith(f".{name}")) for stored, found in there)
 
 
-def _bytes_of(what: str) -> str:
+def _values_of(what: str) -> str:
+    """A tensor's numbers, whatever its format and shape."""
     return what.rpartition(" ")[2]
 
 
 def tensors_beneath(folder: Path, forks: Forks) -> list[tuple[str, str]]:
-    """All tensors in the files of a folder: (name, what it is)."""
+    """All tensors in the files of a folder: (name, what it is); none in what cannot be read."""
     found: list[tuple[str, str]] = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size):
         with path.open("rb") as file:
             head = file.read(9)
         if head[8:9] == b"{":
-            found += stored_tensors(path).items()
+            with suppress(ValueError, TypeError, LookupError, AttributeError):
+                found += stored_tensors(path).items()
         elif head[:2] == b"PK" or head[:1] == b"\x80":
             _, printed, _ = forks.run(lambda path=path: _print_pickled(path))  # type: ignore[misc]
             found += [(name, what) for name, what in json.loads(printed or "[]")]
@@ -138,8 +147,8 @@ def stored_tensors(path: Path) -> Tensors:
     found = {}
     for name, entry in header.items():
         begin, end = entry["data_offsets"]
-        digest = hashlib.sha256(raw[data + begin : data + end]).hexdigest()
-        found[name] = f"{entry['dtype']} {list(entry['shape'])} {digest}"
+        flat = torch.tensor(list(raw[data + begin : data + end]), dtype=torch.uint8)
+        found[name] = _what(entry["dtype"], entry["shape"], flat.view(FORMATS.get(entry["dtype"], torch.uint8)))
     return found
 
 
@@ -173,11 +182,15 @@ def _gather(value: Any, name: str, found: list[tuple[str, str]]) -> None:
 
 
 def _digest(tensor: torch.Tensor) -> str:
-    names = {"float": "F", "bfloat": "BF", "int": "I", "uint": "U"}
-    kind = re.fullmatch(r"([a-z]+)(\d+)", str(tensor.dtype).removeprefix("torch."))
-    dtype = f"{names[kind[1]]}{kind[2]}" if kind and kind[1] in names else str(tensor.dtype)
-    raw = tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-    return f"{dtype} {list(tensor.shape)} {hashlib.sha256(raw).hexdigest()}"
+    names = {dtype: name for name, dtype in FORMATS.items()}
+    flat = tensor.detach().contiguous().reshape(-1)
+    return _what(names.get(tensor.dtype, str(tensor.dtype)), tensor.shape, flat)
+
+
+def _what(dtype: str, shape: Sequence[int], flat: torch.Tensor) -> str:
+    """What a tensor is: format, shape, bytes, and its numbers as the network has them."""
+    sums = [hashlib.sha256(each.view(torch.uint8).numpy().tobytes()).hexdigest() for each in (flat, flat.float())]
+    return f"{dtype} {list(shape)} {' '.join(sums)}"
 
 
 def _general(words: str) -> str:
