@@ -34,6 +34,7 @@ _SHIFTS = ("shift_factor", "latents_mean", "latents_std")  # of later models; a 
 # What is believed of a config before a network is built from it: a wrong size there costs hours, not an error.
 _MOST_BLOCKS = 8
 _MOST_CHANNELS = 8192
+_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 _MOST_PIXELS = 100_000
 
 
@@ -177,6 +178,8 @@ def _check_tensors(where: Path, found: Mapping[str, torch.Tensor], expected: Map
     for name in sorted(expected.keys() & found.keys()):
         if found[name].shape != expected[name].shape:
             wrong.append(f"{name} is {tuple(found[name].shape)}, not {tuple(expected[name].shape)}")
+        elif found[name].dtype not in _FLOATS:
+            wrong.append(f"{name} is {str(found[name].dtype).removeprefix('torch.')}, not of a usual float type")
         elif not found[name].isfinite().all():
             wrong.append(f"{name} holds NaN or infinity")
     if wrong:

@@ -79,6 +79,14 @@ def test_all_wrong_tensors_are_named(tmp_path: Path, module: AutoencoderKL) -> N
         assert part in str(caught.value)
 
 
+def test_tensors_of_no_float_type_are_refused(tmp_path: Path, module: AutoencoderKL) -> None:
+    tensors = load_file(tmp_path / WEIGHTS)
+    tensors["quant_conv.bias"] = tensors["quant_conv.bias"].to(torch.int32)
+    _change_tensors(tmp_path, tensors)
+    with pytest.raises(CheckpointError, match=r"quant_conv\.bias is int32, not of a usual float type"):
+        _read(tmp_path)
+
+
 def test_of_many_wrong_tensors_the_first_are_named_and_the_rest_counted(tmp_path: Path, module: AutoencoderKL) -> None:
     tensors = load_file(tmp_path / WEIGHTS)
     tensors["decoder.conv_out.bias"][0] = float("inf")
