@@ -13,7 +13,6 @@ from dit_serve.service.settings import READ_ELSEWHERE, HttpLimits, setting_field
 from tests.pages import DOCS, PAGES, ROOT, blocks, name_of, prose
 
 MOST_LINES = 120
-OF_TESTS = {"DIT_FUZZ_ROUNDS", "DIT_FUZZ_FIRST"}
 SUFFIXES = (".py", ".md", ".sh", ".yml", ".toml", ".conf", ".lock")
 MADE_LATER = ("build/", ".venv", "docker/secrets/")  # by make, on the reader's machine
 NOT_OURS = {"train.py"}  # the published training script
@@ -88,7 +87,7 @@ def test_what_a_page_names_exists(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_settings_that_a_page_names_exist(page: Path) -> None:
     named = set(re.findall(r"\bDIT_[A-Z_]+[A-Z]\b", page.read_text(encoding="utf-8")))
-    assert named <= {PREFIX + name.upper() for name in setting_fields()} | READ_ELSEWHERE | OF_TESTS
+    assert named <= {PREFIX + name.upper() for name in setting_fields()} | READ_ELSEWHERE
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -64,6 +64,7 @@ class Checkpoint:
         schedule: the noise schedule that it was trained on.
         guidance_channels: latent channels that guidance acts on, the first ones.
         labels: names by class id, () where a class has none.
+        source: the file or folder that it was read from, for messages.
         weights: the transformer's safetensors files.
         layout: whose names the tensors have.
         vae: folder, file or hub id of the autoencoder, if the checkpoint brings or names one.
@@ -82,6 +83,7 @@ class Checkpoint:
     schedule: Schedule
     guidance_channels: int
     labels: Names
+    source: Path
     weights: tuple[Path, ...]
     layout: Layout
     vae: Path | str | None
@@ -182,6 +184,7 @@ def _open_original(path: Path, weights: Path, facts: Facts, selected: Selected, 
         schedule=Schedule(prediction_type=predicts),
         guidance_channels=PUBLISHED_GUIDED if config.in_channels == PUBLISHED_CHANNELS else config.in_channels,
         labels=_usual_labels(config),
+        source=path,
         weights=(weights,),
         layout="original",
         vae=None,
@@ -248,6 +251,7 @@ def _open_diffusers(
         schedule=Schedule(),
         guidance_channels=config.in_channels,
         labels=_usual_labels(config),
+        source=where,
         weights=weights,
         layout="diffusers",
         vae=None,

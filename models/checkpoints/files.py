@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from dit_serve.models.errors import CheckpointError
+from dit_serve.models.errors import CheckpointError, printable
 
 MAX_JSON_BYTES = 16 * 2**20  # the index of a huge sharded model has under 1 MB
 _HEAD = 512
@@ -109,14 +109,14 @@ def read_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({reason(error)}): give a readable file") from error
     if len(raw) > MAX_JSON_BYTES:
-        raise CheckpointError(f"{path}: larger than {MAX_JSON_BYTES} bytes, no config is: download it again")
+        raise CheckpointError(f"{path}: has over {MAX_JSON_BYTES} bytes, which no config has: give the right file")
     try:
         value = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: not valid JSON ({error}): download it again") from error
+        raise CheckpointError(f"{path}: not valid JSON ({printable(error, 120)}): correct it, or copy it anew") from error
     if not isinstance(value, dict):
         raise CheckpointError(
-            f"{path}: holds a {type(value).__name__} where a JSON object is expected: download it again"
+            f"{path}: holds a {type(value).__name__} where a JSON object is expected: correct it"
         )
     return value
 

@@ -15,6 +15,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
+from dit_serve.models.errors import printable
+
 _PLAIN = "only a plain DiT (classes, adaLN-Zero) is served"
 _SHOWN = 3  # names of tensors in a sentence
 _SHOWN_LENGTH = 40
@@ -136,11 +138,10 @@ def relative(found: Mapping[str, Shaped]) -> str | None:
 def few(names: Iterable[str], count: int = _SHOWN, length: int = _SHOWN_LENGTH) -> str:
     """Return at most `count` of the names, cut to `length`; of those that differ in numbers alone one; "…" for others.
     """
-    listed = list(names)
+    listed = [printable(name, length) for name in names]
     kinds = {_BLOCK_NUMBER.sub("N", name): name for name in reversed(listed)}
     shown = [kinds[kind] for kind in list(kinds)[::-1]][:count]
-    cut = [name if len(name) <= length else f"{name[: length - 1]}…" for name in shown]
-    return ", ".join([*cut, "…"] if len(listed) > len(shown) else cut)
+    return ", ".join([*shown, "…"] if len(listed) > len(shown) else shown)
 
 
 def _with_features(found: Mapping[str, Shaped]) -> str | None:

@@ -1,10 +1,10 @@
 """Reads a pickle of torch.save without running anything: tensors become tensors, every other object inert data.
 
-torch.load takes this module as its `pickle_module`: `Unpickler` and `load` are the names that it asks for. Protocols 0
-to 5. No name is imported and no function that a file names is called: tensors are made by functions of ours
-(rebuilt.py) of the storages that torch finds. What a file would have run is refused (pickle_names.py). Keys are numbers
-and text alone, so that nothing of the file's making is hashed or compared; reading never asks for more bytes than there
-are.
+torch.load takes this module, or a `Bounded` of it, as its `pickle_module`: `Unpickler` and `load` are the names that it
+asks for. Protocols 0 to 5. No name is imported and no function that a file names is called: tensors are made by
+functions of ours (rebuilt.py) of the storages that torch finds. What a file would have run is refused
+(pickle_names.py). Keys are numbers and text alone, so that nothing of the file's making is hashed or compared; reading
+never asks for more bytes than there are.
 
 Only the child process of a conversion imports this. Knows no state dict and no path.
 
@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Callable
-from typing import Any, BinaryIO, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO, ClassVar, TypeGuard
 
 import torch
 
@@ -53,8 +53,13 @@ class _Whole:
 
 
 class Unpickler(pickle._Unpickler):
-    """The interpreter of Lib/pickle.py with every opcode that makes or changes an object replaced."""
+    """The interpreter of Lib/pickle.py with every opcode that makes or changes an object replaced.
 
+    Attributes:
+        record_bytes: how many bytes the file has of each storage, by its name, where they are records of an archive.
+    """
+
+    record_bytes: ClassVar[Mapping[str, int] | None] = None
     stack: list[Any]
     append: Callable[[Any], None]
     pop_mark: Callable[[], list[Any]]
@@ -189,6 +194,10 @@ class Unpickler(pickle._Unpickler):
             return
         if not _is_storage_key(key):
             raise CodeAskedFor("a persistent id that is no tensor's")
+        _, kind, name, _, count = key[:5]
+        size = count if kind is torch.UntypedStorage else count * kind.dtype.itemsize
+        if self.record_bytes is not None and size > self.record_bytes.get(name, 0):
+            raise ValueError("a storage that reaches beyond its record")  # mapped, it would have what stands behind
         self.append(self.persistent_load(key))
 
     def load_binpersid(self) -> None:
@@ -226,7 +235,15 @@ def load(file: BinaryIO, *, encoding: str = "utf-8") -> Any:
     return Unpickler(file, encoding=encoding).load()
 
 
-def _is_storage_key(key: object) -> bool:
+class Bounded:
+    """This module's two names for one archive, whose storages may not be larger than its records."""
+
+    def __init__(self, record_bytes: Mapping[str, int]) -> None:
+        self.Unpickler = type("Unpickler", (Unpickler,), {"record_bytes": record_bytes})
+        self.load = load
+
+
+def _is_storage_key(key: object) -> TypeGuard[tuple[Any, ...]]:
     """Whether it is what torch.save writes: ("storage", type, name, place, count), in old files a view or None too."""
     if type(key) is not tuple or len(key) not in (5, 6) or key[0] not in ("storage", b"storage"):
         return False

@@ -22,7 +22,7 @@ from dit_serve.models.checkpoints.files import read_json, reason, weights_kind
 from dit_serve.models.errors import CheckpointError, listed
 
 FLOAT_TYPES = ("F64", "F32", "F16", "BF16")
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,254}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from dit_serve.models.checkpoints import restricted_pickle
 from dit_serve.models.checkpoints.pickle_names import CodeAskedFor
 from dit_serve.models.errors import printable
 
+_STORAGES = "data/"  # where an archive has them
 _PLAIN_PICKLE = "Invalid magic number"  # torch's words for a pickle that something else wrote
 _PICKLED_STORAGE = "torch.storage._load_from_bytes"  # how pickle itself writes a tensor
 _NO_MEMORY = ("allocate memory", "not enough memory", "Cannot allocate")
@@ -39,11 +40,14 @@ def read_torch_file(source: Path) -> Any:
     is_zip = False
     try:
         is_zip = _is_archive(source)
+        if not is_zip:
+            return _load(source, restricted_pickle)
+        within = restricted_pickle.Bounded(_record_bytes(source))
         # mmap wants a path, and torch reads a path of this ending as what it is not
-        if is_zip and source.suffix == ".safetensors":
+        if source.suffix == ".safetensors":
             with source.open("rb") as file:
-                return _load(file, is_mapped=False)
-        return _load(source, is_mapped=is_zip)
+                return _load(file, within)
+        return _load(source, within, is_mapped=True)
     except CodeAskedFor as error:
         if error.name == _PICKLED_STORAGE:
             raise PickleRefused(_other_pickle()) from error
@@ -67,9 +71,16 @@ def no_memory() -> str:
     return "asks for more memory than a file of its size may need: save the state dict alone, or use a larger machine"
 
 
-def _load(source: Any, *, is_mapped: bool) -> Any:
+def _load(source: Any, unpicklers: Any, *, is_mapped: bool = False) -> Any:
     # weights_only stands for an unpickler of torch's, and ours, which allows less, takes its place
-    return torch.load(source, map_location="cpu", weights_only=False, mmap=is_mapped, pickle_module=restricted_pickle)
+    return torch.load(source, map_location="cpu", weights_only=False, mmap=is_mapped, pickle_module=unpicklers)
+
+
+def _record_bytes(source: Path) -> dict[str, int]:
+    """The size of each storage's record in an archive, by the storage's name."""
+    reader = torch._C.PyTorchFileReader(str(source))
+    names = [name for name in reader.get_all_records() if name.startswith(_STORAGES)]
+    return {name.removeprefix(_STORAGES): reader.get_record_size(name) for name in names}
 
 
 def _is_archive(source: Path) -> bool:
@@ -128,6 +139,6 @@ def _words(error: Exception, is_zip: bool) -> str:
         return no_memory()
     if _PLAIN_PICKLE in text:
         return _other_pickle()
-    if "reaches beyond its storage" in text:
+    if "reaches beyond its" in text:
         return "holds a tensor that is larger than its data in the file: save model.state_dict() with torch.save"
     return "a damaged torch file, the pickle in it breaks off or makes no sense: copy it anew from where it was saved"

@@ -18,7 +18,7 @@ from dit_serve.models.checkpoints.tensor_files import read_tensor
 from dit_serve.models.checkpoints.transformer_config import without_positions
 from dit_serve.models.checkpoints.wrappers import read_selected
 from dit_serve.models.dit import DiT
-from dit_serve.models.errors import CheckpointError, printable
+from dit_serve.models.errors import CheckpointError, listed, printable
 
 logger = logging.getLogger("dit.models")
 
@@ -34,11 +34,11 @@ def load_dit(checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype
     if checkpoint.taken:
         logger.info("%s: %s", printable(checkpoint.name), checkpoint.taken)
     wanted = checkpoint.which or None if checkpoint.taken else None  # else a folder's name said which, no tensor's
-    found: Found = read_selected(checkpoint.weights, wanted, checkpoint.weights[0]).found
+    found: Found = read_selected(checkpoint.weights, wanted, checkpoint.source).found
     if checkpoint.layout == "diffusers":
-        found = without_positions(found, config, checkpoint.weights[0])
+        found = without_positions(found, config, checkpoint.source)
     expected = pieces_in(found, checkpoint.layout, config)
-    check_tensors(found, expected, checkpoint.weights[0])
+    check_tensors(found, expected, checkpoint.source)
     with torch.device("meta"):
         model = DiT(config)
     targets = {
@@ -52,8 +52,7 @@ def load_dit(checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype
     problems = [problem for problem in filled if problem]
     if problems:
         raise CheckpointError(
-            f"{checkpoint.weights[0]}: {len(problems)} tensors unusable: {', '.join(problems)}: "
-            "download or train it again"
+            f"{checkpoint.source}: {len(problems)} tensors unusable: {listed(problems)}: train or export it again"
         )
     model.load_state_dict(targets, assign=True)
     return model

@@ -31,7 +31,7 @@ from dit_serve.service.wire.messages import (
 JOB = Job(7, "request", "fake-64", SampleSpec(3, 2**63 - 1, 50, 1.5, "dpm++"))
 MODEL = ModelInfo("m", 64, 2, (("zéro", "0"), ()), 1000, ("ddim",), 3, "float32", "cpu", "ab", "vae")
 MESSAGES: list[Message] = [
-    Configure(("a", "b=c"), ModelOptions("vae", "cpu", "bfloat16", "fp8", False, 5), 16),
+    Configure(("a", "b=c"), ModelOptions("vae", "ema", "cpu", "bfloat16", "fp8", False, 5), 16),
     SubmitJob(JOB),
     CancelJob(7),
     Loading("digits-64"),
