@@ -109,11 +109,11 @@ def read_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({reason(error)}): give a readable file") from error
     if len(raw) > MAX_JSON_BYTES:
-        raise CheckpointError(f"{path}: has over {MAX_JSON_BYTES} bytes, which no config has: give the right file")
+        raise CheckpointError(f"{path}: no config is larger than {MAX_JSON_BYTES} bytes: give the right file")
     try:
         value = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: not valid JSON ({printable(error, 120)}): correct it, or copy it anew") from error
+        raise CheckpointError(f"{path}: not valid JSON ({printable(error, 99)}): correct or replace it") from error
     if not isinstance(value, dict):
         raise CheckpointError(
             f"{path}: holds a {type(value).__name__} where a JSON object is expected: correct it"
