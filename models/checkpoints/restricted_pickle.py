@@ -239,6 +239,7 @@ class Bounded:
     """This module's two names for one archive, whose storages may not be larger than its records."""
 
     def __init__(self, record_bytes: Mapping[str, int]) -> None:
+        self.__name__ = __name__  # which torch asks a pickle module for too
         self.Unpickler = type("Unpickler", (Unpickler,), {"record_bytes": record_bytes})
         self.load = load
 

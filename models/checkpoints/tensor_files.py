@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from dit_serve.models.checkpoints.files import read_json, reason, weights_kind
-from dit_serve.models.errors import CheckpointError, listed
+from dit_serve.models.errors import CheckpointError, listed, printable
 
 FLOAT_TYPES = ("F64", "F32", "F16", "BF16")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,254}")
@@ -120,5 +120,5 @@ def _refuse_other_kinds(path: Path) -> None:
 
 
 def _damaged(path: Path, error: Exception) -> CheckpointError:
-    words = reason(error)[:120]
+    words = printable(reason(error), 120)
     return CheckpointError(f"{path}: a truncated or damaged safetensors file ({words}): download it again")

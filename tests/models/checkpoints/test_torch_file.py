@@ -57,6 +57,7 @@ def tar() -> bytes:
         (numpy_archive(), r"a zip archive that torch.save did not write \(it holds x.npy\)"),
         (zipped({"a\x1b[2J": b""}), r"\(it holds a\\x1b\[2J\)"),
         (zipped(parts(), zipfile.ZIP_DEFLATED), "a zip archive that is compressed, as torch.save never writes"),
+        (zipped({**parts(), "archive/data/0": bytes(100)}), "holds a tensor that is larger than its data in the file"),
         (saved()[:-30], "a truncated torch file, its end is missing: download it again"),
         (zipped(parts() | {"archive/data.pkl": b"\x80\x02}"}), "a damaged torch file, .*: copy it anew"),
         (tar(), "a tar archive, as torch.save wrote before 2018"),
