@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL
 
-from dit_serve.models.checkpoints.vae_folder import read_autoencoder
+from dit_serve.models.checkpoints.components.vae_folder import read_autoencoder
 from dit_serve.models.device import plain_arithmetic
 from dit_serve.models.fused_decoder import fuse
 

@@ -17,15 +17,17 @@ from pathlib import Path
 
 from dit_serve.models.checkpoints.cache import files_sha256
 from dit_serve.models.checkpoints.claims import class_table, latent_size, objective, said_count
-from dit_serve.models.checkpoints.component_weights import find_weights
-from dit_serve.models.checkpoints.convert import ensure_safetensors
-from dit_serve.models.checkpoints.diffusers_folder import (
+from dit_serve.models.checkpoints.components.component_weights import find_weights
+from dit_serve.models.checkpoints.components.diffusers_folder import (
     TRANSFORMER_EMA,
     find_model,
     read_index,
     read_labels,
     refuse_code,
 )
+from dit_serve.models.checkpoints.components.scheduler_config import read_schedule
+from dit_serve.models.checkpoints.components.transformer_config import read_transformer_config, without_positions
+from dit_serve.models.checkpoints.convert import ensure_safetensors
 from dit_serve.models.checkpoints.files import reason
 from dit_serve.models.checkpoints.hub import fetch_dit, is_hub_id
 from dit_serve.models.checkpoints.layouts import (
@@ -40,10 +42,8 @@ from dit_serve.models.checkpoints.layouts import (
 )
 from dit_serve.models.checkpoints.manifest import source_sha256
 from dit_serve.models.checkpoints.nearest import hint
-from dit_serve.models.checkpoints.scheduler_config import read_schedule
 from dit_serve.models.checkpoints.shapes import label_rows, original_config
 from dit_serve.models.checkpoints.sidecar import Sidecar, read_sidecar, sidecar_path
-from dit_serve.models.checkpoints.transformer_config import read_transformer_config, without_positions
 from dit_serve.models.checkpoints.wrappers import Facts, Selected, read_facts, read_selected, told
 from dit_serve.models.dit import DiTConfig
 from dit_serve.models.errors import CheckpointError

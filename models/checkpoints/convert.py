@@ -158,7 +158,7 @@ def _run_child(source: Path, target: Path, weights: str | None, part: Part, sha2
     """Have unpickle.py write `target`, by way of a partial file beside it that is removed whatever happens."""
     partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
     # -P: the folder in which somebody starts the server is no place to import torch from
-    command = [sys.executable, "-P", "-m", "dit_serve.models.checkpoints.unpickle"]
+    command = [sys.executable, "-P", "-m", "dit_serve.models.checkpoints.pickles.unpickle"]
     command += [str(source.absolute()), str(partial.absolute()), weights or "any", part, sha256]
     try:
         child = subprocess.run(

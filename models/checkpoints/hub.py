@@ -25,7 +25,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from dit_serve.models.checkpoints.component_weights import (
+from dit_serve.models.checkpoints.components.component_weights import (
     ENDINGS,
     PREFERRED,
     WEIGHTS,

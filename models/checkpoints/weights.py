@@ -13,9 +13,9 @@ import math
 import torch
 
 from dit_serve.models.checkpoints.checkpoint import Checkpoint
+from dit_serve.models.checkpoints.components.transformer_config import without_positions
 from dit_serve.models.checkpoints.layouts import Found, check_tensors, pieces_in
 from dit_serve.models.checkpoints.tensor_files import read_tensor
-from dit_serve.models.checkpoints.transformer_config import without_positions
 from dit_serve.models.checkpoints.wrappers import read_selected
 from dit_serve.models.dit import DiT
 from dit_serve.models.errors import CheckpointError, listed, printable

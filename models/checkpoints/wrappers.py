@@ -22,11 +22,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from dit_serve.models.checkpoints.inert import Scalar
 from dit_serve.models.checkpoints.tensor_files import StoredTensor, read_headers, read_metadata
 from dit_serve.models.errors import CheckpointError, printable
 
 Weights = Literal["model", "ema"]
+Scalar = str | int | float | bool
 
 FRAMEWORK_PARTS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"})
 DIT_HEADS = frozenset(

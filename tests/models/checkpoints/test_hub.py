@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dit_serve.models.checkpoints.component_weights import WEIGHTS
+from dit_serve.models.checkpoints.components.component_weights import WEIGHTS
 from dit_serve.models.checkpoints.hub import fetch_dit, fetch_vae, is_hub_id
 from dit_serve.models.errors import CheckpointError
 from tests.models.checkpoints.fake_hub import FakeHub

@@ -20,8 +20,8 @@ from dit_serve.models.checkpoints.layouts import (
     recognise,
     written,
 )
+from dit_serve.models.checkpoints.pickles.unpickle import write_safetensors
 from dit_serve.models.checkpoints.tensor_files import StoredTensor, read_headers
-from dit_serve.models.checkpoints.unpickle import write_safetensors
 from dit_serve.models.dit import DiT, DiTConfig
 from dit_serve.models.errors import CheckpointError
 from tests.models.checkpoints.written import TINY, original_state, stored, transformer

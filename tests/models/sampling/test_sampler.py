@@ -10,7 +10,7 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 
 from dit_serve.kernels.sampler_step import COLUMNS, update_reference
-from dit_serve.models.checkpoints.scheduler_config import schedule_of
+from dit_serve.models.checkpoints.components.scheduler_config import schedule_of
 from dit_serve.models.sampling.sampler import SAMPLERS, SamplerTable, sampler_table
 from dit_serve.models.sampling.schedule import Schedule
 

@@ -58,9 +58,9 @@ class Forks:
 
     def convert(self, command: Sequence[str], **given: Any) -> subprocess.CompletedProcess[str]:
         """Do what `subprocess.run` does with the command of a conversion."""
-        from dit_serve.models.checkpoints import unpickle
+        from dit_serve.models.checkpoints.pickles import unpickle
 
-        arguments = list(command[command.index("dit_serve.models.checkpoints.unpickle") + 1 :])
+        arguments = list(command[command.index("dit_serve.models.checkpoints.pickles.unpickle") + 1 :])
         return subprocess.CompletedProcess(command, *self.run(lambda: unpickle.main(arguments)))
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from dit_serve.models.checkpoints.inert import Inert, Scalar, entries, scalars
+from dit_serve.models.checkpoints.pickles.inert import Inert, entries, scalars
+from dit_serve.models.checkpoints.wrappers import Scalar
 
 _DEEPEST = 8
 _MOST_ENTRIES = 1_000_000

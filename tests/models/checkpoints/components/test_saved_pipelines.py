@@ -11,7 +11,7 @@ from diffusers import DiTPipeline, DPMSolverMultistepScheduler
 from diffusers.training_utils import EMAModel
 
 from dit_serve.models.checkpoints.checkpoint import open_checkpoint
-from dit_serve.models.checkpoints.vae_folder import read_autoencoder
+from dit_serve.models.checkpoints.components.vae_folder import read_autoencoder
 from dit_serve.models.checkpoints.weights import load_dit
 from dit_serve.models.errors import CheckpointError
 from dit_serve.models.sampling.schedule import Schedule

@@ -20,9 +20,9 @@ from typing import Any, BinaryIO, ClassVar, TypeGuard
 
 import torch
 
-from dit_serve.models.checkpoints.inert import Inert, Named
-from dit_serve.models.checkpoints.pickle_names import CodeAskedFor, current_name, is_code
-from dit_serve.models.checkpoints.rebuilt import KEYS, rebuilt
+from dit_serve.models.checkpoints.pickles.inert import Inert, Named
+from dit_serve.models.checkpoints.pickles.pickle_names import CodeAskedFor, current_name, is_code
+from dit_serve.models.checkpoints.pickles.rebuilt import KEYS, rebuilt
 
 _CHUNK = 1 << 20  # reads below it are not compared with what is left of the file
 

@@ -1,4 +1,4 @@
-"""models/checkpoints/transformer_config.py."""
+"""models/checkpoints/components/transformer_config.py."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from diffusers.training_utils import EMAModel
 from safetensors.torch import load_file, save_file
 
 from dit_serve.models.checkpoints.checkpoint import open_checkpoint
-from dit_serve.models.checkpoints.transformer_config import read_transformer_config
+from dit_serve.models.checkpoints.components.transformer_config import read_transformer_config
 from dit_serve.models.checkpoints.weights import load_dit
 from dit_serve.models.dit import DiTConfig
 from dit_serve.models.errors import CheckpointError
 from dit_serve.models.tokens import sincos_positions
-from tests.models.checkpoints.configs import PUBLISHED, TRANSFORMER, write
+from tests.models.checkpoints.components.configs import PUBLISHED, TRANSFORMER, write
 from tests.models.checkpoints.written import TINY, edit_json, transformer
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"

@@ -1,6 +1,6 @@
 """A program that turns one file of torch.save into one safetensors file. The only process that opens a pickle.
 
-    python -m dit_serve.models.checkpoints.unpickle SOURCE TARGET WEIGHTS PART SHA256
+    python -m dit_serve.models.checkpoints.pickles.unpickle SOURCE TARGET WEIGHTS PART SHA256
 
 convert.py runs it in a process of its own, so that whatever a pickle does, it does not do it where images are made.
 WEIGHTS is "model", "ema" or "any"; PART is what is looked for: "dit", "vae", or "whole" for a state dict as it is;
@@ -24,10 +24,10 @@ from typing import Any, BinaryIO
 import torch
 
 from dit_serve.models.checkpoints.files import reason
-from dit_serve.models.checkpoints.gathered import SHARDED, Gathered, Unbounded, gather, settings
 from dit_serve.models.checkpoints.layouts import recognise
+from dit_serve.models.checkpoints.pickles.gathered import SHARDED, Gathered, Unbounded, gather, settings
+from dit_serve.models.checkpoints.pickles.torch_file import PickleRefused, is_out_of_memory, no_memory, read_torch_file
 from dit_serve.models.checkpoints.tensor_files import StoredTensor
-from dit_serve.models.checkpoints.torch_file import PickleRefused, is_out_of_memory, no_memory, read_torch_file
 from dit_serve.models.checkpoints.wrappers import Selected, select, select_autoencoder, told
 from dit_serve.models.errors import CheckpointError, printable
 

@@ -1,4 +1,4 @@
-"""models/checkpoints/unpickle.py, in this process; test_convert.py has it run in its own."""
+"""models/checkpoints/pickles/unpickle.py, in this process; test_convert.py has it run in its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from dit_serve.models.checkpoints.unpickle import PickleRefused, main, unpickle, write_safetensors
+from dit_serve.models.checkpoints.pickles.unpickle import PickleRefused, main, unpickle, write_safetensors
 from dit_serve.models.checkpoints.wrappers import read_facts
 from tests.models.checkpoints.written import TINY, original_state, training_checkpoint
 

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler, SchedulerMixin
 
-from dit_serve.models.checkpoints.scheduler_config import SCHEDULERS, read_schedule, schedule_of
+from dit_serve.models.checkpoints.components.scheduler_config import SCHEDULERS, read_schedule, schedule_of
 from dit_serve.models.errors import CheckpointError
 from dit_serve.models.sampling.schedule import Schedule
-from tests.models.checkpoints.configs import write
+from tests.models.checkpoints.components.configs import write
 
 PUBLISHED = {  # scheduler_config.json as the published DiT folders have it
     "_class_name": "DDIMScheduler",

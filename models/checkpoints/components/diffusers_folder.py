@@ -16,9 +16,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from dit_serve.models.checkpoints.component_weights import NO_WEIGHTS, WEIGHTS_ENDINGS
+from dit_serve.models.checkpoints.components.component_weights import NO_WEIGHTS, WEIGHTS_ENDINGS
+from dit_serve.models.checkpoints.components.transformer_config import TRANSFORMERS
 from dit_serve.models.checkpoints.files import read_config, read_json, reason
-from dit_serve.models.checkpoints.transformer_config import TRANSFORMERS
 from dit_serve.models.errors import CheckpointError, listed
 from dit_serve.models.labels import Names, names_of
 

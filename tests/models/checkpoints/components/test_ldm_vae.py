@@ -1,4 +1,4 @@
-"""An autoencoder as one file under its original names: models/checkpoints/ldm_vae.py and vae_folder.py."""
+"""An autoencoder as one file under its original names: models/checkpoints/components/ldm_vae.py and vae_folder.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL
 from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 from safetensors.torch import save_file
 
-from dit_serve.models.checkpoints.vae_folder import read_autoencoder
+from dit_serve.models.checkpoints.components.vae_folder import read_autoencoder
 from dit_serve.models.errors import CheckpointError
 from dit_serve.models.vae import load_vae
 

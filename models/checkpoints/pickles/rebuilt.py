@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from dit_serve.models.checkpoints.inert import Inert, Named
-from dit_serve.models.checkpoints.pickle_names import CodeAskedFor
+from dit_serve.models.checkpoints.pickles.inert import Inert, Named
+from dit_serve.models.checkpoints.pickles.pickle_names import CodeAskedFor
 
 KEYS = (str, int, float, bool, bytes, type(None))  # of a dictionary; what else stands there is never hashed
 

@@ -1,4 +1,4 @@
-"""models/checkpoints/restricted_pickle.py: objects beside weights are data, and nothing that a file names is run."""
+"""models/checkpoints/pickles/restricted_pickle.py: objects beside weights are data, and nothing is run."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ import numpy as np
 import pytest
 import torch
 
-from dit_serve.models.checkpoints import restricted_pickle
-from dit_serve.models.checkpoints.gathered import settings
-from dit_serve.models.checkpoints.inert import Inert, Named
-from dit_serve.models.checkpoints.pickle_names import CodeAskedFor, is_code
-from tests.models.checkpoints.hostile_pickles import ATTACKS, write_hostile
+from dit_serve.models.checkpoints.pickles import restricted_pickle
+from dit_serve.models.checkpoints.pickles.gathered import settings
+from dit_serve.models.checkpoints.pickles.inert import Inert, Named
+from dit_serve.models.checkpoints.pickles.pickle_names import CodeAskedFor, is_code
+from tests.models.checkpoints.pickles.hostile_pickles import ATTACKS, write_hostile
 
 ROOT = Path(__file__).parents[3]
 
@@ -140,7 +140,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, list[
              for is_zip in (True, False) for name, attack in ATTACKS.items()]  # fmt: skip
     for number, (_, attack, is_zip) in enumerate(named):
         write_hostile(folder / f"{number}.pt", attack, is_zip=is_zip)
-    command = [sys.executable, "-m", "tests.models.checkpoints.hostile_pickles"]
+    command = [sys.executable, "-m", "tests.models.checkpoints.pickles.hostile_pickles"]
     command += [str(folder / f"{number}.pt") for number in range(len(named))]
     child = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert child.returncode == 0, child.stderr

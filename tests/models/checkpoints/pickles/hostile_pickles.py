@@ -1,9 +1,9 @@
 """Files of torch.save's form that mean to run something, written opcode by opcode; and a child that watches one read.
 
-    python -m tests.models.checkpoints.hostile_pickles FILE ...
+    python -m tests.models.checkpoints.pickles.hostile_pickles FILE ...
 
-reads each by models/checkpoints/unpickle.py, with an audit hook, which cannot be taken off again, in place: prints for
-each its refusal and what the interpreter was asked to do meanwhile, as JSON.
+reads each by models/checkpoints/pickles/unpickle.py, with an audit hook, which cannot be taken off again, in place:
+prints for each its refusal and what the interpreter was asked to do meanwhile, as JSON.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from dit_serve.models.checkpoints.unpickle import PickleRefused, unpickle
+from dit_serve.models.checkpoints.pickles.unpickle import PickleRefused, unpickle
 
 WATCHED = (
     "os.", "subprocess.", "exec", "compile", "import", "socket.", "ctypes.", "pty.", "shutil.", "webbrowser.",

@@ -15,10 +15,8 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL
 
-from dit_serve.models.checkpoints.component_weights import find_weights
-from dit_serve.models.checkpoints.convert import ensure_safetensors
-from dit_serve.models.checkpoints.files import read_config, read_json
-from dit_serve.models.checkpoints.ldm_vae import (
+from dit_serve.models.checkpoints.components.component_weights import find_weights
+from dit_serve.models.checkpoints.components.ldm_vae import (
     SCALING_FACTORS,
     Found,
     autoencoder_tensors,
@@ -26,8 +24,10 @@ from dit_serve.models.checkpoints.ldm_vae import (
     inferred_config,
     with_current_names,
 )
+from dit_serve.models.checkpoints.components.transformer_config import NO_PART
+from dit_serve.models.checkpoints.convert import ensure_safetensors
+from dit_serve.models.checkpoints.files import read_config, read_json
 from dit_serve.models.checkpoints.tensor_files import read_headers, read_tensor
-from dit_serve.models.checkpoints.transformer_config import NO_PART
 from dit_serve.models.errors import CheckpointError, listed
 
 _SHIFTS = ("shift_factor", "latents_mean", "latents_std")  # of later models; a DiT's latents are scaled and no more

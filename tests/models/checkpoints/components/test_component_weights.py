@@ -1,4 +1,4 @@
-"""models/checkpoints/component_weights.py."""
+"""models/checkpoints/components/component_weights.py."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 from diffusers import DiTTransformer2DModel
 
 from dit_serve.models.checkpoints.checkpoint import open_checkpoint
-from dit_serve.models.checkpoints.component_weights import find_weights
+from dit_serve.models.checkpoints.components.component_weights import find_weights
 from dit_serve.models.errors import CheckpointError
-from tests.models.checkpoints.configs import write
+from tests.models.checkpoints.components.configs import write
 from tests.models.checkpoints.written import TINY, transformer
 
 MODEL = "diffusion_pytorch_model"

@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from dit_serve.models.checkpoints import restricted_pickle
-from dit_serve.models.checkpoints.pickle_names import CodeAskedFor
+from dit_serve.models.checkpoints.pickles import restricted_pickle
+from dit_serve.models.checkpoints.pickles.pickle_names import CodeAskedFor
 from dit_serve.models.errors import printable
 
 _STORAGES = "data/"  # where an archive has them
@@ -77,7 +77,14 @@ def _load(source: Any, unpicklers: Any, *, is_mapped: bool = False) -> Any:
 
 
 def _record_bytes(source: Path) -> dict[str, int]:
-    """The size of each storage's record in an archive, by the storage's name."""
+    """The size of each storage's record in an archive, by the storage's name.
+
+    Raises:
+        zipfile.BadZipFile: a record is not where the archive says; torch maps whatever is there.
+    """
+    with zipfile.ZipFile(source) as archive:
+        for each in archive.infolist():
+            archive.open(each).close()
     reader = torch._C.PyTorchFileReader(str(source))
     names = [name for name in reader.get_all_records() if name.startswith(_STORAGES)]
     return {name.removeprefix(_STORAGES): reader.get_record_size(name) for name in names}

@@ -11,7 +11,7 @@ import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 
-from dit_serve.models.checkpoints.vae_folder import read_autoencoder
+from dit_serve.models.checkpoints.components.vae_folder import read_autoencoder
 from dit_serve.models.errors import CheckpointError
 from tests.models.tiny_vae import save_tiny_vae
 

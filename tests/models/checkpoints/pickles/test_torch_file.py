@@ -1,4 +1,4 @@
-"""models/checkpoints/torch_file.py: what is no state dict of torch.save is told for what it is."""
+"""models/checkpoints/pickles/torch_file.py: what is no state dict of torch.save is told for what it is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from dit_serve.models.checkpoints.torch_file import PickleRefused, read_torch_file
+from dit_serve.models.checkpoints.pickles.torch_file import PickleRefused, read_torch_file
 
 WHOLE = {"x": torch.arange(1000.0)}
 
@@ -34,6 +34,14 @@ def zipped(parts: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> by
 def parts() -> dict[str, bytes]:
     with zipfile.ZipFile(io.BytesIO(saved())) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
+
+
+def misplaced() -> bytes:
+    """A file whose directory has the numbers' record eight bytes further on."""
+    whole, name = saved(), b"archive/data/0"
+    place = whole.rindex(name) - 4  # the offset is the last entry before the name, in the directory at the end
+    offset = int.from_bytes(whole[place : place + 4], "little")
+    return whole[:place] + (offset + 8).to_bytes(4, "little") + whole[place + 4 :]
 
 
 def numpy_archive() -> bytes:
@@ -58,6 +66,7 @@ def tar() -> bytes:
         (zipped({"a\x1b[2J": b""}), r"\(it holds a\\x1b\[2J\)"),
         (zipped(parts(), zipfile.ZIP_DEFLATED), "a zip archive that is compressed, as torch.save never writes"),
         (zipped({**parts(), "archive/data/0": bytes(100)}), "holds a tensor that is larger than its data in the file"),
+        (misplaced(), "a damaged torch file"),
         (saved()[:-30], "a truncated torch file, its end is missing: download it again"),
         (zipped(parts() | {"archive/data.pkl": b"\x80\x02}"}), "a damaged torch file, .*: copy it anew"),
         (tar(), "a tar archive, as torch.save wrote before 2018"),

@@ -1,4 +1,4 @@
-"""models/checkpoints/diffusers_folder.py."""
+"""models/checkpoints/components/diffusers_folder.py."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dit_serve.models.checkpoints.diffusers_folder import find_model, read_index, read_labels, refuse_code
-from dit_serve.models.checkpoints.scheduler_config import read_schedule
-from dit_serve.models.checkpoints.transformer_config import read_transformer_config
+from dit_serve.models.checkpoints.components.diffusers_folder import find_model, read_index, read_labels, refuse_code
+from dit_serve.models.checkpoints.components.scheduler_config import read_schedule
+from dit_serve.models.checkpoints.components.transformer_config import read_transformer_config
 from dit_serve.models.errors import CheckpointError
-from tests.models.checkpoints.configs import INDEX, PUBLISHED, TRANSFORMER, write
+from tests.models.checkpoints.components.configs import INDEX, PUBLISHED, TRANSFORMER, write
 
 
 @pytest.mark.parametrize("key", ["custom_pipeline", "auto_map", "trust_remote_code"])

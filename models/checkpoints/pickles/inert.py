@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-Scalar = str | int | float | bool
+from dit_serve.models.checkpoints.wrappers import Scalar
+
 _MOST_SCALARS = 256
 _MOST_NAME, _MOST_TEXT = 64, 200
 _CONTENTS = ("_content", "_fields", "__dict__")  # where OmegaConf, ml_collections and pydantic keep what one sees
