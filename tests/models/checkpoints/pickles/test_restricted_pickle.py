@@ -29,7 +29,7 @@ from dit_serve.models.checkpoints.pickles.inert import Inert, Named
 from dit_serve.models.checkpoints.pickles.pickle_names import CodeAskedFor, is_code
 from tests.models.checkpoints.pickles.hostile_pickles import ATTACKS, write_hostile
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 class Objective(enum.Enum):
