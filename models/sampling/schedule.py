@@ -2,7 +2,7 @@
 
 A `Schedule` is a value: how noise was added in training (betas), what the network predicts, and how N steps are spread
 over the training steps. Everything is float64 numpy; nothing here knows torch, networks, update rules (see sampler.py)
-or the files that say it (see checkpoints/scheduler_config.py).
+or the files that say it (see checkpoints/components/scheduler_config.py).
 
 References: DDPM (arXiv 2006.11239), section 2; Improved DDPM (arXiv 2102.09672), eq. 17 and section 4; "Common
 Diffusion Noise Schedules and Sample Steps are Flawed" (arXiv 2305.08891), table 2, for the spacings.
@@ -16,6 +16,8 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dit_serve.models.scalars import shown
 
 BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2")
 SPACINGS = ("leading", "linspace", "trailing")
@@ -62,7 +64,7 @@ class Schedule:
             ("prediction_type", PREDICTION_TYPES),
         ):
             if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {shown(getattr(self, name))}")
         if self.num_train_timesteps < 1:
             raise ValueError(f"num_train_timesteps must be at least 1, got {self.num_train_timesteps}")
         if self.steps_offset < 0:

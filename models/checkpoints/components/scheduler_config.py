@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dit_serve.models.checkpoints.files import read_config
-from dit_serve.models.errors import CheckpointError, listed
+from dit_serve.models.errors import CheckpointError, listed, printable
 from dit_serve.models.sampling.schedule import Schedule
 
 _MAX_TRAIN_STEPS = 100_000  # a table of them is made at once; nobody trains with more than 4000
@@ -124,7 +124,8 @@ def read_schedule(folder: Path, class_name: str | None) -> Schedule:
         log.info("%s: is a %s, model_index.json says %s; the file counts", path, told, class_name)
     steps = config.get("num_train_timesteps", 1000)
     if type(steps) is not int or not 1 <= steps <= _MAX_TRAIN_STEPS:
-        raise CheckpointError(f"{path}: num_train_timesteps must be 1 to {_MAX_TRAIN_STEPS}, got {steps!r}: correct it")
+        told = printable(repr(steps), 40)
+        raise CheckpointError(f"{path}: num_train_timesteps must be 1 to {_MAX_TRAIN_STEPS}, got {told}: correct it")
     try:
         schedule, ignored = schedule_of(config)
     except (ValueError, TypeError, ArithmeticError) as error:

@@ -75,11 +75,14 @@ class Unpickler(pickle._Unpickler):
 
         Raises:
             CodeAskedFor: the name is of code.
+            ValueError: it is no name.
         """
         if self.proto < 3:
             module, name = current_name(module, name)
         if is_code(module, name):
             raise CodeAskedFor(f"{module}.{name}")
+        if not all(part.isidentifier() for part in f"{module}.{name}".split(".")):
+            raise ValueError("a name that nothing can have")
         if module == "torch" and isinstance(found := torch.__dict__.get(name), torch.dtype):
             return found
         if (module, name) in (("torch.storage", "UntypedStorage"), ("torch", "UntypedStorage")):
@@ -196,8 +199,8 @@ class Unpickler(pickle._Unpickler):
             raise CodeAskedFor("a persistent id that is no tensor's")
         _, kind, name, _, count = key[:5]
         size = count if kind is torch.UntypedStorage else count * kind.dtype.itemsize
-        if self.record_bytes is not None and size > self.record_bytes.get(name, 0):
-            raise ValueError("a storage that reaches beyond its record")  # mapped, it would have what stands behind
+        if self.record_bytes is not None and size != self.record_bytes.get(name):
+            raise ValueError("a storage that is not its record")  # a larger one would have what stands behind, mapped
         self.append(self.persistent_load(key))
 
     def load_binpersid(self) -> None:

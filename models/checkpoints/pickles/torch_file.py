@@ -146,6 +146,6 @@ def _words(error: Exception, is_zip: bool) -> str:
         return no_memory()
     if _PLAIN_PICKLE in text:
         return _other_pickle()
-    if "reaches beyond its" in text:
-        return "holds a tensor that is larger than its data in the file: save model.state_dict() with torch.save"
+    if "beyond its storage" in text or "not its record" in text:
+        return "holds a tensor of another size than its data in the file: save model.state_dict() with torch.save"
     return "a damaged torch file, the pickle in it breaks off or makes no sense: copy it anew from where it was saved"

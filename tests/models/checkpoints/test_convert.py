@@ -18,7 +18,7 @@ from dit_serve.models.checkpoints.manifest import manifest_path
 from dit_serve.models.checkpoints.wrappers import read_facts
 from dit_serve.models.errors import CheckpointError
 from tests.models.checkpoints.pickles.hostile_pickles import P, named, text, write_hostile
-from tests.models.checkpoints.test_unpickle import Attack
+from tests.models.checkpoints.pickles.test_unpickle import Attack
 from tests.models.checkpoints.written import TINY, original_state, training_checkpoint
 
 WHOLE = ["dit.safetensors", "dit.safetensors.manifest.json"]
