@@ -6,6 +6,7 @@ import os
 import resource
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -27,13 +28,15 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture
+@contextmanager
 def full_disk() -> Iterator[None]:
-    """No file may become larger than some bytes, as on a disk that is nearly full."""
+    """No file may become larger than some bytes, as on a disk that is nearly full; not even one that tests log to."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("text", ["folder", "folder/", "folder.png", "new", "new/", "new.png/", "a/b/c", ".", "~no[b]"])
@@ -85,10 +88,9 @@ def test_a_link_stays_a_link() -> None:
     assert Path("folder/there.png").read_bytes() == b"new"
 
 
-@pytest.mark.usefixtures("full_disk")
 def test_a_full_disk_leaves_the_old_file_and_nothing_beside_it(here: Path) -> None:
     names = sorted(os.listdir(here))
-    with pytest.raises(CommandError, match=r"old\.png: cannot be written \(File too large\): make room"):
+    with full_disk(), pytest.raises(CommandError, match=r"old\.png: cannot be written \(File too large\): make room"):
         write_whole(Path("old.png"), bytes(1000))
     assert Path("old.png").read_bytes() == b"old"
     assert sorted(os.listdir(here)) == names
