@@ -37,7 +37,7 @@ LABEL_TABLE = "y_embedder.embedding_table.weight"
 TRAINING_ONLY = ("projectors.",)  # REPA's: they meet another network's features in training, and no sampler needs them
 PLAIN = "give the whole state dict of a plain DiT"
 _BLOCK = re.compile(r"(?:transformer_)?blocks\.(0|[1-9]\d{0,2})\.")  # below 1000: no name makes us list more
-_ROOM = 150  # characters, so that with its file a message has under 300
+_ROOM = 185  # characters, so that with a file of usual length a message has under 300
 
 
 @dataclass(frozen=True, slots=True)

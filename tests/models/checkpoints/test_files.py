@@ -81,7 +81,7 @@ def test_text_from_a_file_moves_no_cursor() -> None:
         (b"\xff\xfe{", "not valid JSON"),
         (b"[" * 200_000, "not valid JSON"),
         (POINTER, "a git-lfs pointer"),
-        (b"{" + b" " * MAX_JSON_BYTES + b"}", "larger than"),
+        (b"{" + b" " * MAX_JSON_BYTES + b"}", "no config is larger than"),
     ],
 )
 def test_what_stands_in_for_json_is_named(tmp_path: Path, content: bytes, words: str) -> None:

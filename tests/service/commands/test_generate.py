@@ -115,7 +115,7 @@ def test_repro_takes_the_weights_that_the_receipt_names(
     again = ["--model", str(tmp_path / "x.pt"), *arguments]
     assert main(["repro", str(file), *again]) == 0
     assert main(["repro", str(file), "--weights", "ema", *again]) == 2
-    assert "made with the model weights of x, and x was loaded with its ema ones" in capsys.readouterr().err
+    assert "made with the model weights of 'x', and x was loaded with its ema ones" in capsys.readouterr().err
     assert main(["repro", str(with_receipt(file, weights="best")), *again]) == 2
     assert "weights must be model or ema, got 'best'" in capsys.readouterr().err
 
