@@ -37,7 +37,7 @@ LABEL_TABLE = "y_embedder.embedding_table.weight"
 TRAINING_ONLY = ("projectors.",)  # REPA's: they meet another network's features in training, and no sampler needs them
 PLAIN = "give the whole state dict of a plain DiT"
 _BLOCK = re.compile(r"(?:transformer_)?blocks\.(0|[1-9]\d{0,2})\.")  # below 1000: no name makes us list more
-_ROOM = 185  # characters, so that with a file of usual length a message has under 300
+_MOST, _LEAST = 299, 80  # characters of a message, and of it for names of tensors, however long its file's is
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,8 @@ def check_tensors(found: Found, expected: Iterable[Piece], where: object) -> Non
     }
     if any(groups.values()):
         logging.getLogger("dit.models").debug("%s: %s", where, {kind: names for kind, names in groups.items() if names})
-        raise CheckpointError(f"{where}: not a whole plain DiT; {_grouped(groups)}: {PLAIN}")
+        begin, end = f"{where}: not a whole plain DiT; ", f": {PLAIN}"
+        raise CheckpointError(f"{begin}{_grouped(groups, max(_LEAST, _MOST - len(begin + end)))}{end}")
 
 
 def depth_of(found: Found) -> int:
@@ -206,11 +207,11 @@ def _linear(source: str, target: str, rows: int, columns: int, start: int = 0) -
     ]
 
 
-def _grouped(groups: Mapping[str, list[str]]) -> str:
+def _grouped(groups: Mapping[str, list[str]], room: int) -> str:
     """How many tensors each group has and some of their names, as many as there is room for."""
     told = {kind: names for kind, names in groups.items() if names}
     texts = [
-        "; ".join(f"{len(names)} tensors {kind}: {few(names, count, 100)}" for kind, names in told.items())
-        for count in (3, 2, 1)
+        "; ".join(f"{len(names)} tensors {kind}: {few(names, count, length)}" for kind, names in told.items())
+        for count, length in ((3, 100), (2, 100), (1, 100), (1, 60))
     ]
-    return next((text for text in texts if len(text) <= _ROOM), f"{texts[-1][: _ROOM - 1]}…")
+    return next((text for text in texts if len(text) <= room), f"{texts[-1][: room - 1]}…")

@@ -136,9 +136,11 @@ def relative(found: Mapping[str, Shaped]) -> str | None:
 
 
 def few(names: Iterable[str], count: int = _SHOWN, length: int = _SHOWN_LENGTH) -> str:
-    """Return at most `count` of the names, cut to `length`; of those that differ in numbers alone one; "…" for others.
+    """Return at most `count` of the names, the last `length` characters; of those that differ in numbers alone one.
+
+    "…" stands for the others, and for what is cut.
     """
-    listed = [printable(name, length) for name in names]
+    listed = [printable(name if len(name) <= length else f"…{name[1 - length :]}") for name in names]
     kinds = {_BLOCK_NUMBER.sub("N", name): name for name in reversed(listed)}
     shown = [kinds[kind] for kind in list(kinds)[::-1]][:count]
     return ", ".join([*shown, "…"] if len(listed) > len(shown) else shown)

@@ -116,7 +116,7 @@ def test_the_image_says_what_it_is_and_how_it_is_run(built: Containers) -> None:
     assert config["Config"]["Entrypoint"] == ["dit"]
     assert config["Config"]["StopSignal"] == "SIGTERM"
     assert config["Config"]["Volumes"] == {"/cache": {}}
-    assert config["Healthcheck"]["Test"][:2] == ["CMD", "python3"]
+    assert config["Healthcheck"]["Test"] == ["CMD", "dit", "health"]
     assert config["Labels"]["org.opencontainers.image.licenses"] == "Apache-2.0"
 
 

@@ -219,13 +219,16 @@ def test_a_shard_that_is_missing_or_a_pointer_is_refused_by_its_name(tmp_path: P
         open_checkpoint(tmp_path / "x")
 
 
-def test_tensors_that_do_not_fit_the_config_are_counted_and_some_named(folder: Path) -> None:
+def test_tensors_that_do_not_fit_the_config_are_counted_and_some_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.parent)  # a message has room for names, the shorter its file's is
     edit_json(folder / "transformer" / "config.json", num_embeds_ada_norm=11, num_layers=4)
     with pytest.raises(CheckpointError, match=r"19 tensors missing: .*; 3 tensors misshapen: .*") as caught:
-        open_checkpoint(folder)
+        open_checkpoint(folder.name)
     assert "transformer_blocks.3.attn1.to_k.bias" in str(caught.value)
     assert "embedding_table.weight (11, 48) instead of (12, 48)" in str(caught.value)
-    assert len(str(caught.value).removeprefix(str(folder))) < 300
+    assert len(str(caught.value)) < 300
 
 
 def test_nothing_of_a_checkpoint_is_run_or_unpickled_here(folder: Path, tmp_path: Path) -> None:

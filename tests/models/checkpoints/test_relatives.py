@@ -92,5 +92,5 @@ def test_a_plain_dit_has_no_relative_whatever_its_layout() -> None:
 def test_names_that_differ_in_numbers_alone_are_given_once() -> None:
     assert few(["blocks.0.a", "blocks.1.a", "b"]) == "blocks.0.a, b, …"
     assert few(["a", "b", "c", "d"]) == "a, b, c, …"
-    assert few(["a" * 90], length=10) == f"{'a' * 9}…"
+    assert few(["a" * 90], length=10) == f"…{'a' * 9}"
     assert few([]) == ""

@@ -72,8 +72,8 @@ def test_misshapen_unexpected_and_integer_tensors_are_named_together(found: dict
         original_config(found, 4, "x")
     assert str(caught.value) == (
         "x: not a whole plain DiT; 1 tensors unexpected: blocks.0.extra; 2 tensors misshapen: "
-        "blocks.0.attn.qkv.weight (48, 48) instead of (144, 48), …; 1 tensors not of a float type: "
-        "blocks.2.mlp.fc2.bias I8: give the whole state dict of a plain DiT"
+        "blocks.0.attn.qkv.weight (48, 48) instead of (144, 48), blocks.2.mlp.fc2.bias (49,) instead of (48,); "
+        "1 tensors not of a float type: blocks.2.mlp.fc2.bias I8: give the whole state dict of a plain DiT"
     )
 
 
