@@ -257,8 +257,6 @@ def load_pipeline(
     number_format = choose_dtype(options.dtype, place)
     check_precision(options.precision, place)
     opened = open_checkpoint(demo_path(str(checkpoint)) or checkpoint, revision=revision, weights=options.weights)
-    if options.weights == "ema" and opened.which != "ema":
-        raise CheckpointError(f"{opened.name}: holds one model and no EMA of it: leave out `--weights ema`")
     for note in opened.notes:
         logging.getLogger("dit.models").warning("%s: %s", opened.name, note)
     folder = fetch_vae(options.vae if options.vae is not None else opened.vae or DEFAULT_VAE)

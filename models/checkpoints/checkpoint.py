@@ -40,7 +40,6 @@ from dit_serve.models.checkpoints.layouts import (
     pieces,
     recognise,
 )
-from dit_serve.models.checkpoints.manifest import source_sha256
 from dit_serve.models.checkpoints.nearest import hint
 from dit_serve.models.checkpoints.shapes import label_rows, original_config
 from dit_serve.models.checkpoints.sidecar import Sidecar, read_sidecar, sidecar_path
@@ -71,7 +70,8 @@ class Checkpoint:
         sha256: of the weights files as they were given, before any conversion, one after another in order of name; of
             a file that `dit convert` wrote, that of its source.
         revision: the hub's commit, for a hub id.
-        which: "model" or "ema", "" where the weights are of one model and do not say which.
+        which: "model" or "ema", "" where the weights are of one model and do not say which, and for folders, whose
+            models are told apart by their files' sum.
         taken: what of a trainer's file that is, in words.
         can_guide: whether it has a null class that was trained.
         assumed: what nothing here says and convention gives: "null class", "objective".
@@ -129,8 +129,9 @@ def _exists(path: Path) -> bool:
 
 def _open_folder(folder: Path, wanted: str | None) -> Checkpoint:
     if (found := find_model(folder, wanted)) != folder:
-        which = "ema" if found.name == TRANSFORMER_EMA else ""
-        return replace(_open_folder(found, wanted), name=folder.resolve().name, which=which)
+        return replace(_open_folder(found, wanted), name=folder.resolve().name)
+    if wanted == "ema" and folder.name != TRANSFORMER_EMA:
+        raise CheckpointError(f"{folder}: holds one model and no EMA of it: leave out `--weights ema`")
     refuse_code(folder)
     if not (folder / "model_index.json").exists():
         return _open_diffusers(folder, find_weights(folder))
@@ -262,7 +263,7 @@ def _open_diffusers(
 
 def _source_sum(path: Path, facts: Facts) -> str:
     """The SHA-256 of a file, or of what it was converted from."""
-    return facts.source_sha256 or source_sha256(path) or files_sha256([path])
+    return facts.source_sha256 or files_sha256([path])
 
 
 def _unused(found: Found) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dit_serve.models.checkpoints.cache import known_sums
 from dit_serve.models.checkpoints.checkpoint import open_checkpoint
-from dit_serve.models.checkpoints.manifest import source_sha256
+from dit_serve.models.checkpoints.wrappers import read_facts
 from dit_serve.models.errors import CheckpointError
 from dit_serve.models.registry import DEMOS, demo_path
 
@@ -40,7 +40,7 @@ def _candidates(sha256: str) -> Iterator[Path]:
         if own_sha256 == sha256:
             yield from _places(files)
     for files, _ in known:
-        if len(files) == 1 and source_sha256(files[0]) == sha256:
+        if len(files) == 1 and _source_sum(files[0]) == sha256:
             yield files[0]
 
 
@@ -53,6 +53,14 @@ def _places(files: tuple[Path, ...]) -> Iterator[Path]:
         yield folder
     if len(files) == 1:
         yield files[0]
+
+
+def _source_sum(path: Path) -> str | None:
+    """The SHA-256 of what a file was converted from, None if it is no conversion."""
+    try:
+        return read_facts(path).source_sha256
+    except CheckpointError:
+        return None
 
 
 def _is_it(path: Path, sha256: str, weights: str | None) -> bool:

@@ -71,16 +71,6 @@ def check_manifest(weights: Path) -> None:
         )
 
 
-def source_sha256(weights: Path) -> str | None:
-    """Return the SHA-256 of what a file was converted from, as its manifest says; None without one that can be read."""
-    try:
-        source = read_json(manifest_path(weights)).get("source")
-    except CheckpointError:
-        return None
-    sha256 = source.get("sha256") if isinstance(source, dict) else None
-    return sha256 if isinstance(sha256, str) else None
-
-
 def _expected(path: Path, name: str) -> tuple[int, str]:
     """Size and sum of the file that the manifest names."""
     manifest = read_json(path)

@@ -33,8 +33,7 @@ def load_dit(checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype
     config = checkpoint.config
     if checkpoint.taken:
         logger.info("%s: %s", printable(checkpoint.name), checkpoint.taken)
-    wanted = checkpoint.which or None if checkpoint.taken else None  # else a folder's name said which, no tensor's
-    found: Found = read_selected(checkpoint.weights, wanted, checkpoint.source).found
+    found: Found = read_selected(checkpoint.weights, checkpoint.which or None, checkpoint.source).found
     if checkpoint.layout == "diffusers":
         found = without_positions(found, config, checkpoint.source)
     expected = pieces_in(found, checkpoint.layout, config)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from dit_serve.models.checkpoints.cache import files_sha256
 from dit_serve.models.checkpoints.convert import convert, ensure_safetensors
-from dit_serve.models.checkpoints.manifest import source_sha256
 from dit_serve.models.checkpoints.nearest import hint
+from dit_serve.models.checkpoints.wrappers import read_facts
 from dit_serve.models.options import expanded
 from dit_serve.service.commands.destination import make_ready, read_destination
 from dit_serve.service.commands.terminal import print_path
@@ -34,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Safetensors file to write, or a folder for it; default one in the cache (DIT_CACHE), where `dit serve` "
         "looks for it.",
     )
+    parser.add_argument(
+        "--weights", choices=("model", "ema"), help="Which of a file that holds both; default ema where there is one."
+    )
     parser.add_argument("--json", action="store_true", help='Print {"path": …, "sha256": …} instead of the path.')
 
 
@@ -43,13 +46,13 @@ def run(options: argparse.Namespace) -> int:
     if not source.exists():
         raise CommandError(f"{source}: no such file: check the path{hint(source)}")
     if options.out is None:
-        path = ensure_safetensors(source)
+        path = ensure_safetensors(source, weights=options.weights)
     else:
         destination = read_destination(options.out, SUFFIX)
         make_ready(destination.folder)
         path = destination.path(f"{source.stem}{SUFFIX}")
-        convert(source, path)
-    sha256 = source_sha256(path) or files_sha256([source])
+        convert(source, path, weights=options.weights)
+    sha256 = read_facts(path).source_sha256 or files_sha256([source])
     if options.json:
         print(json.dumps({"path": str(path), "sha256": sha256}))
         return 0

@@ -55,7 +55,6 @@ def create_app(front: Front, settings: Settings, tally: Tally | None = None) -> 
         SettingsError: the file of API keys is of no use.
     """
     digests = read_digests(settings)
-
     tally = Tally() if tally is None else tally
 
     @asynccontextmanager
@@ -93,11 +92,15 @@ def create_app(front: Front, settings: Settings, tally: Tally | None = None) -> 
     app.state.tally = tally
     app.openapi_version = VERSION
     app.openapi = completed(app.openapi, has_keys=bool(digests))  # type: ignore[method-assign]
+    _answer_errors(app, has_preflights=bool(settings.cors_origins))
+    return app
+
+
+def _answer_errors(app: FastAPI, *, has_preflights: bool) -> None:
+    """Has all errors, the framework's own too, answered in our form."""
     app.add_exception_handler(Problem, _answer_problem)
-    has_preflights = bool(settings.cors_origins)
     app.add_exception_handler(HTTPException, partial(_answer_http_exception, has_preflights=has_preflights))
     app.add_exception_handler(RequestValidationError, _answer_wrong_query)
-    return app
 
 
 def _cors(origins: tuple[str, ...]) -> dict[str, Any]:

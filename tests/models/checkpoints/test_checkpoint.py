@@ -243,3 +243,12 @@ def test_nothing_of_a_checkpoint_is_run_or_unpickled_here(folder: Path, tmp_path
     )
     assert child.stdout.splitlines() == ["loaded", "refused", "loaded", "[]"]
     assert not mark.exists()
+
+
+def test_a_trainers_folder_has_the_ema_or_the_model_that_is_asked_for(folder: Path, tmp_path: Path) -> None:
+    for name in ("transformer", "transformer_ema"):
+        shutil.copytree(folder / "transformer", tmp_path / "checkpoint-5" / name)
+    for wanted, name in ((None, "transformer_ema"), ("ema", "transformer_ema"), ("model", "transformer")):
+        assert open_checkpoint(tmp_path / "checkpoint-5", weights=wanted).source.parent.name == name
+    with pytest.raises(CheckpointError, match="holds one model and no EMA of it"):
+        open_checkpoint(tmp_path / "checkpoint-5" / "transformer", weights="ema")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from dit_serve.models.checkpoints.checkpoint import open_checkpoint
 from dit_serve.service.cli import main
@@ -47,7 +46,7 @@ def test_the_result_goes_to_the_cache_by_default(pickled: Path, capsys: pytest.C
 def test_the_result_may_go_to_a_folder(
     pickled: Path, folder: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command, "convert", shutil.copyfile)
+    monkeypatch.setattr(command, "convert", lambda source, target, weights: save_file(STATE, target))
     monkeypatch.chdir(pickled.parent)
     monkeypatch.setenv("HOME", str(pickled.parent))
     Path("there").mkdir()
@@ -94,3 +93,12 @@ def test_what_cannot_be_done_is_told(
         Path(name).touch()
     assert main(["convert", *arguments]) == 2
     assert capsys.readouterr().err.startswith(sentence)
+
+
+def test_one_of_two_models_may_be_chosen(pickled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = {name: tensor + 1 for name, tensor in STATE.items()}
+    torch.save({"model": other, "ema": STATE}, pickled)
+    for flags, expected in ([], STATE), (["--weights", "model"], other), (["--weights", "ema"], STATE):
+        assert main(["convert", str(pickled), *flags]) == 0
+        found = load_file(Path(capsys.readouterr().out.strip()))
+        assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
