@@ -21,7 +21,7 @@ from typing import Literal
 
 from filelock import FileLock
 
-import dit_serve
+from dit_serve.children import interpreter_environment
 from dit_serve.models.checkpoints.cache import cache_folder, files_sha256
 from dit_serve.models.checkpoints.files import reason, weights_kind
 from dit_serve.models.checkpoints.manifest import check_manifest, manifest_path, write_manifest
@@ -31,12 +31,6 @@ from dit_serve.models.errors import CheckpointError, printable
 CONVERTED = "converted"  # the cache's folder; a model.safetensors in it is of before files said what is in them
 Part = Literal["dit", "vae", "whole"]
 _LOCK = ".lock"
-
-# All of the environment that the child gets: what an interpreter and its libraries need to start, and no secret.
-_PASSED = frozenset(
-    {"PATH", "HOME", "LANG", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "WINDIR", "USERPROFILE", "VIRTUAL_ENV", "TZ"}
-)
-_PASSED_PREFIXES = ("LC_", "LD_", "DYLD_", "PYTHON", "OMP_", "MKL_", "KMP_")
 
 
 def ensure_safetensors(path: Path, *, weights: str | None = None, part: Part = "dit") -> Path:
@@ -168,7 +162,7 @@ def _run_child(source: Path, target: Path, weights: str | None, part: Part, sha2
             errors="replace",
             check=False,
             stdin=subprocess.DEVNULL,
-            env=_environment(),
+            env=interpreter_environment(os.environ),  # nothing of a server's keys and tokens
         )
         _check_outcome(source, child)
         os.replace(partial, target)
@@ -178,13 +172,6 @@ def _run_child(source: Path, target: Path, weights: str | None, part: Part, sha2
         ) from error
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _environment() -> dict[str, str]:
-    """The child's environment: nothing of a server's keys and tokens."""
-    passed = {name: value for name, value in os.environ.items() if name in _PASSED or name.startswith(_PASSED_PREFIXES)}
-    here = str(Path(dit_serve.__file__).resolve().parent.parent)
-    return {**passed, "PYTHONPATH": os.pathsep.join(filter(None, (here, passed.get("PYTHONPATH"))))}
 
 
 def _check_outcome(source: Path, child: subprocess.CompletedProcess[str]) -> None:

@@ -14,47 +14,28 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 
 from prometheus_client import CollectorRegistry
 
 from dit_serve.models.options import ModelInfo
-from dit_serve.service.errors import (
-    JobCrashed,
-    JobFailed,
-    NotReady,
-    Problem,
-    ShuttingDown,
-    StartError,
-)
+from dit_serve.service.errors import JobCrashed, JobFailed, NotReady, Problem, ShuttingDown, StartError
 from dit_serve.service.front.admission import Admission
 from dit_serve.service.front.dispatch import Dispatch
 from dit_serve.service.front.ends import log_end, log_start, told_when_given_up, with_whole_wait
+from dit_serve.service.front.fatal import end_all, ending_after_error
 from dit_serve.service.front.ledger import Accepted, Ledger
+from dit_serve.service.front.readiness import DRAINING, ENDING, Readiness, readiness_of
+from dit_serve.service.front.weights import why_other
 from dit_serve.service.telemetry.metrics import Metrics
 from dit_serve.service.telemetry.traces import record_job
 from dit_serve.service.wire.job import Event, Job, JobEnd, Outcome, Preview, Shrunk, Split, Started, Stepped
 from dit_serve.service.wire.messages import CancelJob, Configure, SubmitJob
 from dit_serve.service.workers.placement import Placement
-from dit_serve.service.workers.worker import Worker, make_workers
+from dit_serve.service.workers.worker import Worker, make_standby, make_workers
 
 MAX_CRASHES = 2
 RETRY_WHEN_LOADING_SECONDS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Readiness:
-    """Whether new work would be started now, and what keeps it from being so.
-
-    Args:
-        is_ready: whether any worker is up.
-        reason: why none is, in words.
-        missing: what every worker that is not up is waiting for, in words, by its name.
-    """
-
-    is_ready: bool
-    reason: str = ""
-    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 class Front:
@@ -79,7 +60,8 @@ class Front:
     ) -> None:
         self.models: Mapping[str, ModelInfo] = {}
         self.fatal: asyncio.Future[StartError] = asyncio.get_running_loop().create_future()
-        self._workers = make_workers(command, configure, placement or Placement(), self)
+        self._standby = make_standby(command, placement or Placement())
+        self._workers = make_workers(self._standby, configure, placement or Placement(), self)
         self.ledger = Ledger(len(self._workers))
         self._dispatch = Dispatch(self.ledger, self._workers)
         self._metrics = metrics or Metrics(CollectorRegistry())
@@ -93,18 +75,24 @@ class Front:
     @property
     def readiness(self) -> Readiness:
         """Whether new work would be started now, and why not."""
-        if self._is_draining:
-            return Readiness(False, "shutting down: admitted work is being finished, new work is refused")
-        missing = {worker.name: worker.trouble for worker in self._workers if not worker.is_up}
-        if len(missing) < len(self._workers):
-            return Readiness(True, missing=missing)
-        troubles = [trouble if len(missing) == 1 else f"{name}: {trouble}" for name, trouble in missing.items()]
-        return Readiness(False, "; ".join(troubles), missing)
+        if self.fatal.done():
+            return ENDING
+        return DRAINING if self._is_draining else readiness_of(self._workers)
 
     @property
     def workers_up(self) -> tuple[bool, ...]:
         """Whether each worker takes jobs, in the order of their numbers."""
         return tuple(worker.is_up for worker in self._workers)
+
+    @property
+    def workers_refused(self) -> tuple[bool, ...]:
+        """Whether each worker is kept out because it has loaded something else than is served."""
+        return tuple(worker.is_refused for worker in self._workers)
+
+    @property
+    def standby_up(self) -> bool | None:
+        """Whether a process stands by for a worker that dies; None if none is wanted."""
+        return self._standby.is_up if self._standby.is_wanted else None
 
     def devices(self, model: str) -> list[str]:
         """Where a model runs: of each worker that is up."""
@@ -118,6 +106,7 @@ class Front:
     async def stop(self) -> None:
         """Ends the workers."""
         await asyncio.gather(*(worker.stop() for worker in self._workers))
+        await self._standby.stop()
 
     def next_job_id(self) -> int:
         """A number for a new job."""
@@ -130,6 +119,8 @@ class Front:
             ShuttingDown: no new work is taken.
             NotReady: no model is loaded, or it cannot be started.
         """
+        if self.fatal.done():
+            raise self._refused(ending_after_error())
         if self._is_draining:
             raise self._refused(ShuttingDown("new work is refused; admitted work is being finished"))
         if not self.models or self._is_hopeless:
@@ -202,11 +193,12 @@ class Front:
             return False
         return True
 
+    def why_refused(self, models: Mapping[str, ModelInfo]) -> str:
+        """Why a worker that loaded these is of no use, in a sentence; empty if it is."""
+        return why_other(self.models, models)
+
     def worker_ready(self, worker: Worker) -> None:
         """A worker is up: it takes jobs."""
-        if self.models and _without_device(worker.life.models) != _without_device(self.models):
-            self.stop_for_good("the workers have not loaded the same: the models' files have changed, start again")
-            return
         self.models = self.models or worker.life.models
         self._metrics.expect_models(self.models.values())
         self._count_workers()
@@ -242,16 +234,24 @@ class Front:
             elif each.crashes >= MAX_CRASHES:
                 detail = "the worker process ended twice while this image was being made; it is not tried again"
                 self._end(each, JobEnd(each.job.id, Outcome.FAILED, reason=how), JobCrashed(detail))
-        if self._is_hopeless:
-            for each in self.ledger:
-                self._end(each, JobEnd(each.job.id, Outcome.FAILED, reason=how), NotReady(self.readiness.reason))
+        if all(worker.is_refused for worker in self._workers):
+            self.stop_for_good(worker.trouble)
+        elif self._is_hopeless:
+            end_all(self.ledger, self._end, how, lambda: NotReady(self.readiness.reason))
         self._metrics.worker_lost(worker.number, sum(not each.result.done() for each in lost))
         self._send_unsent()
 
+    def cannot_load(self, sentence: str) -> None:
+        """A worker cannot load its models: the end of a start, and none of what others serve since they were loaded."""
+        if not self.models:
+            self.stop_for_good(sentence)
+
     def stop_for_good(self, sentence: str) -> None:
-        """Nothing can be served any more."""
-        if not self.fatal.done():
-            self.fatal.set_result(StartError(sentence))
+        """Nothing can be served any more: new work is refused, and whoever waits for accepted work is told now."""
+        if self.fatal.done():
+            return
+        self.fatal.set_result(StartError(sentence))
+        end_all(self.ledger, self._end, sentence, ending_after_error)
 
     @property
     def _is_hopeless(self) -> bool:
@@ -292,7 +292,3 @@ class Front:
         self.ledger.end(accepted, end, problem)
         if self._is_draining and not len(self.ledger):
             self._emptied.set()
-
-
-def _without_device(models: Mapping[str, ModelInfo]) -> list[ModelInfo]:
-    return [replace(model, device="") for model in models.values()]

@@ -96,6 +96,15 @@ class StateCollector(Collector):
         for number, is_up in enumerate(self._front.workers_up):
             up.add_metric((str(number),), is_up)
         yield up
+        text = "1 if this worker is kept out, as its models' files have changed since they were loaded."
+        refused = GaugeMetricFamily("dit_worker_refused", text, labels=("worker",))
+        for number, is_refused in enumerate(self._front.workers_refused):
+            refused.add_metric((str(number),), is_refused)
+        yield refused
+        standby = GaugeMetricFamily("dit_standby_up", "1 if a process stands by; none if none is wanted.")
+        if (is_standing := self._front.standby_up) is not None:
+            standby.add_metric((), is_standing)
+        yield standby
 
 
 def _info(name: str, text: str, labels: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Metric:

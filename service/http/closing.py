@@ -122,6 +122,8 @@ def close_after_answers(state: ServerState, headers: list[tuple[bytes, bytes]]) 
         state: uvicorn's, of the server that drains.
         headers: those that its configuration adds to each answer.
     """
+    if _CLOSE in headers:
+        return
     headers.append(_CLOSE)
     state.default_headers = [*state.default_headers, _CLOSE]
     for connection in state.connections:

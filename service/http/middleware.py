@@ -6,6 +6,7 @@ the body, on every route.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import re
@@ -17,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dit_serve.service.errors import InternalError, Problem, problem_body
+from dit_serve.service.errors import InternalError, Problem, ShuttingDown, problem_body
 from dit_serve.service.telemetry.tally import CLIENT_LEFT, OTHER_ROUTE, Tally
 from dit_serve.service.telemetry.traces import name_request
 
@@ -65,6 +66,11 @@ class RequestMiddleware:
 
         try:
             await self._app({**scope, "method": "GET"} if is_head else scope, receive, send_with_id)
+        except asyncio.CancelledError:  # the server ends, and has waited as long as it does
+            if status == 0:
+                response = problem_response(ShuttingDown("the service has ended; ask again when it is back"), identity)
+                await response(scope, receive, send_with_id)
+            raise
         except Exception:
             self._log.exception("unexpected error", extra={"fields": {"request_id": identity}})
             if status == 0:
@@ -72,7 +78,8 @@ class RequestMiddleware:
                 await response(scope, receive, send_with_id)
         finally:
             ended_as = scope["state"].get("ended_as", status)
-            self._tally.end(ended_as, scope["path"] if scope["path"] in self._routes else OTHER_ROUTE)
+            route = scope["path"] if scope["path"] in self._routes else OTHER_ROUTE
+            self._tally.end(ended_as, route, was_accepted="has_jobs" in scope["state"])
             self._write_line(scope, identity, ended_as, time.monotonic() - began)
 
     def _write_line(self, scope: Scope, identity: str, status: int, seconds: float) -> None:

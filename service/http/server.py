@@ -139,6 +139,7 @@ async def _serve(
     ends: set[asyncio.Future[Any]] = {serving, front.fatal}
     async with _telling_prometheus(settings, registry, StateCollector(front, tally), for_metrics):
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        close_after_answers(server.server_state, server.config.encoded_headers)
         server.should_exit = True
         await serving
     if front.fatal.done():

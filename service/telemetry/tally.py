@@ -28,32 +28,32 @@ class Verdict(StrEnum):
 
 @dataclass(slots=True)
 class Tally:
-    """Requests by (route, status)."""
+    """Requests by (route, status), and the ended ones by what became of them."""
 
     received: int = 0
     answered: Counter[tuple[str, int]] = field(default_factory=Counter)
-
-    @property
-    def ended(self) -> dict[Verdict, int]:
-        """Ended requests by what became of them."""
-        sums = dict.fromkeys(Verdict, 0)
-        for (_, status), count in self.answered.items():
-            sums[verdict_of(status)] += count
-        return sums
+    ended: dict[Verdict, int] = field(default_factory=lambda: dict.fromkeys(Verdict, 0))
 
     @property
     def under_way(self) -> int:
         """Requests received and not ended."""
         return self.received - self.answered.total()
 
-    def end(self, status: int, route: str = OTHER_ROUTE) -> None:
-        """Counts the end of a request, by the status that it was answered with and one of our paths."""
+    def end(self, status: int, route: str = OTHER_ROUTE, *, was_accepted: bool = False) -> None:
+        """Counts the end of a request.
+
+        Args:
+            status: that it was answered with.
+            route: one of our paths.
+            was_accepted: whether its images had been accepted.
+        """
         self.answered[route, status] += 1
+        self.ended[verdict_of(status, was_accepted=was_accepted)] += 1
 
 
-def verdict_of(status: int) -> Verdict:
-    """What a status means for who asked; 0 is no answer at all."""
-    if status in (429, 503):
+def verdict_of(status: int, *, was_accepted: bool = False) -> Verdict:
+    """What a status means for who asked; 0 is no answer at all, and what was accepted is not refused any more."""
+    if status in (429, 503) and not was_accepted:
         return Verdict.REFUSED
     if status in (0, CLIENT_LEFT):
         return Verdict.CANCELLED

@@ -47,6 +47,13 @@ class CancelJob:
 
 
 @dataclass(frozen=True, slots=True)
+class Imported:
+    """From a worker, before it is told what to load or after: its libraries are there, it can begin."""
+
+    kind: Literal["imported"] = "imported"
+
+
+@dataclass(frozen=True, slots=True)
 class Loading:
     """From a worker: this model is being loaded now."""
 
@@ -70,7 +77,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """From a worker, at regular times: it runs, and so does its work.
+    """From a worker, at regular times from its start on: it runs, and so does its work.
 
     Args:
         overdue: work that has taken too long and will hardly end, in words for the log; else empty.
@@ -97,5 +104,5 @@ class Fatal:
 
 
 ToWorker = Configure | SubmitJob | CancelJob
-FromWorker = Loading | Ready | Heartbeat | Fatal | Started | Stepped | Preview | Shrunk | Split | JobEnd
+FromWorker = Imported | Loading | Ready | Heartbeat | Fatal | Started | Stepped | Preview | Shrunk | Split | JobEnd
 Message = ToWorker | FromWorker

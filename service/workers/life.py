@@ -29,7 +29,8 @@ class Life:
         places: the most rows that a batch of each model may have.
         ready_at: by the event loop's clock.
         has_worked: whether it was given any job.
-        error: why it cannot serve, in its own last words, if it had any.
+        error: why it cannot serve, in its own last words, if it had any, or in ours, if it was refused.
+        is_refused: whether it loaded something else than is being served.
         how_it_ended: in words; why it was killed, if we did it.
     """
 
@@ -41,4 +42,5 @@ class Life:
     ready_at: float = 0.0
     has_worked: bool = False
     error: str = ""
+    is_refused: bool = False
     how_it_ended: str = ""

@@ -1,17 +1,18 @@
 """The child process that holds the models: `python -m dit_serve.service.workers.process FD LOADER`.
 
 FD is one end of a UNIX socket pair, LOADER the import path of the function that loads a model.
-The main thread imports the loader, waits for the first message (`service.workers.standby`), loads and then runs the
-engine; a reader thread feeds it, and another one tells the parent at regular times that the process runs, and
-if its work does not end. The process ends when the socket closes, even while it loads, because then its parent
-is gone; on Linux the kernel ends it too, even while it is stopped. The signals that a terminal or an orchestrator sends
-to everybody are the parent's business and are ignored here.
+The main thread imports the loader, says so, waits for the first message (`service.workers.standby`), loads and then
+runs the engine; a reader thread feeds it, and another one tells the parent at regular times, from the start on, that
+the process runs, and if its work does not end. The process ends when the socket closes, even while it loads, because
+then its parent is gone; on Linux the kernel ends it too, even while it is stopped. The signals that a terminal or an
+orchestrator sends to everybody are the parent's business and are ignored here.
 
 Knows no HTTP. Nothing of a client reaches it but the numbers of a `Job`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
 import logging
@@ -42,6 +43,7 @@ from dit_serve.service.wire.messages import (
     Configure,
     Fatal,
     Heartbeat,
+    Imported,
     Loading,
     Message,
     Ready,
@@ -50,6 +52,7 @@ from dit_serve.service.wire.messages import (
 
 Loader = Callable[[str, ModelOptions], Door]
 BEATS_PER_SILENCE = 6
+BEAT_SECONDS = 1.0  # at the most; what is not told yet what a silence is beats so
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 TELL_SECONDS = 0.02  # steps that follow each other faster are told together: each message wakes the HTTP process
 
@@ -66,14 +69,16 @@ def main(arguments: list[str]) -> int:
         post = _Post(connection)
         told: queue.SimpleQueue[Configure] = queue.SimpleQueue()
         inbox: Inbox = queue.SimpleQueue()
+        pulses: queue.SimpleQueue[tuple[Pulse, float]] = queue.SimpleQueue()
         threading.Thread(target=_read, args=(stream, told, inbox), name="read-socket", daemon=True).start()
+        threading.Thread(target=_beat, args=(pulses, post), name="heartbeat", daemon=True).start()
         try:
             load = _imported(loader)
             adopt_library_loggers()
+            post(Imported())
             configure = told.get()
             pulse = Pulse(configure.step_timeout_seconds)
-            beat_seconds = configure.silence_seconds / BEATS_PER_SILENCE
-            threading.Thread(target=_beat, args=(pulse, post, beat_seconds), name="heartbeat", daemon=True).start()
+            pulses.put((pulse, min(BEAT_SECONDS, configure.silence_seconds / BEATS_PER_SILENCE)))
             doors = load_all(configure, load, post)
         except Exception as error:
             post(_fatal(error))
@@ -192,10 +197,13 @@ def _exit(status: int) -> NoReturn:
     os._exit(status)
 
 
-def _beat(pulse: Pulse, post: Callable[[Message], None], every_seconds: float) -> None:
+def _beat(pulses: queue.SimpleQueue[tuple[Pulse, float]], post: Callable[[Message], None]) -> None:
+    """Tells for ever that the process runs; from when there is a pulse to be felt, and how often, that too."""
+    pulse, every_seconds = None, BEAT_SECONDS
     while True:
-        post(Heartbeat(pulse.overdue()))
-        time.sleep(every_seconds)
+        post(Heartbeat("" if pulse is None else pulse.overdue()))
+        with contextlib.suppress(queue.Empty):
+            pulse, every_seconds = pulses.get(timeout=every_seconds)
 
 
 def _warm_up(info: ModelInfo, door: Door) -> None:

@@ -1,41 +1,39 @@
 """A worker: keeps a process alive on one device, listens to it, and takes another when it ends, hangs or is silent.
 
 What is known of the present process is its `Life`, a frozen value that is replaced as it goes on; the worker itself
-keeps what outlives a process. A worker that ends having had no work, soon after it was ready or before, has failed to
-start: the next one comes after a longer pause. When a process says that its work is overdue it is killed, and also when
-it says nothing for longer than `service.workers.patience` bears. Tells its `Owner` what happens; which jobs there are
-and what becomes of them is the owner's affair. Knows no HTTP and no model.
+keeps what outlives a process. When the next one comes, `service.workers.starts` says. When a process says that its work
+is overdue it is killed, and also when it says nothing for longer than `service.workers.patience` bears, or when its
+`Owner` has no use for what it loaded. Tells its owner what happens; which jobs there are and what becomes of them is
+the owner's affair. Knows no HTTP and no model.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import signal
-import socket
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 from typing import Protocol
 
+from dit_serve.models.options import ModelInfo
 from dit_serve.service.errors import WireError
-from dit_serve.service.wire.frames import pack, receive_async
 from dit_serve.service.wire.job import Event, Shrunk, Started, Stepped
-from dit_serve.service.wire.messages import Configure, Fatal, FromWorker, Heartbeat, Loading, Message, Ready, ToWorker
+from dit_serve.service.wire.messages import Configure, Fatal, FromWorker, Heartbeat, Imported, Loading, Ready, ToWorker
+from dit_serve.service.workers.child import Child
 from dit_serve.service.workers.life import Life, State
 from dit_serve.service.workers.patience import Patience
 from dit_serve.service.workers.placement import Placement
-from dit_serve.service.workers.standby import Standby, ended
-
-FIRST_BACKOFF_SECONDS = 0.1
-MAX_BACKOFF_SECONDS = 10.0
-MAX_FAILED_STARTS = 5
-STEADY_SECONDS = 30.0  # a worker without work that lives longer has not failed to start
+from dit_serve.service.workers.standby import Standby
+from dit_serve.service.workers.starts import Starts
 
 
 class Owner(Protocol):
     """Who has workers; called in the event loop."""
+
+    def why_refused(self, models: Mapping[str, ModelInfo]) -> str:
+        """Why a worker that loaded these is of no use, in a sentence; empty if it is."""
 
     def worker_ready(self, worker: Worker) -> None:
         """It takes jobs."""
@@ -45,6 +43,9 @@ class Owner(Protocol):
 
     def worker_lost(self, worker: Worker, how: str) -> None:
         """The process is gone, and everything that it said has been told; another one follows."""
+
+    def cannot_load(self, sentence: str) -> None:
+        """A worker cannot load what it was told to, now or ever, unless its files are mended."""
 
     def stop_for_good(self, sentence: str) -> None:
         """Nothing can be served any more."""
@@ -61,21 +62,21 @@ class Worker:
 
     Attributes:
         life: of the present process, or the last one.
-        failed_starts: how many in a row.
+        starts: how they went.
+        patience: with the present process.
     """
 
     def __init__(self, number: int, standby: Standby, configure: Configure, owner: Owner) -> None:
         self.number = number
         self.life = Life()
-        self.failed_starts = 0
-        self.patience = Patience(configure.silence_seconds, configure.step_timeout_seconds)
+        self.starts = Starts()
+        self.patience = Patience(configure.silence_seconds, configure.step_timeout_seconds, standby.importing)
         self._standby = standby
         self._configure = configure
         self._owner = owner
-        self._last: Life | None = None  # the life before this one
+        self._last = Life()  # the life before this one
         self._was_ever_up = False
-        self._process: asyncio.subprocess.Process | None = None
-        self._writer: asyncio.StreamWriter | None = None
+        self._child: Child | None = None
         self._keeper: asyncio.Task[None] | None = None
 
     @property
@@ -90,8 +91,13 @@ class Worker:
 
     @property
     def is_given_up(self) -> bool:
-        """Whether it is not up and failed to start so often that nobody waits for it, though it is tried again."""
-        return not self.is_up and self.failed_starts >= MAX_FAILED_STARTS
+        """Whether it is not up and nobody waits for it, though it is tried again."""
+        return not self.is_up and (self.starts.is_hopeless or self.is_refused)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether it is not up, and the last time that it would have been, it had loaded something else."""
+        return not self.is_up and self._ended_life.is_refused
 
     @property
     def name(self) -> str:
@@ -104,16 +110,24 @@ class Worker:
         """Why it is not up, in words; empty if it is."""
         if self.is_up:
             return ""
-        last = self.life if self.life.state is State.ENDED else self._last
-        if self.is_given_up and last is not None:
-            what = "ended without having had any work" if last.ready_at else "failed to start"
-            times = f"{self.failed_starts} times, the last time by {last.error or last.how_it_ended}"
-            return f"the worker {what} {times}; the log says more"
+        last = self._ended_life
+        if last.is_refused:
+            return last.error
+        if self._standby.no_room and self.life.pid is None:
+            return f"the worker cannot be started ({self._standby.no_room}); it is tried again"
+        if self.is_given_up:
+            times = f"{self.starts.failed} times, the last time by {last.error or last.how_it_ended}"
+            return f"the worker failed to start {times}; the log says more"
         if self.life.loading:
             return f"loading {self.life.loading}"
-        if self._was_ever_up and last is not None:
+        if self._was_ever_up and last.state is State.ENDED:
             return f"the worker ended ({last.error or last.how_it_ended}) and is being replaced"
         return "the worker is starting"
+
+    @property
+    def _ended_life(self) -> Life:
+        """The last one that has ended; an empty one if none has."""
+        return self.life if self.life.state is State.ENDED else self._last
 
     def start(self) -> None:
         """Begins to keep a process alive; returns at once."""
@@ -121,16 +135,15 @@ class Worker:
         self._keeper.add_done_callback(self._on_kept)
 
     async def stop(self) -> None:
-        """Ends the process for good, by closing its socket, and with it the one that stands by."""
+        """Ends the process for good, by closing its socket."""
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.wait([self._keeper])
-        await self._standby.stop()
 
     def send(self, message: ToWorker) -> None:
         """Sends a message to the present process; without one it is lost, as it would be in a crash."""
-        if self._writer is not None and not self._writer.is_closing():
-            self._writer.write(pack(message))
+        if self._child is not None:
+            self._child.send(message)
 
     def _on_kept(self, keeper: asyncio.Task[None]) -> None:
         if not keeper.cancelled() and (error := keeper.exception()) is not None:  # a defect of ours
@@ -138,52 +151,54 @@ class Worker:
             self._owner.stop_for_good(f"internal error: {type(error).__name__}; the log has it")
 
     async def _keep_alive(self) -> None:
-        backoff = FIRST_BACKOFF_SECONDS
         while True:
             status = await self._live()
             self._end(status)
-            backoff = min(2 * backoff, MAX_BACKOFF_SECONDS) if self.failed_starts else FIRST_BACKOFF_SECONDS
-            await asyncio.sleep(backoff)
+            await asyncio.sleep(self.starts.pause_seconds)
 
     async def _live(self) -> str:
         """Takes a process and listens until its end: how it ended, as the system tells it."""
-        self._last, self.life = self.life, Life()
+        self._last, self.life = self._ended_life, Life()
         try:
-            self._process, ours = await self._standby.take()
+            self._child = child = await self._standby.take()
         except OSError as error:
             return f"cannot be started: {error.strerror}"
-        self.life = replace(self.life, pid=self._process.pid)
+        self.life = replace(self.life, pid=child.pid)
+        self.patience.began(is_called=child.is_imported)
         try:
-            await self._converse(ours)
+            await self._converse(child)
         finally:
-            status = await ended(self._process)
-            self._process = None
-        return _describe(status)
+            status = await child.end()
+            self._child = None
+        return status
 
-    async def _converse(self, ours: socket.socket) -> None:
+    async def _converse(self, child: Child) -> None:
         """Says what to load, and listens until the socket closes."""
-        reader, self._writer = await asyncio.open_connection(sock=ours)
         watching = asyncio.create_task(self._watch(), name=f"watch-{self.number}")
+        child.hear = self._take_in
+        child.send(self._configure)
         try:
-            self.send(self._configure)
-            while (message := await receive_async(reader)) is not None:
-                await self._take_in(_checked(message))
-        except (WireError, ConnectionError) as error:
+            await asyncio.wait({child.listening, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if watching.done():
+                watching.result()
+            await child.listening
+        except WireError as error:
             logging.getLogger("dit.front").error("the worker is replaced: %s", error)
         finally:
             watching.cancel()
-            self._writer.close()
-            self._writer = None
 
-    async def _take_in(self, message: FromWorker) -> None:
+    def _take_in(self, message: FromWorker) -> None:
         self.patience.heard()
         match message:
+            case Imported():
+                self.patience.imported()
             case Loading(model):
+                self.patience.answered()
                 self.life = replace(self.life, loading=PurePath(model).name)
                 self._log("loading", model=self.life.loading)
             case Ready():
                 self._ready(message)
-                await self._standby.prepare()
+                self._standby.prepare()
             case Fatal():
                 self._fatal(message)
             case Heartbeat(overdue):
@@ -207,6 +222,11 @@ class Worker:
 
     def _ready(self, message: Ready) -> None:
         models = {model.name: model for model in message.models}
+        if refusal := self._owner.why_refused(models):
+            self.life = replace(self.life, error=refusal, is_refused=True)
+            logging.getLogger("dit.front").error("%s is not used: %s", self.name, refusal)
+            self._kill("refused for what it loaded")
+            return
         now = asyncio.get_running_loop().time()
         self.life = replace(
             self.life, state=State.UP, loading="", models=models, places=message.places, ready_at=now
@@ -219,31 +239,24 @@ class Worker:
     def _fatal(self, message: Fatal) -> None:
         self.life = replace(self.life, error=message.error)
         logging.getLogger("dit.front").error("%s cannot start: %s", self.name, message.sentence)
-        if message.is_permanent and not self._was_ever_up:
-            self._owner.stop_for_good(message.sentence)
+        if message.is_permanent:
+            self._owner.cannot_load(message.sentence)
 
     def _end(self, status: str) -> None:
-        self.failed_starts = self.failed_starts + 1 if self._has_failed_to_start else 0
+        self.starts.ended(self.life, asyncio.get_running_loop().time())
         self.life = replace(self.life, state=State.ENDED, pid=None, how_it_ended=self.life.how_it_ended or status)
-        self.patience.ended()
-        self._log("worker_ended", logging.ERROR, how=self.life.how_it_ended, failed_starts=self.failed_starts)
+        self._log("worker_ended", logging.ERROR, how=self.life.how_it_ended, failed_starts=self.starts.failed)
         self._owner.worker_lost(self, self.life.how_it_ended)
-
-    @property
-    def _has_failed_to_start(self) -> bool:
-        """Whether the process ended without having been of use; one that dies of its work is no bad start."""
-        now = asyncio.get_running_loop().time()
-        return not self.life.ready_at or (not self.life.has_worked and now - self.life.ready_at < STEADY_SECONDS)
 
     async def _watch(self) -> None:
         """Kills a process that is silent for too long."""
         await self.patience.ends()
-        self._kill(f"silent for {self.patience.seconds:.1f} s")
+        self._kill(f"silent for {self.patience.seconds:.1f} s{self.patience.phase.value}")
 
     def _kill(self, why: str) -> None:
-        if self._process is not None and self._process.returncode is None:
+        if self._child is not None and self._child.is_running:
             self.life = replace(self.life, how_it_ended=self.life.how_it_ended or why)
-            self._process.kill()
+            self._child.kill()
 
     def _log(self, event: str, level: int = logging.INFO, **values: object) -> None:
         fields = {"event": event, "worker": self.number, **values}
@@ -256,27 +269,16 @@ def worker_command(loader: str) -> list[str]:
     return [sys.executable, "-P", "-m", "dit_serve.service.workers.process", "{fd}", loader]
 
 
+def make_standby(command: Sequence[str], placement: Placement) -> Standby:
+    """Where all workers' processes come from."""
+    return Standby(command, threads=placement.threads, is_wanted=placement.keeps_standby)
+
+
 def make_workers(
-    command: Sequence[str], configure: Configure, placement: Placement, owner: Owner
+    standby: Standby, configure: Configure, placement: Placement, owner: Owner
 ) -> tuple[Worker, ...]:
-    """One worker a device, whose processes come from one place."""
-    standby = Standby(command, threads=placement.threads, is_wanted=placement.keeps_standby)
+    """One worker a device."""
     return tuple(
         Worker(number, standby, replace(configure, options=replace(configure.options, device=device)), owner)
         for number, device in enumerate(placement.devices)
     )
-
-
-def _checked(message: Message) -> FromWorker:
-    if not isinstance(message, FromWorker):
-        raise WireError(f"a worker does not say {message.kind}")
-    return message
-
-
-def _describe(status: int) -> str:
-    if status >= 0:
-        return f"exit status {status}"
-    try:
-        return f"killed by {signal.Signals(-status).name}"
-    except ValueError:
-        return f"killed by signal {-status}"
