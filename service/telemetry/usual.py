@@ -58,6 +58,6 @@ class Usual:
             return 0.0
         factor = self._margin.factor
         if len(self._recent) < SETTLED:
-            halvings = (self._clock() - self._added_at) / HALVED_AFTER_SECONDS
+            halvings = (self._clock() - self._added_at) // HALVED_AFTER_SECONDS
             factor = max(self._margin.least_factor, factor * 0.5**halvings)
         return factor * self._recent.quantile(self._margin.share)

@@ -119,7 +119,10 @@ class _Post:
             now = time.monotonic()
             if not isinstance(message, Stepped) or now - self._sent_at >= TELL_SECONDS:
                 frames, self._held, self._sent_at = self._held, b"", now
-                self._connection.sendall(frames)
+                try:
+                    self._connection.sendall(frames)
+                except ConnectionError:  # the parent is gone
+                    _exit(0)
 
 
 def load_all(configure: Configure, load: Loader, post: Callable[[Message], None]) -> dict[str, tuple[ModelInfo, Door]]:

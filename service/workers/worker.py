@@ -198,7 +198,7 @@ class Worker:
                 self._log("loading", model=self.life.loading)
             case Ready():
                 self._ready(message)
-                self._standby.prepare()
+                self._standby.prepare()  # now that nobody starts and needs the cores
             case Fatal():
                 self._fatal(message)
             case Heartbeat(overdue):

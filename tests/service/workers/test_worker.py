@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import re
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from dit_serve.models.options import SampleSpec
-from dit_serve.service.wire.job import Event, Job, JobEnd, Stepped
-from dit_serve.service.wire.messages import Configure, SubmitJob
+from dit_serve.service.wire.job import Job, JobEnd, Stepped
+from dit_serve.service.wire.messages import SubmitJob
 from dit_serve.service.workers.life import Life, State
-from dit_serve.service.workers.patience import SILENT_STEPS, Patience
-from dit_serve.service.workers.standby import Standby
-from dit_serve.service.workers.worker import Worker, worker_command
+from dit_serve.service.workers.patience import STEPS
+from dit_serve.service.workers.worker import Worker
 from tests.service.fake import HANGS, KILLS, SLOW
-from tests.service.running import PATIENCE_SECONDS, ROOT
+from tests.service.workers.watched import Recorder, configure, supervised
 
 SAYS_A_STEP_TOOK_TWO_SECONDS = """
 import socket, sys
@@ -31,86 +27,6 @@ parent.sendall(pack(Ready((), {})) + pack(Stepped((1,), "fake-64", 2, 2.0, 0.0))
 while parent.recv(1024):
     pass
 """
-
-
-def configure(models: str = "fake-64", step_timeout_seconds: float = 20.0, silence_seconds: float = 1.5) -> Configure:
-    return Configure(
-        (models,), max_batch_sequences=8, step_timeout_seconds=step_timeout_seconds, silence_seconds=silence_seconds
-    )
-
-
-class Heard(Patience):
-    """A patience that passes on whenever a message came."""
-
-    def __init__(self, configure: Configure, on_message: Callable[[], None]) -> None:
-        super().__init__(configure.silence_seconds, configure.step_timeout_seconds)
-        self._on_message = on_message
-
-    def heard(self) -> None:
-        super().heard()
-        self._on_message()
-
-
-class Recorder:
-    """An owner that can be waited on: "ready", "message", an event, or how the process ended."""
-
-    def __init__(self) -> None:
-        self.told: asyncio.Queue[Event | str] = asyncio.Queue()
-        self.failures: list[bool] = []
-
-    def worker_ready(self, worker: Worker) -> None:
-        self.told.put_nowait("ready")
-
-    def worker_told(self, worker: Worker, event: Event) -> None:
-        self.told.put_nowait(event)
-
-    def worker_lost(self, worker: Worker, how: str) -> None:
-        self.failures.append(worker.failed_starts > 0)
-        self.told.put_nowait(how)
-
-    def stop_for_good(self, sentence: str) -> None:
-        raise AssertionError(sentence)
-
-    async def ready(self) -> None:
-        while await self._next() != "ready":
-            pass
-
-    async def messages(self, count: int) -> None:
-        """Returns when so many more messages came, of whatever kind."""
-        while count:
-            count -= await self._next() == "message"
-
-    async def event(self, kind: type) -> None:
-        while not isinstance(await self._next(), kind):
-            pass
-
-    async def end(self) -> str:
-        while not isinstance(how := await self._next(), str) or how in ("ready", "message"):
-            pass
-        return how
-
-    async def _next(self) -> Event | str:
-        return await asyncio.wait_for(self.told.get(), PATIENCE_SECONDS)
-
-
-def supervised(
-    test: Callable[[Worker, Recorder], Awaitable[None]], configure: Configure, command: Sequence[str] = ()
-) -> None:
-    """Runs a test with a worker that is stopped after it."""
-
-    async def run() -> None:
-        recorder = Recorder()
-        standby = Standby(command or worker_command("tests.service.fake:load"))
-        worker = Worker(0, standby, configure, recorder)
-        worker.patience = Heard(configure, lambda: recorder.told.put_nowait("message"))
-        worker.start()
-        try:
-            await test(worker, recorder)
-        finally:
-            await worker.stop()
-
-    with contextlib.chdir(ROOT):  # where the worker finds its modules
-        asyncio.run(run())
 
 
 def job(class_id: int, steps: int = 1000) -> SubmitJob:
@@ -164,7 +80,7 @@ def test_before_a_step_was_measured_half_of_its_time_out_may_pass_in_silence() -
 def test_the_slower_the_steps_the_longer_the_silence_that_is_borne() -> None:
     async def test(worker: Worker, recorder: Recorder) -> None:
         await recorder.event(Stepped)
-        assert worker.patience.seconds == 2 * SILENT_STEPS
+        assert worker.patience.seconds == 2 * STEPS.factor
 
     supervised(test, configure(), [sys.executable, "-c", SAYS_A_STEP_TOOK_TWO_SECONDS, "{fd}"])
 
@@ -231,18 +147,6 @@ def test_an_idle_worker_is_not_silent() -> None:
         assert not recorder.failures
 
     supervised(test, configure(step_timeout_seconds=0.5, silence_seconds=0.5))
-
-
-def test_a_worker_that_ends_without_having_had_work_has_failed_to_start() -> None:
-    async def test(worker: Worker, recorder: Recorder) -> None:
-        for _ in range(2):
-            await recorder.ready()
-            assert worker.life.pid is not None
-            os.kill(worker.life.pid, signal.SIGKILL)
-            await recorder.end()
-        assert recorder.failures == [True, True]
-
-    supervised(test, configure())
 
 
 def test_a_worker_that_dies_of_its_work_has_not_failed_to_start() -> None:
