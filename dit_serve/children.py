@@ -8,6 +8,7 @@ the proxies; what opens a file of a stranger is given neither. Whoever comes to 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,6 +32,8 @@ _WORKER_PREFIXES = (
     "HIP_", "HIPBLASLT_", "HSA_", "ROCM_", "ROCR_", "ROCBLAS_", "MIOPEN_", "AMD_", "GPU_",
 )  # fmt: skip
 
+_SECRET = re.compile("KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL")  # NVIDIA_API_KEY and LD_SDK_KEY are of no library
+
 
 def interpreter_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Of these variables those that an interpreter and its libraries need to start; these packages are on its path."""
@@ -43,6 +46,10 @@ def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _passed(environment: Mapping[str, str], names: frozenset[str], prefixes: tuple[str, ...]) -> dict[str, str]:
-    passed = {name: text for name, text in environment.items() if name in names or name.startswith(prefixes)}
+    passed = {
+        name: text
+        for name, text in environment.items()
+        if name in names or (name.startswith(prefixes) and not _SECRET.search(name))
+    }
     here = str(Path(__file__).resolve().parent.parent)  # wherever they are installed
     return {**passed, "PYTHONPATH": os.pathsep.join(filter(None, (here, passed.get("PYTHONPATH"))))}

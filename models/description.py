@@ -5,10 +5,12 @@ Knows no sample; the value itself is models/options.py's, which needs no torch.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import torch
 
+from dit_serve.models.checkpoints.cache import files_sha256
 from dit_serve.models.checkpoints.checkpoint import Checkpoint
 from dit_serve.models.dit import DiT
 from dit_serve.models.options import ModelInfo, ModelOptions, expanded
@@ -38,6 +40,20 @@ def describe(
         weights=checkpoint.which,
         can_guide=checkpoint.can_guide,
     )
+
+
+def rest_sha256(checkpoint: Checkpoint, vae: Path) -> str:
+    """Return a sum of what images depend on beside the transformer's weights: who has the same makes the same.
+
+    Args:
+        vae: the autoencoder's folder or file.
+
+    Raises:
+        CheckpointError: a file of it cannot be read.
+    """
+    files = [vae] if vae.is_file() else sorted(path for path in vae.iterdir() if path.is_file())
+    parts = checkpoint.config, checkpoint.schedule, files_sha256(files)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def _vae_name(checkpoint: Checkpoint, vae: str | None) -> str:

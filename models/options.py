@@ -139,6 +139,7 @@ class ModelInfo:
         vae: the autoencoder's name, "" if it came with the checkpoint.
         precision: "fp8" where the large products are in float8, else "".
         can_guide: whether it takes a guidance scale other than 1; without a null class there is no guidance.
+        rest_sha256: of what its images depend on beside the weights: autoencoder, architecture, noise schedule.
         weights: "model" or "ema", "" where the checkpoint holds one model and does not say which.
     """
 
@@ -156,6 +157,7 @@ class ModelInfo:
     precision: str = ""
     weights: str = ""
     can_guide: bool = True
+    rest_sha256: str = ""
 
     @property
     def default_guidance_scale(self) -> float:

@@ -24,7 +24,7 @@ from dit_serve.models.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from dit_serve.models.checkpoints.hub import fetch_vae
 from dit_serve.models.checkpoints.weights import load_dit
 from dit_serve.models.checks import check_spec, read_specs
-from dit_serve.models.description import DEFAULT_VAE, describe
+from dit_serve.models.description import DEFAULT_VAE, describe, rest_sha256
 from dit_serve.models.device import check_precision, choose_device, choose_dtype
 from dit_serve.models.dit import DiT
 from dit_serve.models.errors import CheckpointError
@@ -269,4 +269,6 @@ def load_pipeline(
     model = load_dit(opened, device=place, dtype=number_format)
     if options.precision == "fp8":
         model.quantise()
-    return Pipeline(opened, model, autoencoder, place, options)
+    pipeline = Pipeline(opened, model, autoencoder, place, options)
+    pipeline.info = replace(pipeline.info, rest_sha256=rest_sha256(opened, folder))
+    return pipeline

@@ -1,7 +1,8 @@
 """The fake of the engine's door: pixels are a function of the job alone, and some classes misbehave on purpose.
 
 A model's name says what its loading does: `fake-64` works, `broken-64` and `flaky-64` raise,
-`waiting-64:FIFO` waits until somebody opens that FIFO for writing, `half-64` works on every device but `fake:1`.
+`waiting-64:FIFO` waits until somebody opens that FIFO for writing, `half-64` works on every device but `fake:1`, and
+`read-64:FILE` has the file's text for the SHA-256 of its weights.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ class FakeDoor:
     modulation_counts = (0, 0)
     max_sequences = MAX_BATCH_SEQUENCES
 
-    def __init__(self, name: str = "fake-64", device: str = "cpu") -> None:
+    def __init__(self, name: str = "fake-64", device: str = "cpu", sha256: str = "00" * 32) -> None:
         labels = tuple((f"class {k}", f"kind {k}") for k in range(100))
         samplers = ("ddim", "ddpm", "dpm++")
         side = int(name.rpartition("-")[2])
-        self.info = ModelInfo(name, side, 100, labels, 1000, samplers, 4, "float32", device, "00" * 32)
+        self.info = ModelInfo(name, side, 100, labels, 1000, samplers, 4, "float32", device, sha256)
 
     def warm_up(self) -> None: ...
 
@@ -71,12 +72,14 @@ class FakeDoor:
 
 def load(model: str, options: ModelOptions) -> FakeDoor:
     """The fake model of this name."""
-    name, _, fifo = model.partition(":")
+    name, _, file = model.partition(":")
     kind = name.partition("-")[0]
     if kind == "broken":
         raise ValueError(f"{model} is broken: take another")
     if kind == "flaky" or (kind == "half" and options.device == "fake:1"):
         raise RuntimeError("out of luck")
     if kind == "waiting":
-        Path(fifo).read_bytes()
+        Path(file).read_bytes()
+    if kind == "read":
+        return FakeDoor(name, options.device or "cpu", Path(file).read_text())
     return FakeDoor(name, options.device or "cpu")

@@ -46,7 +46,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Event], set[tup
 
 def audited(log: Path) -> dict[str, str]:
     """The environment under which every Python process writes its events into the log."""
-    return {"PYTHONPATH": str(AUDITED), "DITTEST_AUDIT": str(log)}
+    return {"PYTHONPATH": str(AUDITED), "PYTHON_DITTEST_AUDIT": str(log)}
 
 
 def events(log: Path) -> list[Event]:

@@ -1,6 +1,6 @@
 """Run by the interpreter at its start, before anything else: writes down what the process unpickles and connects to.
 
-Only tests put this folder on the path. One line of JSON for each event, into the file that DITTEST_AUDIT names.
+Only tests put this folder on the path. One line of JSON for each event, into the file that PYTHON_DITTEST_AUDIT names.
 """
 
 import json
@@ -12,7 +12,7 @@ WATCHED = {
     "pickle.find_class", "socket.connect", "socket.bind", "socket.sendto", "socket.sendmsg", "socket.getaddrinfo",
     "socket.gethostbyname", "socket.gethostbyaddr", "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn",
 }
-LOG = os.open(os.environ["DITTEST_AUDIT"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+LOG = os.open(os.environ["PYTHON_DITTEST_AUDIT"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
 
 def tell(event, arguments):
