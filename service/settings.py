@@ -110,12 +110,12 @@ class Settings(BaseModel):
     step_timeout_seconds: float = Field(
         default=20.0, ge=0.1, le=3600, allow_inf_nan=False,
         description="Seconds, 0.1 to 3600, after which a denoising step is a hang, and the worker is replaced; "
-        "at least 20 times the measured step time in any case.",
+        "at least 20 times the usual step time of late in any case.",
     )
     silence_seconds: float = Field(
         default=1.5, ge=0.1, le=3600, allow_inf_nan=False,
         description="Seconds, 0.1 to 3600, without a sign of life after which a worker process is replaced; "
-        "at least 4 times the measured step time in any case.",
+        "at least 4 times the time of the slower steps of late in any case.",
     )
     standby: bool = Field(
         default=True,
