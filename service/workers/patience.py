@@ -84,6 +84,10 @@ class Habit:
         self._longest_seconds = max(self._longest_seconds, silence_seconds)
         self.seconds = min(self._first_seconds, SILENCES * self._longest_seconds)
 
+    def missed(self) -> None:
+        """One was given up for its silence: the next one may take longer, in case it was only slow."""
+        self.seconds = min(self._first_seconds, 2 * self.seconds)
+
 
 class Patience:
     """The bound, and how much of it has passed.
@@ -152,9 +156,15 @@ class Patience:
         """It has made a step."""
         self._steps.add(seconds)
 
-    async def ends(self) -> None:
-        """Returns when the process has been silent for too long."""
+    async def ends(self) -> str:
+        """Returns when the process has been silent for too long: for how long, and where, in words."""
         await self._silence.passes(lambda: self.seconds)
+        words = f"silent for {self.seconds:.1f} s{self.phase.value}"
+        if self.phase is Phase.IMPORTING:
+            self._importing.missed()
+        elif self.phase is Phase.LOADING:
+            self._loading.missed()
+        return words
 
     def _enter(self, phase: Phase) -> None:
         self.phase = phase

@@ -143,7 +143,11 @@ class Standby:
             await asyncio.wait({child.listening, silent}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             silent.cancel()
-        return f"silent for {silence.seconds:.1f} s" if child.is_running else last_words
+        if not child.is_running:
+            return last_words
+        if not child.is_imported:
+            self.importing.missed()
+        return f"silent for {silence.seconds:.1f} s"
 
     async def _started(self) -> Child:
         pause = FIRST_RETRY_SECONDS

@@ -250,8 +250,7 @@ class Worker:
 
     async def _watch(self) -> None:
         """Kills a process that is silent for too long."""
-        await self.patience.ends()
-        self._kill(f"silent for {self.patience.seconds:.1f} s{self.patience.phase.value}")
+        self._kill(await self.patience.ends())
 
     def _kill(self, why: str) -> None:
         if self._child is not None and self._child.is_running:

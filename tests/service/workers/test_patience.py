@@ -67,6 +67,25 @@ def test_a_habit_is_wide_until_one_was_seen_to_get_through() -> None:
     assert habit.seconds == 600.0
 
 
+def test_whoever_was_given_up_for_its_silence_leaves_the_next_one_more_time() -> None:
+    habit = Habit(600.0, 20.0)
+    habit.seen(0.1)
+    for seconds in (40.0, 80.0, 160.0, 320.0, 600.0, 600.0):
+        habit.missed()
+        assert habit.seconds == seconds
+    habit.seen(0.1)
+    assert habit.seconds == 20.0
+
+
+def test_what_was_too_long_a_silence_is_told_by_what_the_process_did() -> None:
+    async def run() -> None:
+        patience = Patience(0.01, 20.0, Habit(0.02, 0.02))
+        patience.began(is_called=False)
+        assert await patience.ends() == "silent for 0.0 s while it imported its libraries"
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("steps_before", [0, 1, 5, 100])
 def test_one_paused_step_widens_the_bound_for_a_few_steps_at_the_most(steps_before: int) -> None:
     patience, _ = up()
