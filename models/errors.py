@@ -2,6 +2,7 @@
 
     ModelError
       CheckpointError   a file, folder or hub repository cannot be used
+        ChangedMeanwhile  it can, perhaps, once it is written
       DeviceError       a device or number format is not to be had
 
 Every message is one sentence for the person who chose the model: which file, what is wrong, what to do. Knows no
@@ -45,6 +46,10 @@ class ModelError(Exception):
 
 class CheckpointError(ModelError):
     """A checkpoint cannot be used; the message names the file, what is wrong with it and what to do."""
+
+
+class ChangedMeanwhile(CheckpointError):
+    """A file was written while it was read; the next try may find it whole."""
 
 
 class DeviceError(ModelError):

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from dit_serve.kernels.linear_ways import starve_cublaslt
+from dit_serve.models.checkpoints.cache import files_sha256
 from dit_serve.models.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from dit_serve.models.checkpoints.hub import fetch_vae
 from dit_serve.models.checkpoints.weights import load_dit
@@ -27,7 +28,7 @@ from dit_serve.models.checks import check_spec, read_specs
 from dit_serve.models.description import DEFAULT_VAE, describe, rest_sha256
 from dit_serve.models.device import check_precision, choose_device, choose_dtype
 from dit_serve.models.dit import DiT
-from dit_serve.models.errors import CheckpointError
+from dit_serve.models.errors import ChangedMeanwhile, CheckpointError
 from dit_serve.models.options import ModelOptions, SampleSpec
 from dit_serve.models.registry import demo_path
 from dit_serve.models.sampling.card import Card, CudaCard, upload
@@ -257,6 +258,7 @@ def load_pipeline(
     number_format = choose_dtype(options.dtype, place)
     check_precision(options.precision, place)
     opened = open_checkpoint(demo_path(str(checkpoint)) or checkpoint, revision=revision, weights=options.weights)
+    weights_sha256 = files_sha256(opened.weights)
     for note in opened.notes:
         logging.getLogger("dit.models").warning("%s: %s", opened.name, note)
     folder = fetch_vae(options.vae if options.vae is not None else opened.vae or DEFAULT_VAE)
@@ -267,6 +269,9 @@ def load_pipeline(
             f"{opened.name} has {opened.config.in_channels}: give the autoencoder that it was trained on"
         )
     model = load_dit(opened, device=place, dtype=number_format)
+    if files_sha256(opened.weights) != weights_sha256:
+        what = "was changed while it was loaded: wait until it is written, then try again"
+        raise ChangedMeanwhile(f"{opened.source}: {what}")
     if options.precision == "fp8":
         model.quantise()
     pipeline = Pipeline(opened, model, autoencoder, place, options)

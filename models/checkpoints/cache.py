@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dit_serve.models.checkpoints.files import reason
-from dit_serve.models.errors import CheckpointError
+from dit_serve.models.errors import ChangedMeanwhile, CheckpointError
 from dit_serve.models.options import expanded
 
 _CHUNK = 4 * 2**20
@@ -118,7 +118,7 @@ def _read_sum(paths: Sequence[Path], stamp: list[list[str | int]]) -> str:
     for path in paths:
         _feed(digest, path)
     if _stamp(paths) != stamp:
-        raise CheckpointError(f"{paths[0]}: was changed while it was read: wait until it is written, then try again")
+        raise ChangedMeanwhile(f"{paths[0]}: was changed while it was read: wait until it is written, then try again")
     _write_entry(_entry(stamp), {"files": stamp, "sha256": digest.hexdigest()})
     return digest.hexdigest()
 

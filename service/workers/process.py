@@ -221,9 +221,10 @@ def _warm_up(info: ModelInfo, door: Door) -> None:
 def _fatal(error: Exception) -> Fatal:
     """A start that failed: by the settings or the model's files it will fail again, by anything else perhaps not."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
-    is_permanent = bool(kinds & {"ModelError", "ValueError"})
-    sentence = str(error) if is_permanent else f"{type(error).__name__}: {error}"
-    if not is_permanent:
+    is_ours = bool(kinds & {"ModelError", "ValueError"})
+    is_permanent = is_ours and "ChangedMeanwhile" not in kinds
+    sentence = str(error) if is_ours else f"{type(error).__name__}: {error}"
+    if not is_ours:
         logging.getLogger("dit.worker").error("the models cannot be loaded", exc_info=error)
     return Fatal(sentence, type(error).__name__, is_permanent)
 
