@@ -13,7 +13,7 @@
     │   ├── QueueFull              refused at once; Retry-After says when to come back
     │   ├── DeadlineTooShort       refused at once, because it would not be finished in time
     │   ├── NotReady               no model is loaded (yet)
-    │   ├── ShuttingDown           new work is refused, admitted work is finished
+    │   ├── ShuttingDown           new work is refused, admitted work is finished, if that can be
     │   ├── JobFailed              an accepted job raised an error
     │   ├── JobCrashed             an accepted job was running in two crashes of the worker
     │   ├── JobCancelled           its client went away: nobody reads the answer
@@ -169,7 +169,7 @@ class NotReady(Problem):
 
 
 class ShuttingDown(Problem):
-    """The service takes no new work because it is about to end."""
+    """The service is about to end: it takes no new work, or, after an error, can do none any more."""
 
     status: ClassVar[int] = 503
     title: ClassVar[str] = "Shutting down"

@@ -30,7 +30,7 @@ from dit_serve.service.front.weights import why_other
 from dit_serve.service.telemetry.metrics import Metrics
 from dit_serve.service.telemetry.traces import record_job
 from dit_serve.service.wire.job import Event, Job, JobEnd, Outcome, Preview, Shrunk, Split, Started, Stepped
-from dit_serve.service.wire.messages import CancelJob, Configure, SubmitJob
+from dit_serve.service.wire.messages import CancelJob, Configure, Fatal, SubmitJob
 from dit_serve.service.workers.placement import Placement
 from dit_serve.service.workers.worker import Worker, make_standby, make_workers
 
@@ -241,10 +241,10 @@ class Front:
         self._metrics.worker_lost(worker.number, sum(not each.result.done() for each in lost))
         self._send_unsent()
 
-    def cannot_load(self, sentence: str) -> None:
-        """A worker cannot load its models: the end of a start, and none of what others serve since they were loaded."""
-        if not self.models:
-            self.stop_for_good(sentence)
+    def cannot_load(self, why: Fatal) -> None:
+        """A worker cannot load its models: ends the start, unless others serve what has been damaged on disk since."""
+        if not self.models or why.error == "DeviceError":
+            self.stop_for_good(why.sentence)
 
     def stop_for_good(self, sentence: str) -> None:
         """Nothing can be served any more: new work is refused, and whoever waits for accepted work is told now."""

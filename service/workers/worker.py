@@ -44,8 +44,8 @@ class Owner(Protocol):
     def worker_lost(self, worker: Worker, how: str) -> None:
         """The process is gone, and everything that it said has been told; another one follows."""
 
-    def cannot_load(self, sentence: str) -> None:
-        """A worker cannot load what it was told to, now or ever, unless its files are mended."""
+    def cannot_load(self, why: Fatal) -> None:
+        """A worker that never was up cannot load what it was told to, and would fail so again."""
 
     def stop_for_good(self, sentence: str) -> None:
         """Nothing can be served any more."""
@@ -239,8 +239,8 @@ class Worker:
     def _fatal(self, message: Fatal) -> None:
         self.life = replace(self.life, error=message.error)
         logging.getLogger("dit.front").error("%s cannot start: %s", self.name, message.sentence)
-        if message.is_permanent:
-            self._owner.cannot_load(message.sentence)
+        if message.is_permanent and not self._was_ever_up:
+            self._owner.cannot_load(message)
 
     def _end(self, status: str) -> None:
         self.starts.ended(self.life, asyncio.get_running_loop().time())

@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry
 
 from dit_serve.service.errors import ShuttingDown
 from dit_serve.service.front.front import Front
-from dit_serve.service.wire.job import JobEnd, Outcome
+from dit_serve.service.wire.job import Outcome
+from dit_serve.service.wire.messages import Fatal
 from tests.service.asgi import Answer, ask
 from tests.service.front.test_state_metrics import job, total, world
 
@@ -97,14 +98,20 @@ def test_the_second_reason_to_stop_is_not_told() -> None:
     world(test)
 
 
-def test_what_cannot_be_loaded_ends_a_start_and_not_what_others_serve() -> None:
+@pytest.mark.parametrize(
+    ("is_served", "error", "is_the_end"),
+    [
+        (False, "CheckpointError", True),
+        (True, "CheckpointError", False),  # its files were damaged since the others loaded them
+        (True, "DeviceError", True),  # a setting that is wrong, however soon the others were up
+    ],
+)
+def test_what_cannot_be_loaded_ends_a_start_and_not_what_others_serve(
+    is_served: bool, error: str, is_the_end: bool
+) -> None:
     async def test(front: Front, app: FastAPI, registry: CollectorRegistry) -> None:
-        (accepted,) = front.submit([job(front)])
-        front.cannot_load("broken")
-        assert not front.fatal.done()
-        front.worker_told(front._workers[0], JobEnd(accepted.job.id, Outcome.FAILED))
-        front.models = {}
-        front.cannot_load("broken")
-        assert front.fatal.done()
+        front.models = front.models if is_served else {}
+        front.cannot_load(Fatal("broken", error, is_permanent=True))
+        assert front.fatal.done() == is_the_end
 
     world(test)

@@ -55,6 +55,31 @@ def test_an_answer_under_way_is_not_answered_twice(caplog: pytest.LogCaptureFixt
     assert "a secret" in caplog.text
 
 
+def test_who_is_still_waiting_when_the_server_ends_is_told_so_in_our_form() -> None:
+    sent: list[Message] = []
+
+    async def waits(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.Event().wait()
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def run() -> None:
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+        asking = asyncio.ensure_future(RequestMiddleware(waits, Tally())(scope, receive, send))
+        await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.wait([asking])
+        assert asking.cancelled()
+
+    asyncio.run(run())
+    assert sent[0]["status"] == 503
+    assert b"shutting-down" in sent[1]["body"]
+
+
 def test_made_ids_differ() -> None:
     assert request_id_of(None) != request_id_of(None)
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from dit_serve.models.options import ModelInfo
 from dit_serve.service.wire.job import Event
-from dit_serve.service.wire.messages import Configure
+from dit_serve.service.wire.messages import Configure, Fatal
 from dit_serve.service.workers.patience import Habit, Patience
 from dit_serve.service.workers.standby import Standby
 from dit_serve.service.workers.worker import Worker, worker_command
@@ -54,8 +54,8 @@ class Recorder:
         self.failures.append(worker.starts.failed > 0)
         self.told.put_nowait(how)
 
-    def cannot_load(self, sentence: str) -> None:
-        raise AssertionError(sentence)
+    def cannot_load(self, why: Fatal) -> None:
+        raise AssertionError(why.sentence)
 
     def stop_for_good(self, sentence: str) -> None:
         self.told.put_nowait(f"stopped for good: {sentence}")
