@@ -53,7 +53,7 @@ class Tally:
 
 def verdict_of(status: int, *, was_accepted: bool = False) -> Verdict:
     """What a status means for who asked; 0 is no answer at all, and what was accepted is not refused any more."""
-    if status in (429, 503) and not was_accepted:
+    if status == 429 or (status == 503 and not was_accepted):
         return Verdict.REFUSED
     if status in (0, CLIENT_LEFT):
         return Verdict.CANCELLED
