@@ -25,9 +25,9 @@ from dit_serve.service.telemetry.usual import Margin, Usual
 STEPS = Margin(share=0.75, factor=4.0, least_factor=2.0)  # so many of the slower steps of late pass without a beat
 SILENCE_PER_STEP_TIMEOUT = 0.5  # as long as no step was measured
 FIRST_IMPORT_SECONDS = 600.0  # a large library on a slow disk holds the interpreter while it is linked
-LEAST_IMPORT_SECONDS = 20.0
+LEAST_IMPORT_SECONDS = 10.0
 FIRST_LOADING_SECONDS = 60.0  # a driver that is set up, or a tensor on a slow disk
-LEAST_LOADING_SECONDS = 10.0
+LEAST_LOADING_SECONDS = 5.0
 CALLED_SECONDS = 3.0
 SILENCES = 8.0  # so many of the longest of those that got through
 TICKS = 8  # in the shortest silence
