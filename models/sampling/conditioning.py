@@ -6,8 +6,9 @@ computed in the step that needs it. Either way rows are computed in tiles of one
 arithmetic by the number of rows, and the result must not depend on where it was computed. Knows the DiT's `modulations`
 and nothing of samples or requests.
 
-All rows live in one `pool`, which never moves, so a step names its rows by number and one gather fetches them, also
-from within a captured graph: no step waits for the host.
+All rows live in one `pool`, so a step names its rows by number and one gather fetches them, also from within a captured
+graph: no step waits for the host. On a card the pool is taken at once and never moves. On a processor its memory is the
+system's until a table is written to it, and goes back there when the work has ended (`rest`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from dit_serve.models.dit import DiT
 from dit_serve.models.sampling.card import upload
 
 TILE, CARD_TILE = 16, 64  # rows of every product; on a card the weights' way from memory is what it costs
-CARD_SHARE, ELSEWHERE_BYTES = 0.02, 1 << 30  # of memory, for tables where no budget is given
+CARD_SHARE, ELSEWHERE_BYTES = 0.02, 128 << 20  # of memory, for tables where no budget is given
+REST_BYTES = 8 << 20  # of tables are kept when the work has ended: 250 steps of a small model's class and of no class
 EMPTY_ROW = 0  # of the pool, zeros: modulates what fills up a batch
 
 
@@ -44,7 +46,6 @@ class Conditioning:
     Attributes:
         pool: (1 + most_sequences + rows that fit the budget, 6L + 2, D): the empty row, those that the step under way
             had to compute, those of the tables.
-        held_bytes: taken by tables.
         hits: rows that steps found in a table.
         misses: rows that steps had to compute.
     """
@@ -57,26 +58,55 @@ class Conditioning:
         self._row_bytes = weight.shape[0] * weight.element_size()
         self._tables: OrderedDict[tuple[int, tuple[int, ...]], list[int]] = OrderedDict()
         budget_bytes = default_budget(self._device) if budget_bytes is None else budget_bytes
-        first, kept = 1 + most_sequences, budget_bytes // self._row_bytes
-        self._free = list(range(first + kept - 1, first - 1, -1))
-        shape = (first + kept, model.config.modulation_vectors, model.config.hidden_size)
-        self.pool = torch.empty(shape, dtype=weight.dtype, device=self._device)  # on a processor: touched when used
-        self.pool[:first] = 0
-        self.held_bytes = 0
+        self._first, kept = 1 + most_sequences, budget_bytes // self._row_bytes
+        shape = (self._first + kept, model.config.modulation_vectors, model.config.hidden_size)
+        self.pool = torch.empty(shape, dtype=weight.dtype, device=self._device)
+        self.pool[: self._first] = 0
+        self._free = list(range(len(self.pool) - 1, self._first - 1, -1))  # the lowest are taken first
+        self._written = self._first  # rows below it have been
         self.hits, self.misses = 0, 0
+
+    @property
+    def held_bytes(self) -> int:
+        """What the tables take."""
+        return self._row_bytes * sum(map(len, self._tables.values()))
 
     @torch.inference_mode()
     def prepare(self, y: int, timesteps: tuple[int, ...]) -> None:
         """Compute and keep the table of class y over these timesteps, if it is not there and fits the budget at all."""
         count = len(timesteps)
         if self._table(y, timesteps) is None and count <= len(self._free) + sum(map(len, self._tables.values())):
-            table = self.compute(timesteps, [y] * count)
             while len(self._free) < count:
                 _, dropped = self._tables.popitem(last=False)
                 self._free += dropped
-            rows = self._tables[y, timesteps] = [self._free.pop() for _ in timesteps]
-            self._write(rows, table)
-            self.held_bytes = self._row_bytes * sum(map(len, self._tables.values()))
+            rows = self._free[: -count - 1 : -1]
+            for begin in range(0, count, self._tile):  # tile by tile: a long table is never there twice
+                some = timesteps[begin : begin + self._tile]
+                self._write(rows[begin : begin + self._tile], self.compute(some, [y] * len(some)))
+            del self._free[-count:]  # only now: a product that fails takes no row away
+            self._tables[y, timesteps] = rows
+            self._written = max(self._written, max(rows) + 1)
+
+    @torch.inference_mode()
+    def rest(self) -> None:
+        """Give up all tables but those used last that `REST_BYTES` hold, and the memory of the others.
+
+        To be called when no sample is under way; one that is finds other memory with the same numbers in it. On a card
+        nothing changes.
+        """
+        if self._device.type != "cpu" or self._row_bytes * (self._written - self._first) <= REST_BYTES:
+            return
+        while self.held_bytes > REST_BYTES:
+            self._tables.popitem(last=False)
+        kept = [row for table in self._tables.values() for row in table]
+        following = iter(range(self._first, self._first + len(kept)))
+        pool = torch.empty_like(self.pool)  # of pages that the system has yet to give
+        pool[: self._first] = 0
+        pool[self._first : self._first + len(kept)] = self.pool[kept]
+        self.pool = pool
+        self._tables = OrderedDict((key, [next(following) for _ in table]) for key, table in self._tables.items())
+        self._written = self._first + len(kept)
+        self._free = list(range(len(pool) - 1, self._written - 1, -1))
 
     @torch.inference_mode()
     def rows(self, wanted: Sequence[tuple[int, tuple[int, ...], int]]) -> list[int]:

@@ -25,10 +25,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, BinaryIO, NoReturn, cast
 
 from dit_serve.models.options import ModelInfo, ModelOptions, SampleSpec, split_name
-from dit_serve.service.engine.engine import Cancel, Door, Engine, EngineOptions, Inbox
+from dit_serve.service.engine.engine import Cancel, Engine, EngineOptions, Inbox
 from dit_serve.service.engine.hangs import Pulse
 from dit_serve.service.errors import WireError
 from dit_serve.service.image.png import encode_png
@@ -47,8 +48,9 @@ from dit_serve.service.wire.messages import (
     Ready,
     SubmitJob,
 )
+from dit_serve.service.workers.rest import RestingDoor, RestingInbox, give_back
 
-Loader = Callable[[str, ModelOptions], Door]
+Loader = Callable[[str, ModelOptions], RestingDoor]
 BEATS_PER_SILENCE = 6
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 TELL_SECONDS = 0.02  # steps that follow each other faster are told together: each message wakes the HTTP process
@@ -65,7 +67,7 @@ def main(arguments: list[str]) -> int:
         stream = connection.makefile("rb")
         post = _Post(connection)
         told: queue.SimpleQueue[Configure] = queue.SimpleQueue()
-        inbox: Inbox = queue.SimpleQueue()
+        inbox = RestingInbox()
         threading.Thread(target=_read, args=(stream, told, inbox), name="read-socket", daemon=True).start()
         try:
             load = _imported(loader)
@@ -78,6 +80,7 @@ def main(arguments: list[str]) -> int:
         except Exception as error:
             post(_fatal(error))
             return 1
+        inbox.rest = partial(give_back, [door for _, door in doors.values()])
         serve(configure, doors, inbox, post, pulse)
     return 0
 
@@ -117,14 +120,14 @@ class _Post:
                 self._connection.sendall(frames)
 
 
-def load_all(configure: Configure, load: Loader, post: Callable[[Message], None]) -> dict[str, tuple[ModelInfo, Door]]:
+def load_all(configure: Configure, load: Loader, post: Callable[[Message], None]) -> dict[str, tuple[ModelInfo, RestingDoor]]:
     """The models of the settings by name, each tried once so that the first request finds it warm.
 
     Raises:
         ValueError: two models have the same name.
         ModelError: a model cannot be loaded.
     """
-    loaded: dict[str, tuple[ModelInfo, Door]] = {}
+    loaded: dict[str, tuple[ModelInfo, RestingDoor]] = {}
     for given, path in map(split_name, configure.models):
         post(Loading(given or path))
         door = load(path, configure.options)
@@ -138,7 +141,7 @@ def load_all(configure: Configure, load: Loader, post: Callable[[Message], None]
 
 def serve(
     configure: Configure,
-    loaded: dict[str, tuple[ModelInfo, Door]],
+    loaded: dict[str, tuple[ModelInfo, RestingDoor]],
     inbox: Inbox,
     post: Callable[[Message], None],
     pulse: Pulse,
@@ -198,7 +201,7 @@ def _beat(pulse: Pulse, post: Callable[[Message], None], every_seconds: float) -
         time.sleep(every_seconds)
 
 
-def _warm_up(info: ModelInfo, door: Door) -> None:
+def _warm_up(info: ModelInfo, door: RestingDoor) -> None:
     """Captures the step and the decoder on a card, and makes one image everywhere: the first request finds it warm."""
     door.warm_up()
     sample = door.begin(SampleSpec(class_id=0, seed=0, steps=1, sampler=info.samplers[0]))
