@@ -51,6 +51,7 @@ from dit_serve.service.wire.messages import (
 from dit_serve.service.workers.rest import RestingDoor, RestingInbox, give_back
 
 Loader = Callable[[str, ModelOptions], RestingDoor]
+Loaded = dict[str, tuple[ModelInfo, RestingDoor]]
 BEATS_PER_SILENCE = 6
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 TELL_SECONDS = 0.02  # steps that follow each other faster are told together: each message wakes the HTTP process
@@ -120,14 +121,14 @@ class _Post:
                 self._connection.sendall(frames)
 
 
-def load_all(configure: Configure, load: Loader, post: Callable[[Message], None]) -> dict[str, tuple[ModelInfo, RestingDoor]]:
+def load_all(configure: Configure, load: Loader, post: Callable[[Message], None]) -> Loaded:
     """The models of the settings by name, each tried once so that the first request finds it warm.
 
     Raises:
         ValueError: two models have the same name.
         ModelError: a model cannot be loaded.
     """
-    loaded: dict[str, tuple[ModelInfo, RestingDoor]] = {}
+    loaded: Loaded = {}
     for given, path in map(split_name, configure.models):
         post(Loading(given or path))
         door = load(path, configure.options)
@@ -141,7 +142,7 @@ def load_all(configure: Configure, load: Loader, post: Callable[[Message], None]
 
 def serve(
     configure: Configure,
-    loaded: dict[str, tuple[ModelInfo, RestingDoor]],
+    loaded: Loaded,
     inbox: Inbox,
     post: Callable[[Message], None],
     pulse: Pulse,
