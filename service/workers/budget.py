@@ -114,9 +114,10 @@ class Budget:
         }
         workers = f"{self.workers} worker{'s' * (self.workers > 1)} of {_gigabytes(self.each_worker_bytes)}"
         workers += f" ({named})" if (named := _listed(own)) else ""
-        free, limit = _gigabytes(self.memory.free_bytes), _gigabytes(self.memory.limit_bytes)
+        free, limit = map(_gigabytes, (self.memory.free_bytes, self.memory.limit_bytes))
+        there = f"{free} of the {self.whose_limit}'s {limit} free"
         verdict = "" if self.fits else "too little: "
-        return f"{verdict}{free} of the {self.whose_limit}'s {limit} free, {_gigabytes(self.total_bytes)} taken at most: {workers}, {_listed(shared)}"
+        return f"{verdict}{there}, {_gigabytes(self.total_bytes)} taken at most: {workers}, {_listed(shared)}"
 
     def fields(self) -> dict[str, object]:
         """For a line of the log."""
