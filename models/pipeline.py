@@ -72,7 +72,9 @@ class Pipeline:
         self.model.products.batch_invariant = options.batch_invariant
         if options.batch_invariant and device.type == "cuda":
             starve_cublaslt()  # before the first product: what conditions a sample has its bits from the library too
-        self._conditioning = Conditioning(self.model, options.modulation_cache_bytes, CAPACITY)
+        self._conditioning = Conditioning(
+            self.model, options.modulation_cache_bytes, CAPACITY, is_ahead=device.type == "cuda"
+        )
         self._slots = Slots(self.model, self._conditioning, checkpoint.guidance_channels)
         whole = TOKEN_ROWS // math.gcd(TOKEN_ROWS, checkpoint.config.tokens)
         self._graphs = StepGraphs(self._slots, whole if options.batch_invariant else 1)
