@@ -54,6 +54,7 @@ Loader = Callable[[str, ModelOptions], RestingDoor]
 Loaded = dict[str, tuple[ModelInfo, RestingDoor]]
 BEATS_PER_SILENCE = 6
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+WARM_SECONDS = 1.0  # for all sizes of one model's batches: 0.2 s suffice for 16 of a small one
 TELL_SECONDS = 0.02  # steps that follow each other faster are told together: each message wakes the HTTP process
 
 
@@ -135,7 +136,7 @@ def load_all(configure: Configure, load: Loader, post: Callable[[Message], None]
         info = replace(door.info, name=given) if given else door.info
         if info.name in loaded:
             raise ValueError(f"two models are called {info.name}; give one another name: {info.name}-2={path}")
-        _warm_up(info, door)
+        _warm_up(info, door, configure.max_batch_sequences)
         loaded[info.name] = info, door
     return loaded
 
@@ -202,13 +203,23 @@ def _beat(pulse: Pulse, post: Callable[[Message], None], every_seconds: float) -
         time.sleep(every_seconds)
 
 
-def _warm_up(info: ModelInfo, door: RestingDoor) -> None:
-    """Captures the step and the decoder on a card, and makes one image everywhere: the first request finds it warm."""
+def _warm_up(info: ModelInfo, door: RestingDoor, max_batch_sequences: int) -> None:
+    """Captures the step and the decoder on a card, and makes one image everywhere: the first request finds it warm.
+
+    On a processor each size of a batch takes a step, as long as that is soon done: its library makes code for each size
+    and keeps it, 5 MiB of a small model. So no later step waits for that, and the worker is as large as it will be.
+    """
     door.warm_up()
-    sample = door.begin(SampleSpec(class_id=0, seed=0, steps=1, sampler=info.samplers[0]))
+    spec = SampleSpec(class_id=0, seed=0, steps=1, sampler=info.samplers[0], guidance_scale=1)
+    sample = door.begin(replace(spec, guidance_scale=info.default_guidance_scale))
     door.step([sample])
     door.preview(sample)()
     door.decode([sample])
+    began = time.monotonic()
+    for size in range(1, 1 + max_batch_sequences * (info.device == "cpu")):
+        if time.monotonic() - began > WARM_SECONDS:
+            break
+        door.step([door.begin(spec) for _ in range(size)])
 
 
 def _fatal(error: Exception) -> Fatal:
