@@ -21,9 +21,9 @@ KERNEL_SHARE, MAX_KERNEL_BYTES = 1 / 16, 256 * MIB  # of the limit: page tables,
 LIBRARIES_BYTES = 208 * MIB  # file pages of workers and the process that stands by, the same for all: 198 MiB
 STANDBY_BYTES = 304 * MIB  # of its own, 296 MiB
 WORKER_BYTES = 336 * MIB  # of its own without models, 320 to 335 MiB
-SMALL_ROW_BYTES = 2 * MIB  # a place in the batch, and decoding: 27 MiB for 16
+SMALL_ROW_BYTES = 5 * MIB  # a place in the batch, decoding, and the code that the library makes for it: 80 MiB for 16
 ROW_BYTES, DECODER_BYTES = 16 * MIB, 400 * MIB  # of DiT-XL/2 at 256 pixels: 244 MiB for 16, 398 for an image
-CACHE_BYTES = 128 * MIB  # modulations of a worker's models: ten classes of digits by ten numbers of steps up to 100
+CACHE_BYTES = 128 * MIB  # modulations of a worker: 11,000 rows of digits, ten classes and none at 1,000 steps
 LEAST_CACHE_BYTES = 16 * MIB  # what two models keep when they rest
 
 
