@@ -65,8 +65,9 @@ class ModelOptions:
         default=None,
         metadata={
             "help": "Bytes of a model's device memory, 0 to 2^40, for what conditions the images under way; what does "
-            "not fit is computed in each step. A card sets them aside at the start. "
-            "Default 2 % of a card's memory, 1 GiB elsewhere.",
+            "not fit is computed in each step. A card sets them aside at the start; elsewhere they are taken as they "
+            "are needed, and all but 8 MiB given back when nothing is to do. Default 2 % of a card's memory; "
+            "elsewhere 128 MiB, which the models of a worker share, or less where memory is short.",
             "ge": 0,
             "le": 1 << 40,
         },

@@ -73,7 +73,9 @@ class Pipeline:
         self.model.products.batch_invariant = options.batch_invariant
         if options.batch_invariant and device.type == "cuda":
             starve_cublaslt()  # before the first product: what conditions a sample has its bits from the library too
-        self._conditioning = Conditioning(self.model, options.modulation_cache_bytes, CAPACITY)
+        self._conditioning = Conditioning(
+            self.model, options.modulation_cache_bytes, CAPACITY, is_ahead=device.type == "cuda"
+        )
         self._slots = Slots(self.model, self._conditioning, checkpoint.guidance_channels)
         whole = TOKEN_ROWS // math.gcd(TOKEN_ROWS, checkpoint.config.tokens)
         self._graphs = StepGraphs(self._slots, whole if options.batch_invariant else 1)
@@ -123,6 +125,10 @@ class Pipeline:
                 self._graphs.limit(self.model.choose_ways(BUCKETS, new_card().milliseconds))
                 self._graphs.capture(new_card(), spared_bytes)
             self._decoder.capture(new_card())
+
+    def rest(self) -> None:
+        """Give up memory that only makes later images faster; to be called when no sample is under way."""
+        self._conditioning.rest()
 
     def begin(self, spec: SampleSpec) -> Sample:
         """Return a sample of pure noise, drawn from the seed in float32 on the CPU as diffusers draws it.

@@ -15,6 +15,7 @@ import contextlib
 import dataclasses
 import errno
 import json
+import math
 import os
 import platform
 import re
@@ -32,7 +33,8 @@ from dit_serve.service.environment import injected
 from dit_serve.service.errors import SettingsError
 from dit_serve.service.http.listening import listen, shown, why
 from dit_serve.service.settings import Settings, add_flags, read_settings
-from dit_serve.service.workers.placement import ACCELERATOR_FILES, DEMOS, WORKER_BYTES, place, this_machine
+from dit_serve.service.workers.budget import Budget, Demand, reckon
+from dit_serve.service.workers.placement import ACCELERATOR_FILES, DEMOS, demand_of, place, this_machine
 
 DEFAULT_MODELS = Settings.model_fields["models"].default
 INSTALL = "python -m pip install --upgrade"
@@ -161,9 +163,26 @@ def _caches(settings: Settings) -> Iterator[Finding]:
 
 def _memory(settings: Settings) -> Iterator[Finding]:
     machine = this_machine()
-    workers = len(place(settings.devices, settings.models, machine).devices)
-    what = f"{machine.free_bytes / 1e9:.1f} GB free, {machine.cores} cores, workers: {workers}"
-    yield Finding("memory", True, what, "export DIT_STANDBY=false" if machine.free_bytes < WORKER_BYTES else "")
+    _, budget = place(settings, machine)
+    mend = "" if budget.fits else _relief(settings, demand_of(settings, machine), budget)
+    yield Finding("memory", True, f"{machine.cores} cores; {budget.sentence()}", mend)
+
+
+def _relief(settings: Settings, demand: Demand, budget: Budget) -> str:
+    """The first command after which all of it fits, or else the one that says where memory is to come from."""
+    changes = [
+        ("unset DIT_MODULATION_CACHE_BYTES", dataclasses.replace(demand, model_cache_bytes=None), budget.workers),
+        ("export DIT_STANDBY=false", dataclasses.replace(demand, keeps_standby=False), budget.workers),
+    ]
+    for workers in range(len(settings.devices) - 1, 0, -1):
+        changes.append((f"export DIT_DEVICES={','.join(settings.devices[:workers])}", demand, workers))
+    for command, changed, workers in changes:
+        if reckon(changed, workers, budget.memory).fits:
+            return command
+    if budget.memory.is_bounded:
+        wanted = budget.memory.limit_bytes + budget.total_bytes - budget.memory.free_bytes
+        return f"docker run --memory={math.ceil(wanted / 2**30)}g   # or mem_limit in a compose file"
+    return "ps aux --sort=-rss | head   # what else has the memory"
 
 
 def _driver(settings: Settings) -> Iterator[Finding]:

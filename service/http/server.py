@@ -16,6 +16,7 @@ import os
 import signal
 import socket
 from collections.abc import AsyncGenerator, Generator, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import uvicorn
@@ -39,6 +40,7 @@ from dit_serve.service.telemetry.metrics_app import PATH as METRICS_PATH
 from dit_serve.service.telemetry.metrics_app import metrics_app
 from dit_serve.service.telemetry.tally import Tally
 from dit_serve.service.wire.messages import Configure
+from dit_serve.service.workers.budget import Budget
 from dit_serve.service.workers.placement import place, this_machine
 from dit_serve.service.workers.worker import worker_command
 
@@ -124,10 +126,12 @@ async def _serve(
 ) -> int:
     registry, tally = CollectorRegistry(), Tally()
     registry.register(LogCollector(log))
+    placement, budget = place(settings, this_machine())
+    _log_memory(budget)
     front = Front(
         worker_command(loader),
-        configuration(settings),
-        place(settings.devices, settings.models, this_machine(), keeps_standby=settings.standby),
+        configuration(settings, budget.model_cache_bytes),
+        placement,
         max_queue_sequences=settings.max_queue_sequences,
         metrics=Metrics(registry),
     )
@@ -147,11 +151,14 @@ async def _serve(
     return ending.status
 
 
-def configuration(settings: Settings) -> Configure:
-    """What each worker is told of the settings."""
+def configuration(settings: Settings, model_cache_bytes: int | None = None) -> Configure:
+    """What each worker is told of the settings, and what each model may keep of modulations if they leave it open."""
+    options = settings.options
+    if model_cache_bytes is not None:
+        options = replace(options, modulation_cache_bytes=model_cache_bytes)
     return Configure(
         models=settings.models,
-        options=settings.options,
+        options=options,
         max_batch_sequences=settings.max_batch_sequences,
         fill_across_guidance=settings.fill_across_guidance,
         step_timeout_seconds=settings.step_timeout_seconds,
@@ -217,6 +224,11 @@ def _log_listening(event: str, text: str, host: str, listeners: Sequence[socket.
     addresses = [listener.getsockname()[0] for listener in listeners]
     fields = {"event": event, "host": host, "port": bound, "addresses": addresses}
     logging.getLogger("dit.server").info(text, shown(host), bound, extra={"fields": fields})
+
+
+def _log_memory(budget: Budget) -> None:
+    level, fields = logging.INFO if budget.fits else logging.WARNING, {"event": "memory", **budget.fields()}
+    logging.getLogger("dit.server").log(level, "memory: %s", budget.sentence(), extra={"fields": fields})
 
 
 def _log_doubts(settings: Settings, listeners: Sequence[socket.socket], ignored: Sequence[str]) -> None:

@@ -1,4 +1,5 @@
-"""Which workers run where, when the operator leaves it open: decided by the HTTP process, without a library of tensors.
+"""Which workers run where, and whether there is memory for them: decided by the HTTP process, without a library of
+tensors.
 
 On a machine without an accelerator a small model gains nothing from a second thread, as its steps are too short
 to be shared out: there each core gets a worker of its own, as long as there is memory for it. Everything else gets
@@ -17,13 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dit_serve.models.options import split_name
+from dit_serve.service.settings import Settings
+from dit_serve.service.workers.budget import DECODER_BYTES, ROW_BYTES, SMALL_ROW_BYTES, Budget, Demand, reckon
+from dit_serve.service.workers.cgroup import Memory, read_cores, read_memory
 
 SMALL_BYTES = 256 << 20  # of all models together; DiT-S/2 has 132 MB in float32, DiT-B/2 520 MB
-WORKER_BYTES = 1 << 30  # half of it libraries, the rest room for what a small model computes with
 MAX_DEFAULT_WORKERS = 8
 ACCELERATOR_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
 DEMOS = Path(__file__).parents[2] / "models" / "demo"
 WEIGHTS = (".safetensors", ".bin", ".pt")
+SMALL_PIXELS, PIXELS = 128, 256  # side of an image, which the HTTP process cannot know before a worker does
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,44 +51,70 @@ class Machine:
 
     Args:
         cores: that this process may use.
-        free_bytes: of memory.
+        memory: that it may use.
         has_accelerator: whether there is a sign of one.
     """
 
     cores: int
-    free_bytes: int
+    memory: Memory
     has_accelerator: bool
 
 
-def place(devices: Sequence[str], models: Sequence[str], machine: Machine, *, keeps_standby: bool = True) -> Placement:
-    """Where the workers run: as the operator says, else as suits the machine and the models.
+def place(settings: Settings, machine: Machine) -> tuple[Placement, Budget]:
+    """Where the workers run, and what memory they take with all the rest.
 
-    Args:
-        devices: the operator's choice, one worker each; none to leave it open.
-        models: the checkpoints to serve, each as it is or as name=path.
-        machine: where.
-        keeps_standby: as in `Placement`.
+    What the operator says is taken as it is, whether it fits or not; what is left open is as suits the machine and the
+    models: of as many workers as there is memory for.
     """
-    chosen: tuple[str | None, ...] = tuple(devices)
-    if not chosen:
-        workers = min(machine.cores, MAX_DEFAULT_WORKERS, machine.free_bytes // WORKER_BYTES)
-        is_spread = not machine.has_accelerator and workers > 1 and are_small(models)
-        chosen = ("cpu",) * workers if is_spread else (None,)
+    devices, demand = _choose(settings, machine)
     # several on one machine share its cores: more threads than cores wait for each other at every step
-    threads = max(1, machine.cores // len(chosen)) if len(chosen) > 1 else 0
-    return Placement(chosen, threads, keeps_standby)
+    threads = max(1, machine.cores // len(devices)) if len(devices) > 1 else 0
+    return Placement(devices, threads, settings.standby), reckon(demand, len(devices), machine.memory)
+
+
+def _choose(settings: Settings, machine: Machine) -> tuple[tuple[str | None, ...], Demand]:
+    demand = demand_of(settings, machine)
+    if settings.devices:
+        return settings.devices, demand
+    if machine.has_accelerator or not are_small(settings.models):
+        return (None,), demand
+    most = min(machine.cores, MAX_DEFAULT_WORKERS)
+    workers = next((n for n in range(most, 1, -1) if reckon(demand, n, machine.memory).fits), 1)
+    return ("cpu",) * workers if workers > 1 else (None,), demand
+
+
+def demand_of(settings: Settings, machine: Machine) -> Demand:
+    """What the settings ask for; models that have yet to be downloaded count nothing."""
+    on_card = settings.devices[0] != "cpu" if settings.devices else machine.has_accelerator
+    is_small, limits = are_small(settings.models), settings.limits
+    places, side = settings.max_batch_sequences, SMALL_PIXELS if is_small else PIXELS
+    return Demand(
+        models_bytes=sum(filter(None, _sizes(settings.models))),
+        models=len(settings.models),
+        batch_bytes=places * SMALL_ROW_BYTES if is_small else places * ROW_BYTES + DECODER_BYTES,
+        places=settings.max_queue_sequences,
+        place_bytes=3 * side**2 + limits.max_header_bytes + limits.max_body_bytes,
+        keeps_standby=settings.standby,
+        model_cache_bytes=settings.options.modulation_cache_bytes,
+        on_card=on_card,
+    )
 
 
 def this_machine() -> Machine:
     """The machine that this process runs on, as far as it may use it."""
     has_card = sys.platform == "darwin" or any(os.path.exists(path) for path in ACCELERATOR_FILES)
-    return Machine(_cores(), _free_bytes(), has_card)
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Machine(read_cores(allowed), read_memory(), has_card)
 
 
 def are_small(models: Sequence[str]) -> bool:
     """Whether all these checkpoints lie here and are small together; what has yet to be downloaded is not."""
-    sizes = [_weights_bytes(path) for _, path in map(split_name, models)]
-    return all(size is not None for size in sizes) and sum(size or 0 for size in sizes) <= SMALL_BYTES
+    sizes = _sizes(models)
+    return None not in sizes and sum(filter(None, sizes)) <= SMALL_BYTES
+
+
+def _sizes(models: Sequence[str]) -> list[int | None]:
+    return [_weights_bytes(path) for _, path in map(split_name, models)]
 
 
 def _weights_bytes(model: str) -> int | None:
@@ -98,30 +128,3 @@ def _weights_bytes(model: str) -> int | None:
         return sum(file.stat().st_size for file in path.rglob("*") if file.suffix in WEIGHTS)
     except OSError:
         return None
-
-
-def _cores() -> int:
-    """Cores, less those that this process is kept from; a container's share of time counts as whole cores."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota, _, period = _read("/sys/fs/cgroup/cpu.max").partition(" ")
-    share = int(quota) // int(period) if quota.isdigit() and period.strip().isdigit() else allowed
-    return max(1, min(allowed, share))
-
-
-def _free_bytes() -> int:
-    """Memory that can be had without swapping, or what a container may still take if that is less."""
-    lines = dict(line.split(":", 1) for line in _read("/proc/meminfo").splitlines() if ":" in line)
-    free = int(lines["MemAvailable"].split()[0]) << 10 if "MemAvailable" in lines else _physical_bytes() // 2
-    limit, used = _read("/sys/fs/cgroup/memory.max").strip(), _read("/sys/fs/cgroup/memory.current").strip()
-    return min(free, int(limit) - int(used)) if limit.isdigit() and used.isdigit() else free
-
-
-def _physical_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text()
-    except OSError:
-        return ""

@@ -26,10 +26,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, BinaryIO, NoReturn, cast
 
 from dit_serve.models.options import ModelInfo, ModelOptions, SampleSpec, split_name
-from dit_serve.service.engine.engine import Cancel, Door, Engine, EngineOptions, Inbox
+from dit_serve.service.engine.engine import Cancel, Engine, EngineOptions, Inbox
 from dit_serve.service.engine.hangs import Pulse
 from dit_serve.service.errors import WireError
 from dit_serve.service.image.png import encode_png
@@ -49,11 +50,14 @@ from dit_serve.service.wire.messages import (
     Ready,
     SubmitJob,
 )
+from dit_serve.service.workers.rest import RestingDoor, RestingInbox, give_back
 
-Loader = Callable[[str, ModelOptions], Door]
+Loader = Callable[[str, ModelOptions], RestingDoor]
+Loaded = dict[str, tuple[ModelInfo, RestingDoor]]
 BEATS_PER_SILENCE = 6
 BEAT_SECONDS = 1.0  # at the most; what is not told yet what a silence is beats so
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+WARM_SECONDS = 1.0  # for all sizes of one model's batches: 0.2 s suffice for 16 of a small one
 TELL_SECONDS = 0.02  # steps that follow each other faster are told together: each message wakes the HTTP process
 
 
@@ -68,7 +72,7 @@ def main(arguments: list[str]) -> int:
         stream = connection.makefile("rb")
         post = _Post(connection)
         told: queue.SimpleQueue[Configure] = queue.SimpleQueue()
-        inbox: Inbox = queue.SimpleQueue()
+        inbox = RestingInbox()
         pulses: queue.SimpleQueue[tuple[Pulse, float]] = queue.SimpleQueue()
         threading.Thread(target=_read, args=(stream, told, inbox), name="read-socket", daemon=True).start()
         threading.Thread(target=_beat, args=(pulses, post), name="heartbeat", daemon=True).start()
@@ -83,6 +87,7 @@ def main(arguments: list[str]) -> int:
         except Exception as error:
             post(_fatal(error))
             return 1
+        inbox.rest = partial(give_back, [door for _, door in doors.values()])
         serve(configure, doors, inbox, post, pulse)
     return 0
 
@@ -125,28 +130,28 @@ class _Post:
                     _exit(0)
 
 
-def load_all(configure: Configure, load: Loader, post: Callable[[Message], None]) -> dict[str, tuple[ModelInfo, Door]]:
+def load_all(configure: Configure, load: Loader, post: Callable[[Message], None]) -> Loaded:
     """The models of the settings by name, each tried once so that the first request finds it warm.
 
     Raises:
         ValueError: two models have the same name.
         ModelError: a model cannot be loaded.
     """
-    loaded: dict[str, tuple[ModelInfo, Door]] = {}
+    loaded: Loaded = {}
     for given, path in map(split_name, configure.models):
         post(Loading(given or path))
         door = load(path, configure.options)
         info = replace(door.info, name=given) if given else door.info
         if info.name in loaded:
             raise ValueError(f"two models are called {info.name}; give one another name: {info.name}-2={path}")
-        _warm_up(info, door)
+        _warm_up(info, door, configure.max_batch_sequences)
         loaded[info.name] = info, door
     return loaded
 
 
 def serve(
     configure: Configure,
-    loaded: dict[str, tuple[ModelInfo, Door]],
+    loaded: Loaded,
     inbox: Inbox,
     post: Callable[[Message], None],
     pulse: Pulse,
@@ -209,13 +214,23 @@ def _beat(pulses: queue.SimpleQueue[tuple[Pulse, float]], post: Callable[[Messag
             pulse, every_seconds = pulses.get(timeout=every_seconds)
 
 
-def _warm_up(info: ModelInfo, door: Door) -> None:
-    """Captures the step and the decoder on a card, and makes one image everywhere: the first request finds it warm."""
+def _warm_up(info: ModelInfo, door: RestingDoor, max_batch_sequences: int) -> None:
+    """Captures the step and the decoder on a card, and makes one image everywhere: the first request finds it warm.
+
+    On a processor each size of a batch takes a step, as long as that is soon done: its library makes code for each size
+    and keeps it, 5 MiB of a small model. So no later step waits for that, and the worker is as large as it will be.
+    """
     door.warm_up()
-    sample = door.begin(SampleSpec(class_id=0, seed=0, steps=1, sampler=info.samplers[0]))
+    spec = SampleSpec(class_id=0, seed=0, steps=1, sampler=info.samplers[0], guidance_scale=1)
+    sample = door.begin(replace(spec, guidance_scale=info.default_guidance_scale))
     door.step([sample])
     door.preview(sample)()
     door.decode([sample])
+    began = time.monotonic()
+    for size in range(1, 1 + max_batch_sequences * (info.device == "cpu")):
+        if time.monotonic() - began > WARM_SECONDS:
+            break
+        door.step([door.begin(spec) for _ in range(size)])
 
 
 def _fatal(error: Exception) -> Fatal:

@@ -46,6 +46,8 @@ class FakeDoor:
 
     def warm_up(self) -> None: ...
 
+    def rest(self) -> None: ...
+
     def begin(self, spec: SampleSpec, /) -> FakeSample:
         return FakeSample(spec)
 

@@ -39,7 +39,7 @@ def begun(spec: SampleSpec) -> Sample:
 
 
 def test_a_batch_is_filled_up_with_zeros_whatever_was_there_before(model: Watched) -> None:
-    slots = Slots(model, Conditioning(model, 1 << 20, CAPACITY), 4)
+    slots = Slots(model, Conditioning(model, 1 << 20, CAPACITY, is_ahead=False), 4)
     slots.fill([begun(SampleSpec(i % 10, i)) for i in range(CAPACITY // 2)])
     slots.run(CAPACITY, CAPACITY)
     samples = [begun(SampleSpec(1, 1)), begun(SampleSpec(2, 2, guidance_scale=1.0))]
@@ -54,7 +54,7 @@ def test_a_batch_is_filled_up_with_zeros_whatever_was_there_before(model: Watche
 
 
 def test_filling_reads_the_samples_and_draws_their_noise_once(model: Watched) -> None:
-    slots = Slots(model, Conditioning(model, 1 << 20, CAPACITY), 4)
+    slots = Slots(model, Conditioning(model, 1 << 20, CAPACITY, is_ahead=False), 4)
     sample = begun(SampleSpec(1, 1, sampler="ddpm"))
     latents = sample.latents.clone()
     assert slots.fill([sample]).is_noisy
@@ -66,7 +66,7 @@ def test_filling_reads_the_samples_and_draws_their_noise_once(model: Watched) ->
 
 
 def test_rows_that_fill_up_the_shape_change_no_bit(model: Watched) -> None:
-    slots = Slots(model, Conditioning(model, 1 << 20, CAPACITY), 3)
+    slots = Slots(model, Conditioning(model, 1 << 20, CAPACITY, is_ahead=False), 3)
     samples = [begun(SampleSpec(i, i, guidance_scale=(1.0, 2.0)[i % 2], sampler="ddpm")) for i in range(4)]
     filled = slots.fill(samples)
     exact = slots.run(*filled)

@@ -15,7 +15,10 @@ import pytest
 
 from dit_serve.models.device import choose_device, choose_dtype
 from dit_serve.service.cli import main
+from dit_serve.service.commands import doctor
 from dit_serve.service.commands.doctor import Finding, examine
+from dit_serve.service.workers.cgroup import Memory
+from dit_serve.service.workers.placement import Machine
 
 NO_TORCH = """
 import sys
@@ -132,6 +135,27 @@ def test_the_size_of_the_cache_is_told(anywhere: pytest.MonkeyPatch, tmp_path: P
     (tmp_path / "cache" / "sums").mkdir(parents=True)
     (tmp_path / "cache" / "sums" / "large").write_bytes(bytes(3_000_000))
     assert found("cache", {})[0].what == f"{tmp_path / 'cache'}: 3 MB, can be written"
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "changes", "mend"),
+    [
+        (4, {}, ""),
+        (1, {}, "export DIT_STANDBY=false"),
+        (4, {"DIT_MODULATION_CACHE_BYTES": "2000000000"}, "unset DIT_MODULATION_CACHE_BYTES"),
+        (1.75, {"DIT_DEVICES": "cpu,cpu,cpu,cpu"}, "export DIT_DEVICES=cpu,cpu"),
+        (0.5, {"DIT_STANDBY": "false"}, "docker run --memory=1g   # or mem_limit in a compose file"),
+    ],
+)
+def test_memory_that_does_not_suffice_is_told_with_what_mends_it(
+    anywhere: pytest.MonkeyPatch, gigabytes: float, changes: Mapping[str, str], mend: str
+) -> None:
+    memory = Memory(int(gigabytes * 2**30), int(gigabytes * 2**30), is_bounded=True)
+    anywhere.setattr(doctor, "this_machine", lambda: Machine(2, memory, has_accelerator=False))
+    (finding,) = found("memory", changes)
+    assert (finding.is_well, finding.mend) == (True, mend)
+    assert "of the container's" in finding.what
+    assert ("too little" in finding.what) == bool(mend)
 
 
 @pytest.mark.parametrize(
