@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from dit_serve.service.errors import DeadlineTooShort, Problem, QueueFull
-from dit_serve.service.front.estimate import LOW
+from dit_serve.service.front.estimate import Pace
 from dit_serve.service.front.ledger import Ledger
 from dit_serve.service.front.outlook import Outlook
 from dit_serve.service.wire.job import Job
@@ -96,7 +96,7 @@ class Admission:
     def _too_late(self, jobs: Sequence[Job], deadline_seconds: float) -> DeadlineTooShort | None:
         if self._is_to_be_tried(jobs[0].model):
             return None
-        predicted = self._outlook.finish_seconds(jobs, LOW)
+        predicted = self._outlook.finish_seconds(jobs, Pace.LOW)
         if predicted <= deadline_seconds:
             return None
         return DeadlineTooShort(

@@ -1,8 +1,7 @@
 """What a step and an image cost, from those of late, and how much accepted work that makes.
 
 A step's time belongs to a model and to how many sequences take it: on a processor a small batch costs more a sequence
-than a large one. What is usual is the median; what may be held against a request is the low figure, which one step in
-five was no slower than. Neither is moved by a step that took long because the machine was busy or stopped.
+than a large one. What may be held against a request is a low figure, below what is usual. Neither is moved by a step that took long because the machine was busy or stopped.
 
 Knows no queue.
 """
@@ -13,33 +12,41 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 from dit_serve.service.telemetry.recent import Recent
-from dit_serve.service.wire.job import Stepped, Timings
+from dit_serve.service.wire.job import Stepped
 
+LOW = 0.2
 FIRST_GUESS_SECONDS = 0.01  # price of a sequence-step before anything was measured
-LOW, USUAL = 0.2, 0.5
 ENOUGH = 3  # figures of which the median, or the lowest, is not the one that went wrong
 FRESH_SECONDS = 60.0  # as long as figures of this age are there, older ones of other batches say nothing
 
 
+class Pace(Enum):
+    """What is reckoned with: what steps take as a rule, or what one in five was no slower than."""
+
+    USUAL = auto()
+    LOW = auto()
+
+
 @dataclass(slots=True)
 class _Window:
-    """Figures of one kind; their quantiles are computed once for each new figure."""
+    """Figures of one kind; what they come to is computed once for each new figure."""
 
     figures: Recent
     newest_at: float = 0.0
-    _quantiles: dict[float, float] = field(default_factory=dict)
+    _seconds: dict[Pace, float] = field(default_factory=dict)
 
     def add(self, figure: float, at: float) -> None:
         self.figures.add(figure)
         self.newest_at = at
-        self._quantiles.clear()
+        self._seconds.clear()
 
-    def quantile(self, share: float) -> float:
-        if share not in self._quantiles:
-            self._quantiles[share] = self.figures.quantile(share)
-        return self._quantiles[share]
+    def seconds(self, pace: Pace) -> float:
+        if pace not in self._seconds:
+            self._seconds[pace] = self.figures.usual() if pace is Pace.USUAL else self.figures.quantile(LOW)
+        return self._seconds[pace]
 
 
 class StepTimes:
@@ -59,9 +66,9 @@ class StepTimes:
         sizes = self._steps.setdefault(event.model, {})
         sizes.setdefault(event.sequences, self._window()).add(event.seconds, self._clock())
 
-    def imaged(self, model: str, timings: Timings) -> None:
-        """Learns from one finished image."""
-        self._images.setdefault(model, self._window()).add(timings.decode + timings.encode, self._clock())
+    def imaged(self, model: str, seconds: float) -> None:
+        """Learns what one image took after its last step."""
+        self._images.setdefault(model, self._window()).add(seconds, self._clock())
 
     def is_measured(self, model: str) -> bool:
         """Whether any step of this model was made."""
@@ -73,21 +80,21 @@ class StepTimes:
         newest_at = max((window.newest_at for window in windows), default=0.0)
         return sum(len(each.figures) for each in windows) >= ENOUGH and self._clock() - newest_at <= within_seconds
 
-    def step_seconds(self, model: str, sequences: int, share: float) -> float:
+    def step_seconds(self, model: str, sequences: int, pace: Pace) -> float:
         """What a step takes.
 
         A size that was not measured, and any when the low figure is asked for, is judged by the others: a step takes
         no longer than one of more sequences, and no longer than as many of fewer as it takes to do the same.
         """
         sizes = self._trusted(model)
-        if share == USUAL and sequences in sizes and len(sizes[sequences].figures) >= ENOUGH:
-            return sizes[sequences].quantile(share)
-        bounds = (window.quantile(share) * max(1.0, sequences / size) for size, window in sizes.items())
+        if pace is Pace.USUAL and sequences in sizes and len(sizes[sequences].figures) >= ENOUGH:
+            return sizes[sequences].seconds(pace)
+        bounds = (window.seconds(pace) * max(1.0, sequences / size) for size, window in sizes.items())
         return min(bounds, default=FIRST_GUESS_SECONDS * sequences)
 
-    def image_seconds(self, model: str) -> float:
-        """What an image takes after its last step; the low figure, since in others it waited for its neighbours."""
-        return self._images[model].quantile(LOW) if model in self._images else 0.0
+    def image_seconds(self, model: str, pace: Pace) -> float:
+        """What an image takes after its last step."""
+        return self._images[model].seconds(pace) if model in self._images else 0.0
 
     def _trusted(self, model: str) -> dict[int, _Window]:
         """By size: those measured lately, if there are any, and often enough, if there are any."""
@@ -121,4 +128,4 @@ class WorkEstimate:
         return sum(work * self._price(model) for model, work in self._work.items() if work) / self.workers
 
     def _price(self, model: str) -> float:
-        return self._prices[model].quantile(USUAL) if model in self._prices else FIRST_GUESS_SECONDS
+        return self._prices[model].quantile(0.5) if model in self._prices else FIRST_GUESS_SECONDS

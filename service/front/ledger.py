@@ -16,7 +16,7 @@ import asyncio
 import math
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from opentelemetry.context import Context
@@ -97,11 +97,13 @@ class Load:
         held: its jobs by id, oldest first.
         sequences: how many they take, by model.
         estimate: how much work they are, at this worker's pace.
+        imaged_at: when its newest image came, in monotonic seconds.
     """
 
     held: OrderedDict[int, Accepted] = field(default_factory=OrderedDict)
     sequences: Counter[str] = field(default_factory=Counter)
     estimate: WorkEstimate = field(default_factory=WorkEstimate)
+    imaged_at: float = 0.0
 
     @property
     def is_trying_a_suspect(self) -> bool:
@@ -114,6 +116,7 @@ class Ledger:
 
     Args:
         workers: how many there are.
+        clock: monotonic seconds.
 
     Attributes:
         loads: what each worker has, by its number.
@@ -124,11 +127,12 @@ class Ledger:
         census: (jobs, sequences) by model and by whether they have left a worker's queue.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.loads = tuple(Load() for _ in range(workers))
         self.sequences = 0
         self.estimate = WorkEstimate()
-        self.times = StepTimes()
+        self.times = StepTimes(clock)
+        self._clock = clock
         self.counters = Counters()
         self.census: dict[tuple[str, bool], tuple[int, int]] = {}
         self._accepted: OrderedDict[int, Accepted] = OrderedDict()
@@ -233,7 +237,7 @@ class Ledger:
         self._count(accepted, -1)
         self.counters.ended[end.outcome] += 1
         if end.outcome is Outcome.COMPLETED:
-            self.times.imaged(accepted.job.model, end.timings)
+            self._learn_image(accepted, end)
         if not accepted.result.done():
             accepted.result.set_result(end if problem is None else problem)
 
@@ -244,6 +248,14 @@ class Ledger:
             accepted.preview = preview
             accepted.tell_watcher()
         return accepted
+
+    def _learn_image(self, accepted: Accepted, end: JobEnd) -> None:
+        """One of several that were done together has waited for those that were decoded before it."""
+        seconds, now = end.timings.decode + end.timings.encode, self._clock()
+        if accepted.worker is not None:
+            load = self.loads[accepted.worker]
+            seconds, load.imaged_at = min(seconds, now - load.imaged_at), now
+        self.times.imaged(accepted.job.model, seconds)
 
     def _known(self, job_ids: Iterable[int]) -> list[Accepted]:
         return [self._accepted[job_id] for job_id in job_ids if job_id in self._accepted]

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Protocol
 
-from dit_serve.service.front.estimate import USUAL
+from dit_serve.service.front.estimate import Pace
 from dit_serve.service.front.forecast import Costs, Course, Row
 from dit_serve.service.front.ledger import Accepted, Ledger
 from dit_serve.service.wire.job import Job
@@ -94,11 +94,11 @@ class Outlook:
         self._most_places = most_places
         self._decodes_beside = decodes_beside
         self._clock = clock
-        self._drawings: dict[float, _Drawing] = {}
+        self._drawings: dict[Pace, _Drawing] = {}
 
     def place(self, accepted: Sequence[Accepted]) -> Place:
         """Where these jobs of one request stand."""
-        positions = self._drawing(USUAL).positions
+        positions = self._drawing(Pace.USUAL).positions
         first = accepted[0]
         position = 0 if first.is_running else positions.get(first.job.id, len(positions))
         etas = [self.eta_seconds(each) for each in accepted]
@@ -109,20 +109,20 @@ class Outlook:
         job = accepted.job
         if not self._ledger.times.is_measured(job.model):
             return None
-        drawing = self._drawing(USUAL)
+        drawing = self._drawing(Pace.USUAL)
         ends = drawing.ends.get(job.id)
         if ends is None:
             ends = self._end_behind(drawing, [job])
         return max(0.0, drawing.at + ends - self._clock())
 
-    def finish_seconds(self, jobs: Sequence[Job], share: float) -> float:
+    def finish_seconds(self, jobs: Sequence[Job], pace: Pace) -> float:
         """Predicted time until the jobs of one request would be done, if it were accepted now.
 
         Args:
             jobs: of one model, alike.
-            share: of the steps of late that were no slower than what is reckoned with.
+            pace: of the steps.
         """
-        drawing = self._drawing(share)
+        drawing = self._drawing(pace)
         return max(0.0, drawing.at + self._end_behind(drawing, jobs) - self._clock())
 
     def seconds_until_free(self, wanted: int) -> float:
@@ -130,7 +130,7 @@ class Outlook:
 
         More than all of them are free when those that come in their place are done, too.
         """
-        drawing = self._drawing(USUAL)
+        drawing = self._drawing(Pace.USUAL)
         if not drawing.releases:
             return 0.0
         all_end, held = drawing.releases[-1]
@@ -142,14 +142,14 @@ class Outlook:
         """Predicted time until all accepted work is done."""
         return self.seconds_until_free(self._ledger.sequences)
 
-    def _drawing(self, share: float) -> _Drawing:
-        drawing, now = self._drawings.get(share), self._clock()
+    def _drawing(self, pace: Pace) -> _Drawing:
+        drawing, now = self._drawings.get(pace), self._clock()
         if drawing is None or now - drawing.at >= drawing.took_seconds / DRAWING_SHARE:
-            drawing = self._drawings[share] = self._draw(share, now)
+            drawing = self._drawings[pace] = self._draw(pace, now)
             drawing.took_seconds = self._clock() - now
         return drawing
 
-    def _draw(self, share: float, now: float) -> _Drawing:
+    def _draw(self, pace: Pace, now: float) -> _Drawing:
         up = [worker for worker in self._workers if worker.is_up] or list(self._workers[:1])
         unsent: list[Accepted] = []
         positions: dict[int, int] = {}
@@ -159,9 +159,9 @@ class Outlook:
             if each.worker is None:
                 unsent.append(each)
         shared = self._shared(unsent[:MOST_PLAYED], up)
-        courses = [self._course(worker, shared[worker.number], share, now) for worker in up]
+        courses = [self._course(worker, shared[worker.number], pace, now) for worker in up]
         ends = {job_id: end for course in courses for job_id, end in course.ends.items()}
-        self._reckon(unsent[MOST_PLAYED:], courses, ends, share)
+        self._reckon(unsent[MOST_PLAYED:], courses, ends, pace)
         drawing = _Drawing(now, courses, ends, positions)
         drawing.releases = self._releases(ends)
         return drawing
@@ -169,7 +169,7 @@ class Outlook:
     def _shared(self, unsent: Sequence[Accepted], workers: Sequence[Runner]) -> dict[int, list[Accepted]]:
         """What each worker will be sent: the next job goes to the one with the least work."""
         times = self._ledger.times
-        prices = {model: times.step_seconds(model, 1, USUAL) for model in {each.job.model for each in unsent}}
+        prices = {model: times.step_seconds(model, 1, Pace.USUAL) for model in {each.job.model for each in unsent}}
         loads = {worker.number: self._ledger.loads[worker.number].estimate.seconds() for worker in workers}
         shared: dict[int, list[Accepted]] = {number: [] for number in loads}
         for each in unsent:
@@ -178,7 +178,7 @@ class Outlook:
             shared[number].append(each)
         return shared
 
-    def _course(self, worker: Runner, unsent: Sequence[Accepted], share: float, now: float) -> Course:
+    def _course(self, worker: Runner, unsent: Sequence[Accepted], pace: Pace, now: float) -> Course:
         running, waiting, heard_at = [], [], 0.0
         for each in self._ledger.loads[worker.number].held.values():
             if each.is_running:
@@ -187,23 +187,23 @@ class Outlook:
             elif each.given_up is None:
                 waiting.append(_row(each, now))
         waiting += [_row(each, now) for each in unsent]
-        return Course(self._costs(worker, share), running, waiting, max(0.0, now - heard_at))
+        return Course(self._costs(worker, pace), running, waiting, max(0.0, now - heard_at))
 
-    def _costs(self, worker: Runner, share: float) -> Costs:
+    def _costs(self, worker: Runner, pace: Pace) -> Costs:
         times, places, most = self._ledger.times, worker.places, self._most_places
         return Costs(
-            step_seconds=lambda model, sequences: times.step_seconds(model, sequences, share),
-            image_seconds=times.image_seconds,
+            step_seconds=lambda model, sequences: times.step_seconds(model, sequences, pace),
+            image_seconds=lambda model: times.image_seconds(model, pace),
             places=lambda model: places.get(model, most),
             decodes_beside=self._decodes_beside(),
         )
 
     def _reckon(
-        self, rest: Sequence[Accepted], courses: Sequence[Course], ends: dict[int, float], share: float
+        self, rest: Sequence[Accepted], courses: Sequence[Course], ends: dict[int, float], pace: Pace
     ) -> None:
         """Adds when those will be done that were not played through: as fast as full batches are."""
         times, most = self._ledger.times, self._most_places
-        prices = {model: times.step_seconds(model, most, share) / most for model in {each.job.model for each in rest}}
+        prices = {model: times.step_seconds(model, most, pace) / most for model in {each.job.model for each in rest}}
         done_after = sum(course.idle_after for course in courses) / len(courses)
         for each in rest:
             done_after += each.work_left * prices[each.job.model] / len(courses)
