@@ -28,12 +28,14 @@ class Costs:
         image_seconds: of a model's image beside its steps.
         places: most sequences that a batch of a model has.
         decodes_beside: whether the loop goes on while images are decoded.
+        is_busy: whether others come as fast as these leave, so that steps stay as full as they are.
     """
 
     step_seconds: Callable[[str, int], float]
     image_seconds: Callable[[str], float]
     places: Callable[[str], int]
     decodes_beside: bool = False
+    is_busy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ class Course:
         self._line_ends: dict[str, int] = {}  # the stretch in which the last of a model that waits finds a place
         self._prices: dict[tuple[str, int], float] = {}
         self._used: dict[str, int] = {}
+        self._company: dict[str, int] = {}  # a step has no fewer sequences than this
         self._rounds = 0
         self._by_round: list[tuple[int, int, Row]] = []
         self._by_time: list[tuple[float, int, Row]] = []
@@ -116,13 +119,15 @@ class Course:
             if left == steps and used > room:
                 continue
             missed = int(index == 0)  # the step under way
-            own = self._price(model, used + sequences) - self._price(model, used)
+            company = max(used, self._company.get(model, 0))
+            own = self._price(model, company + sequences) - self._price(model, company)
             taken = min(left, stretch.rounds - missed)
             left -= taken
             if left == 0:
                 return stretch.begins + delay + (taken + missed) * stretch.round_seconds + taken * own
             delay += taken * own
-        return self.idle_after + delay + left * self._price(model, sequences)
+        alone = {**self._company, model: self._company.get(model, 0) + sequences}
+        return self.idle_after + delay + left * sum(self._price(name, used) for name, used in alone.items())
 
     def _play(self, running: Sequence[Row], begun_seconds: float) -> None:
         now = 0.0
@@ -136,6 +141,8 @@ class Course:
             now = self._retire(now)
             if self._stretches:  # the step under way takes nobody in
                 self._admit(now)
+            if len(self._stretches) == 1 and self._costs.is_busy:
+                self._company = dict(self._used)
             if self._by_round:
                 now = self._advance(now)
         self.idle_after = max(now, 0.0)
@@ -198,7 +205,8 @@ class Course:
             self._used[row.model] -= row.sequences
 
     def _round_seconds(self) -> float:
-        return sum(self._price(model, used) for model, used in self._used.items())
+        models = self._used.keys() | self._company.keys()
+        return sum(self._price(m, max(self._used.get(m, 0), self._company.get(m, 0))) for m in models)
 
     def _price(self, model: str, sequences: int) -> float:
         if not sequences:

@@ -52,7 +52,7 @@ class Accepted:
     job: Job
     result: asyncio.Future[JobEnd | Problem]
     steps_left: int
-    accepted_at: float = field(default_factory=time.monotonic)
+    accepted_at: float
     leaves_at: float = math.inf
     crashes: int = 0
     worker: int | None = None
@@ -167,7 +167,7 @@ class Ledger:
     def enter(self, job: Job, leaves_at: float = math.inf) -> Accepted:
         """Accepts a job: it waits, behind all others."""
         result: asyncio.Future[JobEnd | Problem] = asyncio.get_running_loop().create_future()
-        accepted = Accepted(job, result, job.spec.steps, leaves_at=leaves_at)
+        accepted = Accepted(job, result, job.spec.steps, self._clock(), leaves_at)
         self._accepted[job.id] = accepted
         self._queue(accepted)[job.id] = accepted
         self.counters.accepted += 1

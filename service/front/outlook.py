@@ -24,6 +24,7 @@ from dit_serve.service.wire.job import Job
 
 MOST_PLAYED = 512  # jobs that wait here and are played through; those after them are reckoned
 DRAWING_SHARE = 0.05  # of the time, at the most
+BURST_SECONDS = 1.0  # jobs that came within this time may have been the last ones for now
 
 
 class Runner(Protocol):
@@ -158,8 +159,9 @@ class Outlook:
                 positions[each.job.id] = len(positions)
             if each.worker is None:
                 unsent.append(each)
+        is_busy = pace is Pace.USUAL and self._is_busy(now)
         shared = self._shared(unsent[:MOST_PLAYED], up)
-        courses = [self._course(worker, shared[worker.number], pace, now) for worker in up]
+        courses = [self._course(self._costs(worker, pace, is_busy), worker.number, shared[worker.number], now) for worker in up]
         ends = {job_id: end for course in courses for job_id, end in course.ends.items()}
         self._reckon(unsent[MOST_PLAYED:], courses, ends, pace)
         drawing = _Drawing(now, courses, ends, positions)
@@ -178,24 +180,30 @@ class Outlook:
             shared[number].append(each)
         return shared
 
-    def _course(self, worker: Runner, unsent: Sequence[Accepted], pace: Pace, now: float) -> Course:
+    def _is_busy(self, now: float) -> bool:
+        """Whether jobs keep coming: the newest one is much younger than the oldest one."""
+        ages = [now - each.accepted_at for each in self._ledger]
+        return bool(ages) and ages[-1] < max(BURST_SECONDS, ages[0] / 2)
+
+    def _course(self, costs: Costs, number: int, unsent: Sequence[Accepted], now: float) -> Course:
         running, waiting, heard_at = [], [], 0.0
-        for each in self._ledger.loads[worker.number].held.values():
+        for each in self._ledger.loads[number].held.values():
             if each.is_running:
                 running.append(_row(each, now))
                 heard_at = max(heard_at, each.stepped_at, each.started_at)
             elif each.given_up is None:
                 waiting.append(_row(each, now))
         waiting += [_row(each, now) for each in unsent]
-        return Course(self._costs(worker, pace), running, waiting, max(0.0, now - heard_at))
+        return Course(costs, running, waiting, max(0.0, now - heard_at))
 
-    def _costs(self, worker: Runner, pace: Pace) -> Costs:
+    def _costs(self, worker: Runner, pace: Pace, is_busy: bool) -> Costs:
         times, places, most = self._ledger.times, worker.places, self._most_places
         return Costs(
             step_seconds=lambda model, sequences: times.step_seconds(model, sequences, pace),
             image_seconds=lambda model: times.image_seconds(model, pace),
             places=lambda model: places.get(model, most),
             decodes_beside=self._decodes_beside(),
+            is_busy=is_busy,
         )
 
     def _reckon(
