@@ -61,10 +61,9 @@ class StepTimes:
         self._steps: dict[str, dict[int, _Window]] = {}
         self._images: dict[str, _Window] = {}
 
-    def stepped(self, event: Stepped) -> None:
-        """Learns from one batch."""
-        sizes = self._steps.setdefault(event.model, {})
-        sizes.setdefault(event.sequences, self._window()).add(event.seconds, self._clock())
+    def stepped(self, model: str, sequences: int, seconds: float) -> None:
+        """Learns what one batch's step took."""
+        self._steps.setdefault(model, {}).setdefault(sequences, self._window()).add(seconds, self._clock())
 
     def imaged(self, model: str, seconds: float) -> None:
         """Learns what one image took after its last step."""

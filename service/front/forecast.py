@@ -91,6 +91,7 @@ class Course:
         self._costs = costs
         self._stretches: list[_Stretch] = []
         self._line_ends: dict[str, int] = {}  # the stretch in which the last of a model that waits finds a place
+        self._line_begins = 0
         self._prices: dict[tuple[str, int], float] = {}
         self._used: dict[str, int] = {}
         self._company: dict[str, int] = {}  # a step has no fewer sequences than this
@@ -109,11 +110,19 @@ class Course:
         images = self._costs.image_seconds(job.model) * (1 if self._costs.decodes_beside else count)
         return self._end_beside(job.model, job.sequences * at_once, left) + images
 
+    def reckon(self, rest: Sequence[Row]) -> None:
+        """Adds rows that come after all others without playing them through: as fast as full batches are."""
+        for row in rest:
+            full = max(self._costs.places(row.model), row.sequences)
+            self.idle_after += row.steps * row.sequences * self._price(row.model, full) / full
+            self.ends[row.job_id] = min(self.idle_after, max(row.leaves, 0.0))
+            self._line_begins = len(self._stretches)
+
     def _end_beside(self, model: str, sequences: int, steps: int) -> float:
         """When a row behind all others has made its steps, which cost the others' rounds and its own part of them."""
         left, delay = steps, 0.0
         room = max(self._costs.places(model) - sequences, 0)
-        for index in range(self._line_ends.get(model, 0), len(self._stretches)):
+        for index in range(max(self._line_begins, self._line_ends.get(model, 0)), len(self._stretches)):
             stretch = self._stretches[index]
             used = stretch.used.get(model, 0)
             if left == steps and used > room:

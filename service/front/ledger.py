@@ -97,12 +97,14 @@ class Load:
         held: its jobs by id, oldest first.
         sequences: how many they take, by model.
         estimate: how much work they are, at this worker's pace.
+        newest_step: of its present process, None before the first.
         imaged_at: when its newest image came, in monotonic seconds.
     """
 
     held: OrderedDict[int, Accepted] = field(default_factory=OrderedDict)
     sequences: Counter[str] = field(default_factory=Counter)
     estimate: WorkEstimate = field(default_factory=WorkEstimate)
+    newest_step: Stepped | None = None
     imaged_at: float = 0.0
 
     @property
@@ -196,7 +198,7 @@ class Ledger:
         """Jobs of a worker have one step fewer to go."""
         known = self._known(event.job_ids)
         done = sum(accepted.job.sequences for accepted in known)
-        self.times.stepped(event)
+        self.times.stepped(event.model, event.sequences, self._turn_seconds(event, worker))
         for estimate in (self.estimate, self.loads[worker].estimate):
             estimate.observe(event)
             estimate.add(event.model, -done)
@@ -212,6 +214,7 @@ class Ledger:
         Returns them, oldest first.
         """
         load = self.loads[worker]
+        load.newest_step = None
         lost = sorted(load.held.values(), key=_id)
         for accepted in lost:
             self._count(accepted, -1)
@@ -248,6 +251,15 @@ class Ledger:
             accepted.preview = preview
             accepted.tell_watcher()
         return accepted
+
+    def _turn_seconds(self, event: Stepped, worker: int) -> float:
+        """What a step took with all that the engine did since the one before; alone, if there was a decoding or a pause."""
+        load = self.loads[worker]
+        before, load.newest_step = load.newest_step, event
+        rows = self._known(before.job_ids) if before is not None else ()
+        if before is None or len(rows) < len(before.job_ids) or any(not each.steps_left or each.given_up for each in rows):
+            return event.seconds
+        return max(event.seconds, event.at - before.at)
 
     def _learn_image(self, accepted: Accepted, end: JobEnd) -> None:
         """One of several that were done together has waited for those that were decoded before it."""

@@ -13,7 +13,7 @@ import math
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Protocol
 
@@ -22,7 +22,7 @@ from dit_serve.service.front.forecast import Costs, Course, Row
 from dit_serve.service.front.ledger import Accepted, Ledger
 from dit_serve.service.wire.job import Job
 
-MOST_PLAYED = 512  # jobs that wait here and are played through; those after them are reckoned
+MOST_PLAYED = 256  # jobs that wait for one worker and are played through; those after them are reckoned
 DRAWING_SHARE = 0.05  # of the time, at the most
 BURST_SECONDS = 1.0  # jobs that came within this time may have been the last ones for now
 
@@ -71,7 +71,7 @@ class _Drawing:
     courses: list[Course]
     ends: dict[int, float]
     positions: dict[int, int]
-    releases: list[tuple[float, int]] = field(default_factory=list)
+    releases: list[tuple[float, int]]
     took_seconds: float = 0.0
 
 
@@ -152,21 +152,16 @@ class Outlook:
 
     def _draw(self, pace: Pace, now: float) -> _Drawing:
         up = [worker for worker in self._workers if worker.is_up] or list(self._workers[:1])
-        unsent: list[Accepted] = []
-        positions: dict[int, int] = {}
-        for each in self._ledger:
-            if not each.is_running:
-                positions[each.job.id] = len(positions)
-            if each.worker is None:
-                unsent.append(each)
-        is_busy = pace is Pace.USUAL and self._is_busy(now)
-        shared = self._shared(unsent[:MOST_PLAYED], up)
-        courses = [self._course(self._costs(worker, pace, is_busy), worker.number, shared[worker.number], now) for worker in up]
+        accepted = list(self._ledger)
+        waiting = (each for each in accepted if not each.is_running)
+        positions = {each.job.id: position for position, each in enumerate(waiting)}
+        is_busy = pace is Pace.USUAL and _keep_coming(accepted, now)
+        shared = self._shared([each for each in accepted if each.worker is None], up)
+        courses = [
+            self._course(self._costs(worker, pace, is_busy), worker.number, shared[worker.number], now) for worker in up
+        ]
         ends = {job_id: end for course in courses for job_id, end in course.ends.items()}
-        self._reckon(unsent[MOST_PLAYED:], courses, ends, pace)
-        drawing = _Drawing(now, courses, ends, positions)
-        drawing.releases = self._releases(ends)
-        return drawing
+        return _Drawing(now, courses, ends, positions, _releases(accepted, ends))
 
     def _shared(self, unsent: Sequence[Accepted], workers: Sequence[Runner]) -> dict[int, list[Accepted]]:
         """What each worker will be sent: the next job goes to the one with the least work."""
@@ -180,21 +175,19 @@ class Outlook:
             shared[number].append(each)
         return shared
 
-    def _is_busy(self, now: float) -> bool:
-        """Whether jobs keep coming: the newest one is much younger than the oldest one."""
-        ages = [now - each.accepted_at for each in self._ledger]
-        return bool(ages) and ages[-1] < max(BURST_SECONDS, ages[0] / 2)
-
     def _course(self, costs: Costs, number: int, unsent: Sequence[Accepted], now: float) -> Course:
-        running, waiting, heard_at = [], [], 0.0
-        for each in self._ledger.loads[number].held.values():
+        running: list[Row] = []
+        waiting: list[Row] = []
+        heard_at = 0.0
+        for each in (*self._ledger.loads[number].held.values(), *unsent):
             if each.is_running:
                 running.append(_row(each, now))
                 heard_at = max(heard_at, each.stepped_at, each.started_at)
             elif each.given_up is None:
                 waiting.append(_row(each, now))
-        waiting += [_row(each, now) for each in unsent]
-        return Course(costs, running, waiting, max(0.0, now - heard_at))
+        course = Course(costs, running, waiting[:MOST_PLAYED], max(0.0, now - heard_at))
+        course.reckon(waiting[MOST_PLAYED:])
+        return course
 
     def _costs(self, worker: Runner, pace: Pace, is_busy: bool) -> Costs:
         times, places, most = self._ledger.times, worker.places, self._most_places
@@ -206,21 +199,6 @@ class Outlook:
             is_busy=is_busy,
         )
 
-    def _reckon(
-        self, rest: Sequence[Accepted], courses: Sequence[Course], ends: dict[int, float], pace: Pace
-    ) -> None:
-        """Adds when those will be done that were not played through: as fast as full batches are."""
-        times, most = self._ledger.times, self._most_places
-        prices = {model: times.step_seconds(model, most, pace) / most for model in {each.job.model for each in rest}}
-        done_after = sum(course.idle_after for course in courses) / len(courses)
-        for each in rest:
-            done_after += each.work_left * prices[each.job.model] / len(courses)
-            ends[each.job.id] = done_after
-
-    def _releases(self, ends: Mapping[int, float]) -> list[tuple[float, int]]:
-        in_order = sorted((ends.get(each.job.id, 0.0), each.job.sequences) for each in self._ledger)
-        return list(zip((end for end, _ in in_order), accumulate(places for _, places in in_order), strict=True))
-
     def _end_behind(self, drawing: _Drawing, jobs: Sequence[Job]) -> float:
         """When jobs would be done that came at the moment of the drawing, shared by the workers."""
         job, share = jobs[0], math.ceil(len(jobs) / len(drawing.courses))
@@ -230,3 +208,15 @@ class Outlook:
 def _row(accepted: Accepted, now: float) -> Row:
     job = accepted.job
     return Row(job.id, job.model, job.sequences, accepted.steps_left, accepted.leaves_at - now, not accepted.given_up)
+
+
+def _keep_coming(accepted: Sequence[Accepted], now: float) -> bool:
+    """Whether jobs keep coming: the newest one is much younger than the oldest one."""
+    if not accepted:
+        return False
+    return now - accepted[-1].accepted_at < max(BURST_SECONDS, (now - accepted[0].accepted_at) / 2)
+
+
+def _releases(accepted: Sequence[Accepted], ends: Mapping[int, float]) -> list[tuple[float, int]]:
+    in_order = sorted((ends.get(each.job.id, 0.0), each.job.sequences) for each in accepted)
+    return list(zip((end for end, _ in in_order), accumulate(places for _, places in in_order), strict=True))
