@@ -1,7 +1,8 @@
 """What a step and an image cost, from those of late, and how much accepted work that makes.
 
 A step's time belongs to a model and to how many sequences take it: on a processor a small batch costs more a sequence
-than a large one. What may be held against a request is a low figure, below what is usual. Neither is moved by a step that took long because the machine was busy or stopped.
+than a large one. What may be held against a request is a low figure, below what is usual. Neither is moved by a step
+that took long because the machine was busy or stopped.
 
 Knows no queue.
 """
@@ -117,6 +118,15 @@ class WorkEstimate:
     def add(self, model: str, sequence_steps: int) -> None:
         """Counts work in; a negative number counts it out."""
         self._work[model] += sequence_steps
+
+    def work_of(self, model: str) -> int:
+        """Sequence-steps to go."""
+        return self._work[model]
+
+    @property
+    def models(self) -> list[str]:
+        """Those that there is work of, or was."""
+        return list(self._work)
 
     def observe(self, event: Stepped) -> None:
         """Learns the price of a sequence-step from one batch."""

@@ -110,13 +110,10 @@ class Course:
         images = self._costs.image_seconds(job.model) * (1 if self._costs.decodes_beside else count)
         return self._end_beside(job.model, job.sequences * at_once, left) + images
 
-    def reckon(self, rest: Sequence[Row]) -> None:
-        """Adds rows that come after all others without playing them through: as fast as full batches are."""
-        for row in rest:
-            full = max(self._costs.places(row.model), row.sequences)
-            self.idle_after += row.steps * row.sequences * self._price(row.model, full) / full
-            self.ends[row.job_id] = min(self.idle_after, max(row.leaves, 0.0))
-            self._line_begins = len(self._stretches)
+    def put_off(self, seconds: float) -> None:
+        """Has whoever comes wait for so much more work, which is not played through."""
+        self.idle_after += seconds
+        self._line_begins = len(self._stretches)
 
     def _end_beside(self, model: str, sequences: int, steps: int) -> float:
         """When a row behind all others has made its steps, which cost the others' rounds and its own part of them."""
@@ -214,8 +211,10 @@ class Course:
             self._used[row.model] -= row.sequences
 
     def _round_seconds(self) -> float:
-        models = self._used.keys() | self._company.keys()
-        return sum(self._price(m, max(self._used.get(m, 0), self._company.get(m, 0))) for m in models)
+        seconds = 0.0
+        for model, used in self._used.items():
+            seconds += self._price(model, max(used, self._company.get(model, 0)))
+        return seconds
 
     def _price(self, model: str, sequences: int) -> float:
         if not sequences:

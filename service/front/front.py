@@ -13,8 +13,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
@@ -88,9 +86,7 @@ class Front:
         self._dispatch = Dispatch(self.ledger, self._workers)
         self._metrics = metrics or Metrics(CollectorRegistry())
         self._metrics.expect_workers(len(self._workers))
-        self.outlook = Outlook(
-            self.ledger, self._workers, configure.max_batch_sequences, decodes_beside=self._decode_beside
-        )
+        self.outlook = Outlook(self.ledger, self._workers, configure.max_batch_sequences, lambda: self.models)
         self.admission = Admission(self.ledger, self.outlook, max_queue_sequences)
         self._ids = itertools.count(1)
         self._is_draining = False
@@ -158,8 +154,7 @@ class Front:
         deadline_seconds = None if deadline is None else deadline - asyncio.get_running_loop().time()
         if (problem := self.admission.refusal(jobs, deadline_seconds)) is not None:
             raise self._refused(problem)
-        leaves_at = math.inf if deadline_seconds is None else time.monotonic() + deadline_seconds
-        accepted = [self.ledger.enter(job, leaves_at) for job in jobs]
+        accepted = [self.ledger.enter(job, deadline_seconds) for job in jobs]
         self._send_unsent()
         return accepted
 
@@ -263,10 +258,6 @@ class Front:
     @property
     def _is_hopeless(self) -> bool:
         return all(worker.is_given_up for worker in self._workers)
-
-    def _decode_beside(self) -> bool:
-        """Whether the workers go on with steps while they decode: on cards, see `service.workers.process`."""
-        return all(model.device != "cpu" for model in self.models.values())
 
     def _count_workers(self) -> None:
         self.ledger.estimate.workers = max(1, sum(worker.is_up for worker in self._workers))

@@ -18,11 +18,13 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from opentelemetry.context import Context
 
 from dit_serve.service.errors import Problem
 from dit_serve.service.front.estimate import StepTimes, WorkEstimate
+from dit_serve.service.front.tempo import Tempo
 from dit_serve.service.telemetry.traces import current_context
 from dit_serve.service.wire.job import Job, JobEnd, Outcome, Preview, Started, Stepped
 
@@ -97,15 +99,13 @@ class Load:
         held: its jobs by id, oldest first.
         sequences: how many they take, by model.
         estimate: how much work they are, at this worker's pace.
-        newest_step: of its present process, None before the first.
-        imaged_at: when its newest image came, in monotonic seconds.
+        tempo: what the work takes its present process.
     """
 
     held: OrderedDict[int, Accepted] = field(default_factory=OrderedDict)
     sequences: Counter[str] = field(default_factory=Counter)
     estimate: WorkEstimate = field(default_factory=WorkEstimate)
-    newest_step: Stepped | None = None
-    imaged_at: float = 0.0
+    tempo: Tempo = field(default_factory=Tempo)
 
     @property
     def is_trying_a_suspect(self) -> bool:
@@ -147,6 +147,15 @@ class Ledger:
     def __iter__(self) -> Iterator[Accepted]:
         return iter(list(self._accepted.values()))
 
+    def oldest(self, most: int) -> list[Accepted]:
+        """The jobs accepted first."""
+        return list(islice(self._accepted.values(), most))
+
+    @property
+    def newest(self) -> Accepted | None:
+        """The job accepted last."""
+        return next(reversed(self._accepted.values()), None)
+
     def find(self, job_id: int) -> Accepted | None:
         """The job of this id, if it has not ended."""
         return self._accepted.get(job_id)
@@ -166,8 +175,9 @@ class Ledger:
         heads = (next(iter(queue.values())) for queue in self._waiting.values() if queue)
         return sorted(heads, key=_id)
 
-    def enter(self, job: Job, leaves_at: float = math.inf) -> Accepted:
-        """Accepts a job: it waits, behind all others."""
+    def enter(self, job: Job, within_seconds: float | None = None) -> Accepted:
+        """Accepts a job, which is given up if it is not done within these seconds: it waits, behind all others."""
+        leaves_at = math.inf if within_seconds is None else self._clock() + within_seconds
         result: asyncio.Future[JobEnd | Problem] = asyncio.get_running_loop().create_future()
         accepted = Accepted(job, result, job.spec.steps, self._clock(), leaves_at)
         self._accepted[job.id] = accepted
@@ -198,7 +208,8 @@ class Ledger:
         """Jobs of a worker have one step fewer to go."""
         known = self._known(event.job_ids)
         done = sum(accepted.job.sequences for accepted in known)
-        self.times.stepped(event.model, event.sequences, self._turn_seconds(event, worker))
+        seconds = self.loads[worker].tempo.step_seconds(event, self._is_under_way)
+        self.times.stepped(event.model, event.sequences, seconds)
         for estimate in (self.estimate, self.loads[worker].estimate):
             estimate.observe(event)
             estimate.add(event.model, -done)
@@ -214,7 +225,7 @@ class Ledger:
         Returns them, oldest first.
         """
         load = self.loads[worker]
-        load.newest_step = None
+        load.tempo = Tempo()
         lost = sorted(load.held.values(), key=_id)
         for accepted in lost:
             self._count(accepted, -1)
@@ -240,7 +251,8 @@ class Ledger:
         self._count(accepted, -1)
         self.counters.ended[end.outcome] += 1
         if end.outcome is Outcome.COMPLETED:
-            self._learn_image(accepted, end)
+            tempo = Tempo() if accepted.worker is None else self.loads[accepted.worker].tempo
+            self.times.imaged(accepted.job.model, tempo.image_seconds(end.timings, self._clock()))
         if not accepted.result.done():
             accepted.result.set_result(end if problem is None else problem)
 
@@ -252,22 +264,9 @@ class Ledger:
             accepted.tell_watcher()
         return accepted
 
-    def _turn_seconds(self, event: Stepped, worker: int) -> float:
-        """What a step took with all that the engine did since the one before; alone, if there was a decoding or a pause."""
-        load = self.loads[worker]
-        before, load.newest_step = load.newest_step, event
-        rows = self._known(before.job_ids) if before is not None else ()
-        if before is None or len(rows) < len(before.job_ids) or any(not each.steps_left or each.given_up for each in rows):
-            return event.seconds
-        return max(event.seconds, event.at - before.at)
-
-    def _learn_image(self, accepted: Accepted, end: JobEnd) -> None:
-        """One of several that were done together has waited for those that were decoded before it."""
-        seconds, now = end.timings.decode + end.timings.encode, self._clock()
-        if accepted.worker is not None:
-            load = self.loads[accepted.worker]
-            seconds, load.imaged_at = min(seconds, now - load.imaged_at), now
-        self.times.imaged(accepted.job.model, seconds)
+    def _is_under_way(self, job_id: int) -> bool:
+        accepted = self._accepted.get(job_id)
+        return accepted is not None and accepted.steps_left > 0 and accepted.given_up is None
 
     def _known(self, job_ids: Iterable[int]) -> list[Accepted]:
         return [self._accepted[job_id] for job_id in job_ids if job_id in self._accepted]

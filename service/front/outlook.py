@@ -12,17 +12,20 @@ from __future__ import annotations
 import math
 import time
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Protocol
 
+from dit_serve.models.options import ModelInfo
 from dit_serve.service.front.estimate import Pace
 from dit_serve.service.front.forecast import Costs, Course, Row
 from dit_serve.service.front.ledger import Accepted, Ledger
 from dit_serve.service.wire.job import Job
 
-MOST_PLAYED = 256  # jobs that wait for one worker and are played through; those after them are reckoned
+MOST_PLAYED = 256  # jobs a worker that are played through; those after them are reckoned
+RELEASES = 32  # of the places of those that are reckoned
 DRAWING_SHARE = 0.05  # of the time, at the most
 BURST_SECONDS = 1.0  # jobs that came within this time may have been the last ones for now
 
@@ -54,16 +57,42 @@ class Place:
     eta_seconds: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """Jobs that were not played through, as if they were alike and none of their numbers missing.
+
+    Args:
+        first_id: the lowest number.
+        newest_id: the highest.
+        position: of the first.
+        jobs: how many they are.
+        begins: when the first of them leaves, in seconds.
+        ends: when the last does.
+    """
+
+    first_id: int
+    newest_id: int
+    position: int
+    jobs: int
+    begins: float
+    ends: float
+
+    def part(self, job_id: int) -> float:
+        """How much of the way from the first to the last a job stands, 0 to 1."""
+        return min(1.0, max(0.0, (job_id - self.first_id) / max(1, self.newest_id - self.first_id)))
+
+
 @dataclass(slots=True)
 class _Drawing:
     """The outlook at one moment; times are seconds from then.
 
     Args:
         at: when, in monotonic seconds.
-        courses: of the workers that are up, by number.
-        ends: when each job leaves, by its id.
-        positions: of those that do not run, by id.
+        courses: of the workers that are up.
+        ends: when each job leaves, by its number.
+        positions: of those that do not run, by number.
         releases: when how many places are free again, all together, in order of time.
+        rest: what comes after all these, if there is more.
         took_seconds: to draw.
     """
 
@@ -72,7 +101,20 @@ class _Drawing:
     ends: dict[int, float]
     positions: dict[int, int]
     releases: list[tuple[float, int]]
+    rest: _Rest | None
     took_seconds: float = 0.0
+
+    def end(self, job_id: int) -> float | None:
+        """When a job leaves, None if it has come since."""
+        if job_id in self.ends or self.rest is None or job_id > self.rest.newest_id:
+            return self.ends.get(job_id)
+        return self.rest.begins + self.rest.part(job_id) * (self.rest.ends - self.rest.begins)
+
+    def position(self, job_id: int) -> int:
+        """How many jobs before it do not run, behind all if it has come since."""
+        if job_id in self.positions or self.rest is None:
+            return self.positions.get(job_id, len(self.positions))
+        return self.rest.position + round(self.rest.part(job_id) * self.rest.jobs)
 
 
 class Outlook:
@@ -82,26 +124,25 @@ class Outlook:
         ledger: every accepted job.
         workers: in the order of their numbers.
         most_places: that a batch has where no worker has said it.
-        decodes_beside: whether the workers go on with steps while they decode.
+        models: what is loaded, by name.
         clock: monotonic seconds.
     """
 
     def __init__(
-        self, ledger: Ledger, workers: Sequence[Runner], most_places: int, *,
-        decodes_beside: Callable[[], bool] = lambda: False, clock: Callable[[], float] = time.monotonic,
+        self, ledger: Ledger, workers: Sequence[Runner], most_places: int,
+        models: Callable[[], Mapping[str, ModelInfo]], *, clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ledger = ledger
         self._workers = workers
         self._most_places = most_places
-        self._decodes_beside = decodes_beside
+        self._models = models
         self._clock = clock
         self._drawings: dict[Pace, _Drawing] = {}
 
     def place(self, accepted: Sequence[Accepted]) -> Place:
         """Where these jobs of one request stand."""
-        positions = self._drawing(Pace.USUAL).positions
         first = accepted[0]
-        position = 0 if first.is_running else positions.get(first.job.id, len(positions))
+        position = 0 if first.is_running else self._drawing(Pace.USUAL).position(first.job.id)
         etas = [self.eta_seconds(each) for each in accepted]
         return Place(position, None if None in etas else max(eta for eta in etas if eta is not None))
 
@@ -111,7 +152,7 @@ class Outlook:
         if not self._ledger.times.is_measured(job.model):
             return None
         drawing = self._drawing(Pace.USUAL)
-        ends = drawing.ends.get(job.id)
+        ends = drawing.end(job.id)
         if ends is None:
             ends = self._end_behind(drawing, [job])
         return max(0.0, drawing.at + ends - self._clock())
@@ -152,16 +193,19 @@ class Outlook:
 
     def _draw(self, pace: Pace, now: float) -> _Drawing:
         up = [worker for worker in self._workers if worker.is_up] or list(self._workers[:1])
-        accepted = list(self._ledger)
+        accepted = self._ledger.oldest(MOST_PLAYED * len(up))
         waiting = (each for each in accepted if not each.is_running)
         positions = {each.job.id: position for position, each in enumerate(waiting)}
-        is_busy = pace is Pace.USUAL and _keep_coming(accepted, now)
+        is_busy = pace is Pace.USUAL and self._keep_coming(now)
         shared = self._shared([each for each in accepted if each.worker is None], up)
-        courses = [
-            self._course(self._costs(worker, pace, is_busy), worker.number, shared[worker.number], now) for worker in up
-        ]
+        for each in accepted:
+            if each.worker is not None:
+                shared.setdefault(each.worker, []).append(each)
+        courses = [_course(self._costs(worker, pace, is_busy), shared[worker.number], now) for worker in up]
         ends = {job_id: end for course in courses for job_id, end in course.ends.items()}
-        return _Drawing(now, courses, ends, positions, _releases(accepted, ends))
+        releases = _releases(accepted, ends)
+        rest = self._reckon(accepted, len(positions), courses, releases, pace)
+        return _Drawing(now, courses, ends, positions, releases, rest)
 
     def _shared(self, unsent: Sequence[Accepted], workers: Sequence[Runner]) -> dict[int, list[Accepted]]:
         """What each worker will be sent: the next job goes to the one with the least work."""
@@ -175,29 +219,48 @@ class Outlook:
             shared[number].append(each)
         return shared
 
-    def _course(self, costs: Costs, number: int, unsent: Sequence[Accepted], now: float) -> Course:
-        running: list[Row] = []
-        waiting: list[Row] = []
-        heard_at = 0.0
-        for each in (*self._ledger.loads[number].held.values(), *unsent):
-            if each.is_running:
-                running.append(_row(each, now))
-                heard_at = max(heard_at, each.stepped_at, each.started_at)
-            elif each.given_up is None:
-                waiting.append(_row(each, now))
-        course = Course(costs, running, waiting[:MOST_PLAYED], max(0.0, now - heard_at))
-        course.reckon(waiting[MOST_PLAYED:])
-        return course
-
     def _costs(self, worker: Runner, pace: Pace, is_busy: bool) -> Costs:
         times, places, most = self._ledger.times, worker.places, self._most_places
         return Costs(
             step_seconds=lambda model, sequences: times.step_seconds(model, sequences, pace),
             image_seconds=lambda model: times.image_seconds(model, pace),
             places=lambda model: places.get(model, most),
-            decodes_beside=self._decodes_beside(),
+            decodes_beside=all(info.device != "cpu" for info in self._models().values()),  # see `workers.process`
             is_busy=is_busy,
         )
+
+    def _reckon(
+        self, played: Sequence[Accepted], position: int, courses: Sequence[Course],
+        releases: list[tuple[float, int]], pace: Pace,
+    ) -> _Rest | None:
+        """The jobs after those that were played through, done as fast as full batches are; adds to `releases`."""
+        ledger, newest = self._ledger, self._ledger.newest
+        jobs = len(ledger) - len(played)
+        if newest is None or not jobs:
+            return None
+        done: Counter[str] = Counter()
+        for each in played:
+            done[each.job.model] += each.work_left
+        most = self._most_places
+        seconds = sum(
+            (ledger.estimate.work_of(model) - done[model]) * ledger.times.step_seconds(model, most, pace) / most
+            for model in ledger.estimate.models
+        ) / len(courses)
+        begins = sum(course.idle_after for course in courses) / len(courses)
+        for course in courses:
+            course.put_off(seconds)
+        free = releases[-1][1]
+        for part in range(1, RELEASES + 1):
+            places = free + (ledger.sequences - free) * part // RELEASES
+            releases.append((max(begins + seconds * part / RELEASES, releases[-1][0]), places))
+        return _Rest(played[-1].job.id + 1, newest.job.id, position, jobs, begins, begins + seconds)
+
+    def _keep_coming(self, now: float) -> bool:
+        """Whether jobs keep coming: the newest one is much younger than the oldest one."""
+        oldest, newest = self._ledger.oldest(1), self._ledger.newest
+        if newest is None:
+            return False
+        return now - newest.accepted_at < max(BURST_SECONDS, (now - oldest[0].accepted_at) / 2)
 
     def _end_behind(self, drawing: _Drawing, jobs: Sequence[Job]) -> float:
         """When jobs would be done that came at the moment of the drawing, shared by the workers."""
@@ -210,11 +273,18 @@ def _row(accepted: Accepted, now: float) -> Row:
     return Row(job.id, job.model, job.sequences, accepted.steps_left, accepted.leaves_at - now, not accepted.given_up)
 
 
-def _keep_coming(accepted: Sequence[Accepted], now: float) -> bool:
-    """Whether jobs keep coming: the newest one is much younger than the oldest one."""
-    if not accepted:
-        return False
-    return now - accepted[-1].accepted_at < max(BURST_SECONDS, (now - accepted[0].accepted_at) / 2)
+def _course(costs: Costs, accepted: Sequence[Accepted], now: float) -> Course:
+    running: list[Row] = []
+    waiting: list[Row] = []
+    heard_at = 0.0
+    for each in accepted:
+        if each.is_running:
+            running.append(_row(each, now))
+            heard_at = max(heard_at, each.stepped_at, each.started_at)
+        elif each.given_up is None:
+            waiting.append(_row(each, now))
+    waiting.sort(key=lambda row: row.job_id)
+    return Course(costs, running, waiting, max(0.0, now - heard_at))
 
 
 def _releases(accepted: Sequence[Accepted], ends: Mapping[int, float]) -> list[tuple[float, int]]:

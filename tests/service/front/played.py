@@ -14,8 +14,10 @@ from dit_serve.service.front.dispatch import Dispatch
 from dit_serve.service.front.ledger import Accepted, Ledger
 from dit_serve.service.front.outlook import Outlook
 from dit_serve.service.wire.job import Job, JobEnd, Outcome, Started, Stepped, Timings
+from tests.service.fake import FakeDoor
 
 PLACES = 16
+ON_PROCESSOR = {"a": FakeDoor().info}
 Price = Callable[[str, int], float]
 
 
@@ -64,7 +66,7 @@ class Played:
             worker.rows = {model: [] for model in models}
             worker.turns = dict.fromkeys(models, 0)
         self.ledger = Ledger(workers, clock=self.clock)
-        self.outlook = Outlook(self.ledger, self.workers, PLACES, clock=self.clock)
+        self.outlook = Outlook(self.ledger, self.workers, PLACES, lambda: ON_PROCESSOR, clock=self.clock)
         self.admission = Admission(self.ledger, self.outlook, bound, clock=self.clock)
         self._dispatch = Dispatch(self.ledger, self.workers)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -94,10 +96,9 @@ class Played:
         jobs = [Job(first + k, "r", model, SampleSpec(0, k, steps, scale)) for k in range(count)]
         if (problem := self.admission.refusal(jobs, deadline)) is not None:
             return problem
-        leaves_at = float("inf") if deadline is None else self.now + deadline
-        accepted = [self.ledger.enter(job, leaves_at) for job in jobs]
+        accepted = [self.ledger.enter(job, deadline) for job in jobs]
         if deadline is not None:
-            self.at(leaves_at, lambda: self.give_up(accepted, Outcome.EXPIRED))
+            self.at(self.now + deadline, lambda: self.give_up(accepted, Outcome.EXPIRED))
         self._send()
         return accepted
 
