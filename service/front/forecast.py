@@ -147,7 +147,7 @@ class Course:
             now = self._retire(now)
             if self._stretches:  # the step under way takes nobody in
                 self._admit(now)
-            if len(self._stretches) == 1 and self._costs.is_busy:
+            if self._costs.is_busy and not self._company and (self._stretches or not self._waiting):
                 self._company = dict(self._used)
             if self._by_round:
                 now = self._advance(now)
