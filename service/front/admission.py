@@ -23,19 +23,30 @@ from dit_serve.service.wire.job import Job
 TRUSTED_SECONDS = 5.0  # as long as figures say something about a model that has no work
 SLACK = 1.1  # of the time told: who comes too early has come in vain
 COMING_SECONDS = 2.0  # so much later than told somebody may still come back
+PROMISES_SEEN = 32
 
 
 class Promises:
-    """Places that refused requests will ask for again: who is refused next is told to come after them."""
+    """Places that refused requests will ask for again: who is refused next is told to come after them.
+
+    Not everybody comes back, or waits as he was told: promised places count by the share of promises that was kept
+    of late.
+
+    Args:
+        most: so many places are promised at once, at the most.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._made: deque[tuple[float, int]] = deque()  # when they come, for how many places; in the order of refusal
+        self._made: list[tuple[float, int]] = []  # when they come, for how many places
+        self._kept: deque[bool] = deque([True] * PROMISES_SEEN, maxlen=PROMISES_SEEN)
 
     def places(self, now: float) -> int:
-        """How many are promised to those who have not come yet."""
-        self._made = deque(each for each in self._made if each[0] + COMING_SECONDS > now)
-        return sum(places for _, places in self._made)
+        """How many will be asked for by those who have not come yet."""
+        open_ones = [each for each in self._made if each[0] + COMING_SECONDS > now]
+        self._kept.extend([False] * (len(self._made) - len(open_ones)))
+        self._made = open_ones
+        return round(sum(places for _, places in open_ones) * sum(self._kept) / len(self._kept))
 
     def make(self, at: float, places: int) -> None:
         """Says that somebody will come; where more are promised than there are, the line begins anew."""
@@ -48,6 +59,7 @@ class Promises:
         due = (each for each in self._made if each[0] <= now and each[1] == places)
         if (kept := min(due, default=None)) is not None:
             self._made.remove(kept)
+            self._kept.append(True)
 
 
 class Admission:

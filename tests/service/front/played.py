@@ -71,6 +71,7 @@ class Played:
         self._dispatch = Dispatch(self.ledger, self.workers)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
+        self.watched: list[Callable[[], bool]] = []  # asked after everything that happens, until they say yes
 
     def clock(self) -> float:
         return self.now
@@ -85,6 +86,9 @@ class Played:
         while self._events and self._events[0][0] <= until:
             self.now, _, what = heapq.heappop(self._events)
             what()
+            for look in list(self.watched):
+                if look():
+                    self.watched.remove(look)
         self.now = max(self.now, until) if until < float("inf") else self.now
 
     def ask(
