@@ -15,13 +15,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from dit_serve.service.errors import DeadlineTooShort, Problem, QueueFull
-from dit_serve.service.front.estimate import Pace
+from dit_serve.service.front.estimate import TRUSTED_SECONDS, Pace
 from dit_serve.service.front.ledger import Ledger
 from dit_serve.service.front.outlook import Outlook
 from dit_serve.service.wire.job import Job
 
-TRUSTED_SECONDS = 5.0  # as long as figures say something about a model that has no work
 SLACK = 1.1  # of the time told: who comes too early has come in vain
+LEAST_SECONDS = 0.1  # what is due now has not come about yet
 COMING_SECONDS = 2.0  # so much later than told somebody may still come back
 PROMISES_SEEN = 32
 
@@ -97,7 +97,7 @@ class Admission:
 
     def _queue_full(self, needed: int, free: int) -> QueueFull:
         now = self._clock()
-        seconds = SLACK * self._outlook.seconds_until_free(self._promises.places(now) + needed - free)
+        seconds = _told(self._outlook.seconds_until_free(self._promises.places(now) + needed - free))
         self._promises.make(now + seconds, needed)
         return QueueFull(
             f"{self._ledger.sequences} of the queue's {self.max_queue_sequences} places are taken and this request "
@@ -113,10 +113,14 @@ class Admission:
             return None
         return DeadlineTooShort(
             f"the finish is expected in {predicted:.1f} seconds, the deadline is in {max(0.0, deadline_seconds):.1f}",
-            retry_after=SLACK * min(predicted - deadline_seconds, self._outlook.seconds_until_empty()),
+            retry_after=_told(min(predicted - deadline_seconds, self._outlook.seconds_until_empty())),
         )
 
     def _is_to_be_tried(self, model: str) -> bool:
         """Whether nothing is known that could be held against work of this model."""
         within = math.inf if self._ledger.holds(model) else TRUSTED_SECONDS
         return not len(self._ledger) or not self._ledger.times.is_known(model, within)
+
+
+def _told(seconds: float) -> float:
+    return max(LEAST_SECONDS, SLACK * seconds)

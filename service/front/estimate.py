@@ -21,6 +21,7 @@ from dit_serve.service.wire.job import Stepped
 LOW = 0.2
 FIRST_GUESS_SECONDS = 0.01  # price of a sequence-step before anything was measured
 ENOUGH = 3  # figures of which the median, or the lowest, is not the one that went wrong
+TRUSTED_SECONDS = 5.0  # as long as figures may be held against a request, where no work is being done that renews them
 FRESH_SECONDS = 60.0  # as long as figures of this age are there, older ones of other batches say nothing
 
 
@@ -93,8 +94,11 @@ class StepTimes:
         return min(bounds, default=FIRST_GUESS_SECONDS * sequences)
 
     def image_seconds(self, model: str, pace: Pace) -> float:
-        """What an image takes after its last step."""
-        return self._images[model].seconds(pace) if model in self._images else 0.0
+        """What an image takes after its last step; the low figure is nothing once none was made for a while."""
+        window = self._images.get(model)
+        if window is None or (pace is Pace.LOW and self._clock() - window.newest_at >= TRUSTED_SECONDS):
+            return 0.0
+        return window.seconds(pace)
 
     def _trusted(self, model: str) -> dict[int, _Window]:
         """By size: those measured lately, if there are any, and often enough, if there are any."""

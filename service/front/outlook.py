@@ -27,7 +27,6 @@ from dit_serve.service.wire.job import Job
 MOST_PLAYED = 256  # jobs a worker that are played through; those after them are reckoned
 RELEASES = 32  # of the places of those that are reckoned
 DRAWING_SHARE = 0.05  # of the time, at the most
-BURST_SECONDS = 1.0  # jobs that came within this time may have been the last ones for now
 
 
 class Runner(Protocol):
@@ -256,11 +255,11 @@ class Outlook:
         return _Rest(played[-1].job.id + 1, newest.job.id, position, jobs, begins, begins + seconds)
 
     def _keep_coming(self, now: float) -> bool:
-        """Whether jobs keep coming: the newest one is much younger than the oldest one."""
+        """Whether jobs keep coming, and did not all come together: the newest is much younger than the oldest."""
         oldest, newest = self._ledger.oldest(1), self._ledger.newest
         if newest is None:
             return False
-        return now - newest.accepted_at < max(BURST_SECONDS, (now - oldest[0].accepted_at) / 2)
+        return 2 * (now - newest.accepted_at) < now - oldest[0].accepted_at
 
     def _end_behind(self, drawing: _Drawing, jobs: Sequence[Job]) -> float:
         """When jobs would be done that came at the moment of the drawing, shared by the workers."""

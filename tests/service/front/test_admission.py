@@ -284,9 +284,13 @@ def test_eta_is_close_for_most_streams_of_a_mixed_load() -> None:
             if isinstance(answer, Problem):
                 world.at(world.now + 0.02, ask)
             elif deadline is None and chance > 0.82:
-                world.at(world.now + 0.2 * source.random(), lambda: (world.give_up(answer), ask())[0])
+                world.at(world.now + 0.2 * source.random(), lambda: leave(answer))
             else:
                 follow(answer)
+
+        def leave(accepted: list[Accepted]) -> None:
+            world.give_up(accepted)
+            ask()
 
         def follow(accepted: list[Accepted]) -> None:
             asked_at, eta = world.now, world.outlook.place(accepted).eta_seconds

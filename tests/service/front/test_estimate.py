@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from dit_serve.service.front.estimate import ENOUGH, FIRST_GUESS_SECONDS, FRESH_SECONDS, Pace, StepTimes, WorkEstimate
+from dit_serve.service.front.estimate import (
+    ENOUGH,
+    FIRST_GUESS_SECONDS,
+    FRESH_SECONDS,
+    TRUSTED_SECONDS,
+    Pace,
+    StepTimes,
+    WorkEstimate,
+)
 from dit_serve.service.wire.job import Stepped
 
 
@@ -120,3 +128,13 @@ def test_what_an_image_takes_besides_is_learned_per_model() -> None:
     assert times.image_seconds("fake-64", Pace.LOW) == 0.2
     assert times.image_seconds("fake-64", Pace.USUAL) < 0.4
     assert times.image_seconds("fake-128", Pace.LOW) == 0
+
+
+def test_images_of_a_while_ago_are_held_against_nobody() -> None:
+    clock = Clock()
+    times = StepTimes(clock)
+    times.imaged("fake-64", 50.0)
+    assert times.image_seconds("fake-64", Pace.LOW) == 50
+    clock.now += TRUSTED_SECONDS
+    assert times.image_seconds("fake-64", Pace.LOW) == 0
+    assert times.image_seconds("fake-64", Pace.USUAL) == 50

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,8 +18,8 @@ def costs(places: int = 4, image: float = 0.0, *, beside: bool = False, busy: bo
     return Costs(lambda _, sequences: 1 + sequences / 10, lambda _: image, lambda _: places, beside, busy)
 
 
-def row(number: int, steps: int, sequences: int = 1, model: str = "a", **more: float) -> Row:
-    return Row(number, model, sequences, steps, **more)
+def row(number: int, steps: int, sequences: int = 1, model: str = "a", leaves: float = math.inf) -> Row:
+    return Row(number, model, sequences, steps, leaves)
 
 
 def job(number: int, steps: int, scale: float = 1.0, model: str = "a") -> Job:
