@@ -26,7 +26,8 @@ from dit_serve.service.wire.job import Job
 
 MOST_PLAYED = 256  # jobs a worker that are played through; those after them are reckoned
 RELEASES = 32  # of the places of those that are reckoned
-DRAWING_SHARE = 0.05  # of the time, at the most
+DRAWING_SHARE = 0.05  # of the time, as a rule
+MOST_SECONDS = 0.5  # a drawing that took longer than it should have, on a busy machine, is not kept for long either
 
 
 class Runner(Protocol):
@@ -185,7 +186,7 @@ class Outlook:
 
     def _drawing(self, pace: Pace) -> _Drawing:
         drawing, now = self._drawings.get(pace), self._clock()
-        if drawing is None or now - drawing.at >= drawing.took_seconds / DRAWING_SHARE:
+        if drawing is None or now - drawing.at >= min(drawing.took_seconds / DRAWING_SHARE, MOST_SECONDS):
             drawing = self._drawings[pace] = self._draw(pace, now)
             drawing.took_seconds = self._clock() - now
         return drawing
