@@ -16,7 +16,7 @@ from statistics import fmean
 MOST = 64
 LEAST = 8  # so many count however old they are: nothing newer is known
 SECONDS = 60.0
-OUTLIER = 3.0  # times the median: no figure counts for more
+OUTLIER = 5.0  # times the median: no figure counts for more
 
 
 class Recent:
