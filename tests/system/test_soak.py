@@ -1,4 +1,4 @@
-"""A minute of the soak: every sum comes out, no image is another, and no process ends. Times are a benchmark's affair."""
+"""A minute of the soak: every sum comes out, no image is another, and no process ends. Times are told elsewhere."""
 
 from __future__ import annotations
 
