@@ -86,7 +86,7 @@ bench: $(READY)  ## the pipeline against diffusers' own, then the service agains
 	$(BIN)/python -m benchmarks.bench_pipeline
 	$(BIN)/python -m benchmarks.bench_service
 
-chaos: $(READY)  ## overload, disconnects, kills, poison and slow clients, against a real server (half an hour)
+chaos: $(READY)  ## overload, disconnects, kills, poison, slow clients and host faults, against a real server (half an hour)
 	$(BIN)/python -m benchmarks.chaos
 
 soak: $(READY)  ## half an hour of mixed company, against a real server: every sum comes out and nothing has grown

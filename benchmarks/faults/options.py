@@ -24,6 +24,8 @@ class Options:
     batches: int = 10_000  # R5's batches
     slow_sockets: int = 1000  # R8's connections
     queue_sequences: int = 128  # R1's and R2's bound of the queue, a multiple of 16
+    descriptors: int = 512  # R17's bound of open files
+    pause_seconds: float = 15.0  # R17's, of all processes
     limit_seconds: float = 5.0  # R8's limits for headers and bodies
 
     def command(self, *flags: str) -> list[str]:
@@ -41,5 +43,5 @@ def short() -> Options:
     """The form for continuous integration: all of it within a minute on one core."""
     return Options(
         "fake", "fake", overload_seconds=3.0, overload_rounds=1, peak_images=45, leaving=40, terminations=2, crashes=3,
-        batches=500, slow_sockets=60, queue_sequences=32, limit_seconds=1.0,
+        batches=500, slow_sockets=60, queue_sequences=32, descriptors=256, pause_seconds=3.0, limit_seconds=1.0,
     )
