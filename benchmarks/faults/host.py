@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from benchmarks.faults.clients import Clients, Seen, logged_at
@@ -56,19 +57,19 @@ async def _reserve_hangs(clients: Clients, body: dict[str, object], alone: Seen)
             while not (await scrape(server)).total("dit_standby_up"):
                 await asyncio.sleep(PACE_SECONDS)
     worker = _worker(server)
-    for pid in _children(server):
-        if pid != worker:
-            os.kill(pid, signal.SIGSTOP)
+    reserve = [pid for pid in _children(server) if pid != worker]
+    _signal(reserve, signal.SIGSTOP)
     asked, since, hit_at = await _begin(clients, body), len(server.seen), time.time()
     os.kill(worker, signal.SIGKILL)
-    try:
+    back = math.inf
+    with contextlib.suppress(TimeoutError):
         back = logged_at(await asyncio.to_thread(server.wait_for_event, "ready", since)) - hit_at
-    except TimeoutError:
-        return [Goal("a hung process in reserve is not relied on", f"not ready in {PATIENCE_SECONDS:g} s", False)]
+    _signal(reserve, signal.SIGCONT)  # if it was relied on, what comes after need not wait as well
     seen = await asked
+    promise = f"who hangs in reserve is not relied on: ready again within {PATIENCE_SECONDS:g} s"
     return [
-        Goal("a hung process in reserve is not relied on", f"status {seen.status}", _same(seen, alone)),
-        Goal(f"ready again within {BACK_SECONDS:g} s", f"{back:.2f} s", back <= BACK_SECONDS, is_exact=False),
+        Goal(promise, f"{back:.2f} s, status {seen.status}", back < math.inf and _same(seen, alone)),
+        Goal(f"within {BACK_SECONDS:g} s", f"{back:.2f} s", back <= BACK_SECONDS, is_exact=False),
     ]
 
 
@@ -76,11 +77,9 @@ async def _paused(clients: Clients, body: dict[str, object], alone: Seen, second
     server, ended = clients.server, len(clients.server.find("worker_ended"))
     asked = await _begin(clients, body)
     processes = [server.process.pid, *_children(server)]
-    for pid in processes:
-        os.kill(pid, signal.SIGSTOP)
+    _signal(processes, signal.SIGSTOP)
     await asyncio.sleep(seconds)
-    for pid in reversed(processes):
-        os.kill(pid, signal.SIGCONT)
+    _signal(processes[::-1], signal.SIGCONT)
     seen = await asked
     deadline = {"deadline_ms": round(1e3 * DEADLINE_FACTOR * alone.seconds)}
     statuses = [(await clients.ask(body | deadline)).status for _ in range(DEADLINES)]
@@ -142,6 +141,13 @@ async def _silent_connections(port: int, count: int) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+
+
+def _signal(processes: Sequence[int], kind: signal.Signals) -> None:
+    """To each that is still there."""
+    for pid in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, kind)
 
 
 async def _is_live(port: int) -> bool:
