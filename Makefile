@@ -36,7 +36,7 @@ test: $(READY)  ## every test that needs no GPU and few minutes
 test-slow: $(READY)  ## full-size checkpoints: needs 16 GiB of memory and of disk
 	$(BIN)/python -m pytest -q -m slow
 
-test-system: $(READY)  ## container images, the compose stack and Prometheus, really run: Debian, as root, a quarter of an hour
+test-system: $(READY)  ## containers, the compose stack, Prometheus, a soak, an attack on memory, really run: Debian, as root, twenty minutes
 	PYTHON=$(PYTHON) tests/system/install.sh
 	$(BIN)/python -m pytest -q -m system
 
