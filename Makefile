@@ -11,7 +11,7 @@ MOUNTED := $(addprefix docker/,nginx.conf prometheus.yml alerts.yml no-keys.txt 
 COMPOSE ?= $(if $(shell docker compose version 2>/dev/null),docker compose,podman-compose)
 UP ?= --build
 
-.PHONY: help serve test test-slow test-system up down check demo demo-quality bench chaos sbom lock docs clean
+.PHONY: help serve test test-slow test-system up down check demo demo-quality bench chaos soak sbom lock docs clean
 .DEFAULT_GOAL := serve
 
 $(READY): pyproject.toml constraints.txt
@@ -36,7 +36,7 @@ test: $(READY)  ## every test that needs no GPU and few minutes
 test-slow: $(READY)  ## full-size checkpoints: needs 16 GiB of memory and of disk
 	$(BIN)/python -m pytest -q -m slow
 
-test-system: $(READY)  ## container images, the compose stack and Prometheus, really run: Debian, as root, a quarter of an hour
+test-system: $(READY)  ## containers, the compose stack, Prometheus, a soak, an attack on memory, really run: Debian, as root, twenty minutes
 	PYTHON=$(PYTHON) tests/system/install.sh
 	$(BIN)/python -m pytest -q -m system
 
@@ -86,8 +86,11 @@ bench: $(READY)  ## the pipeline against diffusers' own, then the service agains
 	$(BIN)/python -m benchmarks.bench_pipeline
 	$(BIN)/python -m benchmarks.bench_service
 
-chaos: $(READY)  ## overload, disconnects, kills, poison and slow clients, against a real server (half an hour)
+chaos: $(READY)  ## overload, disconnects, kills, poison, slow clients and host faults, against a real server (half an hour)
 	$(BIN)/python -m benchmarks.chaos
+
+soak: $(READY)  ## half an hour of mixed company, against a real server: every sum comes out and nothing has grown
+	$(BIN)/python -m benchmarks.soak --minutes 30 --clients 5
 
 clean:  ## removes .venv, build and caches
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -3,10 +3,10 @@
     make chaos            # or: python -m benchmarks.chaos --only R4 --crashes 10 --model fake
 
 R1 overload, R2 clients that leave, R3 SIGTERM, R4 a killed, crashed or stopped worker, R5 poisoned jobs, R8 slow
-clients, and R9, the exact account of every request, after each. Writes benchmarks/results/chaos-DATE.md. Half an hour
-on the demo model; the tests run the short form with a fake model (tests/test_chaos.py). R7, a million hostile requests,
-is a test of its own: HOSTILE_TIMES=21 makes tests/service/http/test_hostile.py that long. The status is 1 if an exact
-promise is broken.
+clients, R17 a host that fails, and R9, the exact account of every request, after each. Writes
+benchmarks/results/chaos-DATE.md. Half an hour on the demo model; the tests run the short form with a fake model
+(tests/test_chaos.py). R7, a million hostile requests, is a test of its own: HOSTILE_TIMES=21 makes
+tests/service/http/test_hostile.py that long. The status is 1 if an exact promise is broken.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import uvloop
 
 from benchmarks.faults.crash import crash
 from benchmarks.faults.drain import drain
+from benchmarks.faults.host import host
 from benchmarks.faults.leaving import leaving
 from benchmarks.faults.options import Options, short
 from benchmarks.faults.overload import overload
@@ -32,7 +33,7 @@ from benchmarks.report import Finding, findings_text, write_result
 
 Measurement = Callable[[Options], Coroutine[Any, Any, Finding]]
 MEASUREMENTS: dict[str, Measurement] = {
-    "R1": overload, "R2": leaving, "R3": drain, "R4": crash, "R5": poison, "R8": slow
+    "R1": overload, "R2": leaving, "R3": drain, "R4": crash, "R5": poison, "R8": slow, "R17": host
 }
 
 

@@ -159,9 +159,10 @@ def joined(loads: Sequence[Load]) -> Load:
 
 
 def usage(session: int) -> NDArray[np.float64]:
-    """The clock's seconds, and the cores' seconds that this process, a server's session and everybody took by now.
+    """The clock's seconds, and the cores' seconds that this process, a server and everybody took by now.
 
-    A measurement on a machine that others use says little; so each says how much of the cores the others took.
+    A server is its session, and the children of the first of its processes: ours have sessions of their own. A
+    measurement on a machine that others use says little; so each says how much of the cores the others took.
     """
     user, nice, system, _idle, _iowait, *rest = map(int, Path("/proc/stat").read_text().split()[1:9])  # proc(5)
     busy = (user + nice + system + sum(rest)) / TICKS_PER_SECOND
@@ -174,7 +175,7 @@ def _seconds_of(session: int) -> Iterator[float]:
             fields = path.read_text().rpartition(")")[2].split()  # from the third on: state, ppid, pgrp, session, …
         except OSError:  # it has ended meanwhile
             continue
-        if int(fields[3]) == session:
+        if session in (int(fields[1]), int(fields[3])):
             yield (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
 
 

@@ -43,12 +43,14 @@ class Answer:
         """The JSON of the last server-sent event of each name; None where it is no stream of events."""
         if not self.headers.get("content-type", "").startswith("text/event-stream"):
             return None
-        events = {}
-        for block in self.body.decode().replace("\r\n", "\n").split("\n\n"):
-            event = dict(line.split(": ", 1) for line in block.split("\n") if line and line[0] != ":")
-            if "data" in event:
-                events[event["event"]] = json.loads(event["data"])
-        return events
+        blocks = self.body.decode().replace("\r\n", "\n").split("\n\n")
+        return dict(event for event in map(event_of, blocks) if event is not None)
+
+
+def event_of(block: str) -> tuple[str, Any] | None:
+    """Name and JSON of a server-sent event, of the lines between two empty ones; None if they hold comments alone."""
+    fields = dict(line.split(": ", 1) for line in block.split("\n") if line and line[0] != ":")
+    return (fields["event"], json.loads(fields["data"])) if "data" in fields else None
 
 
 class NoAnswer(Exception):
@@ -63,8 +65,13 @@ def request_bytes(method: str, path: str, body: bytes = b"", headers: Mapping[st
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-async def send(port: int, message: bytes) -> Answer:
+async def send(port: int, message: bytes, hear: Callable[[bytes], object] | None = None) -> Answer:
     """The answer to one request, read to its end.
+
+    Args:
+        port: on loopback.
+        message: the whole request.
+        hear: called with each piece of a body in chunks as it comes.
 
     Raises:
         NoAnswer: see there.
@@ -78,7 +85,7 @@ async def send(port: int, message: bytes) -> Answer:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         first, *lines = head.rstrip("\r\n").split("\r\n")
         headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        return Answer(int(first.split(" ", 2)[1]), headers, await _read_body(reader, headers))
+        return Answer(int(first.split(" ", 2)[1]), headers, await _read_body(reader, headers, hear))
     except (OSError, EOFError) as error:
         raise NoAnswer(f"the connection ended early: {error!r}") from error
     finally:
@@ -105,13 +112,17 @@ async def leave(port: int, message: bytes, after_seconds: float, *, is_abrupt: b
     return came
 
 
-async def _read_body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> bytes:
+async def _read_body(
+    reader: asyncio.StreamReader, headers: Mapping[str, str], hear: Callable[[bytes], object] | None
+) -> bytes:
     if headers.get("transfer-encoding", "").lower() != "chunked":
         size = headers.get("content-length")
         return await (reader.read() if size is None else reader.readexactly(int(size)))
     pieces = []
     while size_of := int((await reader.readline()).split(b";")[0] or b"0", 16):
         pieces.append((await reader.readexactly(size_of + 2))[:size_of])
+        if hear is not None:
+            hear(pieces[-1])
     await reader.readline()
     return b"".join(pieces)
 

@@ -56,11 +56,11 @@ def goals_table(goals: Sequence[Goal]) -> str:
     return table(("promised", "found", ""), rows)
 
 
-def write_result(name: str, title: str, text: str) -> Path:
-    """Writes benchmarks/results/NAME-DATE.md and returns where."""
+def write_result(name: str, title: str, text: str, path: Path | None = None) -> Path:
+    """Writes benchmarks/results/NAME-DATE.md, or where it is told to, and returns where."""
     now = datetime.now(UTC)
-    path = RESULTS / f"{name}-{now:%Y-%m-%d}.md"
-    RESULTS.mkdir(exist_ok=True)
+    path = path or RESULTS / f"{name}-{now:%Y-%m-%d}.md"
+    path.parent.mkdir(exist_ok=True)
     path.write_text(f"# {title}\n\n{now:%Y-%m-%d %H:%M} UTC. {machine()}.\n\n{text}")
     return path
 

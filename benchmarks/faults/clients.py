@@ -98,15 +98,16 @@ class Clients:
         return seen
 
     async def check(self) -> Goal:
-        """R9 between these clients and the server's log, once it has written its last line on them."""
+        """R9 between these clients and the server's log, once it has written its last line on them, or in a minute."""
         wanted = {each.request_id for each in self.seen if not each.has_left}
         find = self.server.find
-        async with asyncio.timeout(60):
-            while not (
-                wanted <= {line["request_id"] for line in find("request")}
-                and {line["job_id"] for line in find("job_started")} <= {line["job_id"] for line in find("job_end")}
-            ):
-                await asyncio.sleep(0.05)
+        with contextlib.suppress(TimeoutError):  # the account says what is missing
+            async with asyncio.timeout(60):
+                while not (
+                    wanted <= {line["request_id"] for line in find("request")}
+                    and {line["job_id"] for line in find("job_started")} <= {line["job_id"] for line in find("job_end")}
+                ):
+                    await asyncio.sleep(0.05)
         return account(self.server.seen, self.seen).goal()
 
 

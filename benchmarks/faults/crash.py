@@ -32,7 +32,8 @@ BACK_SECONDS = 5.0
 async def crash(options: Options) -> Finding:
     with running(options.command()) as server:
         clients, source = Clients(server), random.Random(6)
-        known = [(await clients.ask(options.body(number, STEPS))).digest for number in range(POOL)]
+        undisturbed = await asyncio.gather(*(clients.ask(options.body(number, STEPS)) for number in range(POOL)))
+        known = [each.digest for each in undisturbed]
         seen: list[tuple[int, Seen]] = []
         under_way: dict[int, asyncio.Event] = {}
 

@@ -17,12 +17,15 @@ class Options:
     drain_model: str = "fake"  # the same for R3, which starts a server for every signal
     overload_seconds: float = 60.0  # length of one of R1's floods
     overload_rounds: int = 3  # how many there are, each followed by as many images without refusals
+    peak_images: int = 512  # made before R1's floods, to learn what ten times as many are
     leaving: int = 1000  # R2's clients
     terminations: int = 100  # R3's servers
     crashes: int = 100  # R4's killed workers
     batches: int = 10_000  # R5's batches
     slow_sockets: int = 1000  # R8's connections
     queue_sequences: int = 128  # R1's and R2's bound of the queue, a multiple of 16
+    descriptors: int = 512  # R17's bound of open files
+    pause_seconds: float = 15.0  # R17's, of all processes
     limit_seconds: float = 5.0  # R8's limits for headers and bodies
 
     def command(self, *flags: str) -> list[str]:
@@ -39,6 +42,6 @@ class Options:
 def short() -> Options:
     """The form for continuous integration: all of it within a minute on one core."""
     return Options(
-        "fake", "fake", overload_seconds=3.0, overload_rounds=1, leaving=40, terminations=2, crashes=3, batches=500,
-        slow_sockets=60, queue_sequences=32, limit_seconds=1.0,
+        "fake", "fake", overload_seconds=3.0, overload_rounds=1, peak_images=45, leaving=40, terminations=2, crashes=3,
+        batches=500, slow_sockets=60, queue_sequences=32, descriptors=256, pause_seconds=3.0, limit_seconds=1.0,
     )

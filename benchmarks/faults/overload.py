@@ -20,7 +20,6 @@ from benchmarks.report import Finding, Goal
 from tests.service.running import Running, running
 
 BOUND = re.compile(r"(\d+) of the queue's (\d+) places are taken and this request needs (\d+)")
-PEAK_IMAGES_A_PLACE = 4
 Pair = tuple[Ask, Seen]
 BATCH = 16  # sequences, as the server is told
 
@@ -52,7 +51,7 @@ async def overload(options: Options) -> Finding:
             return ask, await clients.ask(body | {"seed": ask.seed})
 
         await in_turn(5, balanced_asks(5, random.Random(1)), one)  # the first ones are slower
-        asks = balanced_asks(PEAK_IMAGES_A_PLACE * options.queue_sequences, random.Random(2))
+        asks = balanced_asks(options.peak_images, random.Random(2))
         peak = await _rush(in_turn(together, asks, one))
         rate = 10 * peak.per_second(lambda _: 1)
         asks = balanced_asks(round(rate * options.overload_seconds), random.Random(3))

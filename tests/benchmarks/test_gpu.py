@@ -63,16 +63,16 @@ def test_a_first_section_that_fails_costs_its_own_figures_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = Section("unheard-of", "First", "gpu.nowhere.rows", 60)  # its process knows no such section
-    monkeypatch.setattr(whole, "SECTIONS", (first, BY_NAME["folders"], BY_NAME["eager"]))
+    monkeypatch.setattr(whole, "SECTIONS", (first, BY_NAME["ceilings"], BY_NAME["folders"]))
     monkeypatch.setattr(sys, "argv", ["gpu", "--device", "cpu", "--out", str(tmp_path)])
     whole.main()
     found = json.loads((tmp_path / "gpu-dry-run.json").read_text(encoding="utf-8"))
     statuses = {name: section["status"] for name, section in found["sections"].items()}
-    assert statuses == {"unheard-of": "failed: StopIteration", "folders": "done", "eager": "done"}
+    assert statuses == {"unheard-of": "failed: StopIteration", "ceilings": "done", "folders": "done"}
     assert "## First\n\nfailed: StopIteration" in (tmp_path / "gpu-dry-run.md").read_text(encoding="utf-8")
     log = (tmp_path / "gpu-dry-run.log").read_text(encoding="utf-8")
     assert log.startswith("== unheard-of: failed: StopIteration\nTraceback (most recent call last):")
-    assert "\n== folders: done\n" in log
+    assert "\n== ceilings: done\n" in log
 
 
 def test_where_no_section_can_name_the_card_there_is_a_report_all_the_same(tmp_path: Path) -> None:

@@ -45,10 +45,10 @@ sys.exit("met")
     as_torch(tmp_path, monkeypatch, code)
     (tmp_path / "quality.rows").write_text('{"machine": {}}\n{"error": 1}\n', encoding="utf-8")
     sections = [BY_NAME[name] for name in ("quality", "ops", "fp8", "invariance", "bytes")]
-    found = {section.name: outcome for section, outcome, _ in side_by_side(sections, "cpu", tmp_path, 10.0)}
+    found = {section.name: outcome for section, outcome, _ in side_by_side(sections, "cpu", tmp_path, 6.0)}
     assert {name: outcome.status for name, outcome in found.items()} == {
         "ops": "failed: met", "invariance": "failed: met", "bytes": "failed: ValueError: broken",
-        "quality": "cut: its time was over after 10 s", "fp8": "not on this device",
+        "quality": "cut: its time was over after 6 s", "fp8": "not on this device",
     }
     assert list(found)[-1] == "quality"  # the others did not wait for it
     assert found["quality"].rows == [{"error": 1}]
