@@ -33,7 +33,6 @@ from dit_serve.models.errors import CheckpointError, printable
 
 CONVERTED = "converted"  # the cache's folder; a model.safetensors in it is of before files said what is in them
 Part = Literal["dit", "vae", "whole"]
-SAVE_ALONE = "save the state dict alone, or do not use this file"
 _LOCK = ".lock"
 
 # All of the environment that the child gets: what an interpreter and its libraries need to start, and no secret.
@@ -240,7 +239,10 @@ def _check_outcome(source: Path, child: subprocess.CompletedProcess[str]) -> Non
         if name == "SIGKILL":
             advice = "which mostly means too little memory: convert it on a larger machine"
         if name == "SIGXCPU":
-            raise CheckpointError(f"{source}: takes longer to read than a file of its size may: {SAVE_ALONE}")
+            raise CheckpointError(
+                f"{source}: takes longer to read than a file of its size may: save the state dict alone, or do not use "
+                "this file"
+            )
         raise CheckpointError(f"{source}: the conversion was ended by {name}, {advice}")
     try:
         words = json.loads(child.stdout.splitlines()[-1])["error"]

@@ -1,8 +1,8 @@
 """What of a cache's folders and files may be believed, and how new ones are made so that they may be.
 
 What lies in the cache is taken for what was put there, so nobody else may be able to put it there: a link, another
-user's file or one that everybody can write is refused before it is opened. A group's members are trusted, as the folders
-that are mounted for a container belong to a group. Root is trusted, for it can do everything.
+user's file or one that everybody can write is refused before it is opened. A group's members are trusted, for folders
+that are mounted into a container belong to a group. Root is trusted, for it can do everything.
 
 Knows no cache and no format. References: sudo's and OpenSSH's checks of the files that they read.
 """
@@ -38,7 +38,7 @@ def refuse_foreign(path: Path) -> None:
     """
     if fault := fault_of(path):
         raise CheckpointError(
-            f"{path}: {fault}, and what is in the cache is believed: remove it, or set DIT_CACHE to a folder of your own"
+            f"{path}: {fault}, and what is in the cache is believed: remove it, or set DIT_CACHE to a folder of yours"
         )
 
 

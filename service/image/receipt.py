@@ -14,6 +14,7 @@ from dit_serve.models.options import ModelInfo, SampleSpec
 from dit_serve.service.errors import ReceiptError
 
 PREFIX = "dit:"
+MAX_TEXT = 4096  # characters of a value: a class's name, a path as a system has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,8 @@ def make_receipt(spec: SampleSpec, model: ModelInfo, version: str) -> Receipt:
 
 def _read(name: str, type_name: str, text: str) -> Any:
     readers = {"int": int, "float": float, "str": str}
+    if type_name == "str" and len(text) > MAX_TEXT:
+        raise ReceiptError(f"the receipt's {PREFIX}{name} has {len(text)} characters, and none of ours has as many")
     try:
         return readers[type_name](text)
     except ValueError:

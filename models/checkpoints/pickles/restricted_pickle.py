@@ -86,7 +86,7 @@ class Unpickler(pickle._Unpickler):
 
     def __init__(self, file: BinaryIO, *, encoding: str = "utf-8") -> None:
         super().__init__(_Whole(file), encoding=encoding)
-        self.dispatch = _Counted(type(self).dispatch)  # an instance's own, where the class has all opcodes
+        vars(self)["dispatch"] = _Counted(self.dispatch)  # in the place of the class's, which counts nothing
 
     def find_class(self, module: str, name: str) -> Any:
         """Return a number format, a kind of storage, or the mere name of anything else.
@@ -229,7 +229,7 @@ class Unpickler(pickle._Unpickler):
         """PERSID: text, which no storage's id is."""
         self.push_storage(self.readline())
 
-    dispatch: dict[int, Callable[[Any], None]] = {  # noqa: RUF012
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
         **pickle._Unpickler.dispatch,
         pickle.REDUCE[0]: load_reduce,
         pickle.NEWOBJ[0]: load_reduce,
