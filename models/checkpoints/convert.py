@@ -27,7 +27,7 @@ import dit_serve
 from dit_serve.models.checkpoints.cache import cache_room, files_sha256
 from dit_serve.models.checkpoints.files import reason, weights_kind
 from dit_serve.models.checkpoints.manifest import check_manifest, manifest_path, write_manifest
-from dit_serve.models.checkpoints.trust import make_folder, refuse_foreign, written_whole
+from dit_serve.models.checkpoints.trust import FILE_MODE, make_folder, refuse_foreign, written_whole
 from dit_serve.models.checkpoints.wrappers import read_facts
 from dit_serve.models.errors import CheckpointError, printable
 
@@ -113,7 +113,8 @@ def convert(source: Path, target: Path, *, weights: str | None = None) -> None:
         _refuse_change(source, sha256)
         write_manifest(target, source, sha256)
     except CheckpointError:
-        target.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            target.unlink()
         raise
 
 
@@ -155,7 +156,8 @@ def _convert_into(folder: Path, path: Path, sha256: str, weights: str | None, pa
             _refuse_change(path, sha256)
             write_manifest(target, path, sha256)
         except CheckpointError:
-            target.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                target.unlink()
             _forget(folder)
             raise
     return target
@@ -185,7 +187,7 @@ def _refuse_change(source: Path, sha256: str) -> None:
 @contextlib.contextmanager
 def _only_one(folder: Path) -> Iterator[None]:
     """Hold the folder against all other processes."""
-    lock = FileLock(folder / _LOCK)
+    lock = FileLock(folder / _LOCK, mode=FILE_MODE)
     try:
         make_folder(folder)
         refuse_foreign(folder / _LOCK)

@@ -44,9 +44,12 @@ def weights_kind(path: Path) -> Kind:
     """Return what a weights file is, by its content and not by its name.
 
     Raises:
-        CheckpointError: it is neither safetensors nor something that torch.save wrote.
+        CheckpointError: it is neither safetensors nor something that torch.save wrote, or has a name that the readers
+            of these do not take.
     """
     head = read_head(path)
+    if str(path).encode("utf-8", "replace").decode() != str(path):  # bytes that are no text
+        raise CheckpointError(f"{path}: the name of the file or of its folder is no text in UTF-8: rename it")
     if _is_json(head):
         raise CheckpointError(
             f"{path}: JSON text, a site's answer or a config, and no weights: download the file by its direct link"

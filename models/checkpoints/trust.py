@@ -18,7 +18,7 @@ from pathlib import Path
 
 from dit_serve.models.errors import CheckpointError
 
-_FOLDER_MODE, _FILE_MODE = 0o755, 0o644  # whatever the umask leaves to others
+_FOLDER_MODE, FILE_MODE = 0o755, 0o644  # whatever the umask leaves to others
 _READ_ONLY_OWN = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
@@ -91,7 +91,7 @@ def create(path: Path) -> int:
     Raises:
         OSError: there is one already, or it cannot be made.
     """
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), _FILE_MODE)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), FILE_MODE)
 
 
 def _fault(found: os.stat_result) -> str:

@@ -93,7 +93,7 @@ def make_images(pipeline: Pipeline, specs: Sequence[SampleSpec], on_step: Callab
         on_step: told after each step how many images took it.
 
     Raises:
-        CommandError: the model cannot do what one asks.
+        CommandError: the model cannot do what one asks, or what it makes is no image.
     """
     try:
         samples = [pipeline.begin(spec) for spec in specs]
@@ -102,4 +102,10 @@ def make_images(pipeline: Pipeline, specs: Sequence[SampleSpec], on_step: Callab
     while not samples[0].is_done:
         pipeline.step(samples)
         on_step(len(samples))
-    return pipeline.decode(samples)
+    try:
+        return pipeline.decode(samples)
+    except FloatingPointError as error:
+        raise CommandError(
+            "an image is not finite: the weights or the noise schedule are not those of a trained model, or float16 is "
+            "too narrow for it (--dtype)"
+        ) from error

@@ -59,7 +59,7 @@ def read_png(data: bytes) -> tuple[Any, Receipt]:
             image.load()
             pixels, chunks = image.convert("RGB"), dict(image.text)  # type: ignore[attr-defined]
     except Exception as error:  # whatever a decoder raises on foreign bytes
-        raise ReceiptError(f"this is not a readable PNG: {type(error).__name__}") from error
+        raise ReceiptError("this is no PNG, or a damaged one: give an image that this service made") from error
     if twice := [name for name, count in Counter(_keywords(data)).items() if count > 1 and name.startswith(PREFIX)]:
         raise ReceiptError(f"the PNG has several receipts: {printable(twice[0], 40)} is there twice")
     return pixels, Receipt.from_chunks(chunks)

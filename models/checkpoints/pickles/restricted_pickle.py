@@ -24,7 +24,7 @@ from dit_serve.models.checkpoints.pickles.inert import Inert, Named
 from dit_serve.models.checkpoints.pickles.pickle_names import CodeAskedFor, current_name, is_code
 from dit_serve.models.checkpoints.pickles.rebuilt import KEYS, rebuilt
 
-_MOST_OPCODES = 5_000_000  # of one pickle; a network of 1,000 tensors, with an EMA and an optimizer, has 150,000
+_MOST_OPCODES = 2_000_000  # of one pickle; a network of 1,000 tensors, with an EMA and an optimizer, has 150,000
 _CHUNK = 1 << 20  # reads below it are not compared with what is left of the file
 
 

@@ -21,7 +21,7 @@ import torch
 from dit_serve.models.checkpoints.pickles import restricted_pickle
 from dit_serve.models.checkpoints.pickles.pickle_names import CodeAskedFor
 from dit_serve.models.checkpoints.pickles.restricted_pickle import TooLong
-from dit_serve.models.errors import printable
+from dit_serve.models.errors import is_out_of_memory, printable
 
 _STORAGES = "data/"  # where an archive has them
 _MOST_DIRECTORY_BYTES = 4 << 20  # of an archive's table of records, some 60 bytes each
@@ -29,7 +29,6 @@ _END, _END_64, _LOCATOR_64 = b"PK\5\6", b"PK\6\6", b"PK\6\7"
 _PLAIN_PICKLE = "Invalid magic number"  # torch's words for a pickle that something else wrote
 _PICKLED_STORAGE = "torch.storage._load_from_bytes"  # how pickle itself writes a tensor
 SAVE_ALONE = "save the state dict alone, or do not use this file"
-_NO_MEMORY = ("allocate memory", "not enough memory", "Cannot allocate")
 _ENDED = ("unexpected EOF", "Ran out of input")
 
 
@@ -67,11 +66,6 @@ def read_torch_file(source: Path) -> Any:
         raise
     except Exception as error:  # a damaged file can raise anything while it is read
         raise PickleRefused(_words(error, is_zip)) from error
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether Python or torch has found no memory."""
-    return isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY)
 
 
 def no_memory() -> str:

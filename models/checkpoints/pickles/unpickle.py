@@ -26,12 +26,12 @@ import torch
 from dit_serve.models.checkpoints.files import reason
 from dit_serve.models.checkpoints.layouts import recognise
 from dit_serve.models.checkpoints.pickles.gathered import SHARDED, Gathered, Unbounded, gather, settings
-from dit_serve.models.checkpoints.pickles.torch_file import PickleRefused, is_out_of_memory, no_memory, read_torch_file
+from dit_serve.models.checkpoints.pickles.torch_file import PickleRefused, no_memory, read_torch_file
 from dit_serve.models.checkpoints.shapes import refuse_misshapen
 from dit_serve.models.checkpoints.tensor_files import StoredTensor, refuse_names
 from dit_serve.models.checkpoints.trust import create
 from dit_serve.models.checkpoints.wrappers import Selected, select, select_autoencoder, told
-from dit_serve.models.errors import CheckpointError, printable
+from dit_serve.models.errors import CheckpointError, is_out_of_memory, printable
 
 DTYPES = {
     torch.float64: "F64",
