@@ -128,7 +128,9 @@ def _is_for_people(error: Exception) -> bool:
     """Whether the text of an error says what to do; models' errors are known by name, to import no model here."""
     if isinstance(error, OSError):  # the system's: a full disk, a folder that is shut
         return error.strerror is not None
-    return isinstance(error, LocalError) or is_out_of_memory(error) or any(kind.__name__ == "ModelError" for kind in type(error).__mro__)
+    if isinstance(error, LocalError) or is_out_of_memory(error):
+        return True
+    return any(kind.__name__ == "ModelError" for kind in type(error).__mro__)
 
 
 def _sentence(error: Exception) -> str:
