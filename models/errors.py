@@ -80,7 +80,7 @@ def listed(words: Iterable[str], room: int = 120) -> str:
     return ", ".join(told) + (f" … and {rest} more" if rest else "")
 
 
-def is_out_of_memory(error: BaseException) -> bool:
+def found_no_memory(error: BaseException) -> bool:
     """Return whether Python, torch or a card has found no memory; recognised by words, so that nobody needs torch."""
     words = str(error)
     return isinstance(error, MemoryError) or (

@@ -47,7 +47,7 @@ def asked_of_loader(monkeypatch: pytest.MonkeyPatch) -> list[ModelOptions]:
         asked.append(options)
         raise Loaded
 
-    monkeypatch.setattr(making, "load_pipeline", load)
+    monkeypatch.setattr("dit_serve.models.pipeline.load_pipeline", load)
     return asked
 
 

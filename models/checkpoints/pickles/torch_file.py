@@ -21,7 +21,7 @@ import torch
 from dit_serve.models.checkpoints.pickles import restricted_pickle
 from dit_serve.models.checkpoints.pickles.pickle_names import CodeAskedFor
 from dit_serve.models.checkpoints.pickles.restricted_pickle import TooLong
-from dit_serve.models.errors import is_out_of_memory, printable
+from dit_serve.models.errors import found_no_memory, printable
 
 _STORAGES = "data/"  # where an archive has them
 _MOST_DIRECTORY_BYTES = 4 << 20  # of an archive's table of records, some 60 bytes each
@@ -169,7 +169,7 @@ def _words(error: Exception, is_zip: bool) -> str:
     text = str(error)
     if not is_zip and (isinstance(error, EOFError) or any(words in text for words in _ENDED)):
         return _cut_short()
-    if is_out_of_memory(error):
+    if found_no_memory(error):
         return no_memory()
     if _PLAIN_PICKLE in text:
         return _other_pickle()

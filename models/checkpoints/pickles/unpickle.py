@@ -31,7 +31,7 @@ from dit_serve.models.checkpoints.shapes import refuse_misshapen
 from dit_serve.models.checkpoints.tensor_files import StoredTensor, refuse_names
 from dit_serve.models.checkpoints.trust import create
 from dit_serve.models.checkpoints.wrappers import Selected, select, select_autoencoder, told
-from dit_serve.models.errors import CheckpointError, is_out_of_memory, printable
+from dit_serve.models.errors import CheckpointError, found_no_memory, printable
 
 DTYPES = {
     torch.float64: "F64",
@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> int:
         print(json.dumps({"error": str(error)}))
         return 1
     except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
+        if not found_no_memory(error):
             raise
         print(json.dumps({"error": no_memory()}))
         return 1
