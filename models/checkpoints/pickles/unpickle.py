@@ -88,13 +88,15 @@ def unpickle(source: Path, target: Path, weights: str | None = None, part: str =
     try:
         everything = gather(value)
         selected = _selected(everything, weights, part, source)
+        tensors = {name: everything.tensors[stored.name] for name, stored in selected.found.items()}
+        _check_size(tensors, source.stat().st_size)
+        if part == "dit" and recognise(selected.found, source) == "original":
+            refuse_misshapen(selected.found, source)
     except Unbounded as error:
         raise PickleRefused(str(error)) from error
     except CheckpointError as error:
         words = str(error).removeprefix(f"{source}: ")
         raise PickleRefused(printable(words, max(_LEAST, _LONGEST - len(f"{source}: ")))) from error
-    tensors = {name: everything.tensors[stored.name] for name, stored in selected.found.items()}
-    _check_size(tensors, source.stat().st_size)
     metadata = {
         "source_sha256": source_sha256,
         "weights": selected.which,
@@ -159,13 +161,11 @@ def _selected(everything: Gathered, weights: str | None, part: str, source: Path
     _check_kinds(selected, everything)
     if part == "dit":
         try:
-            layout = recognise(selected.found, source)
+            recognise(selected.found, source)
         except CheckpointError as error:
             if everything.modules or everything.lists or everything.is_flattened:
                 raise PickleRefused(_without_tensors(everything)) from error
             raise
-        if layout == "original":
-            refuse_misshapen(selected.found, source)
     return selected
 
 

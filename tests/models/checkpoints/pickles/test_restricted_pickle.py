@@ -187,5 +187,5 @@ def test_what_is_set_on_a_name_is_refused() -> None:
 
 def test_a_pickle_of_more_opcodes_than_any_checkpoint_ends() -> None:
     program = pickle.NONE + (pickle.NONE + pickle.POP) * 1_000_001 + pickle.STOP
-    with pytest.raises(TooLong):
+    with pytest.raises(restricted_pickle.TooLong):
         restricted_pickle.load(io.BytesIO(program))
