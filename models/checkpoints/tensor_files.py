@@ -24,7 +24,7 @@ from dit_serve.models.checkpoints.files import read_head, read_json, read_start,
 from dit_serve.models.errors import CheckpointError, listed, printable
 
 MOST_HEADER_BYTES = 4 << 20  # of a safetensors file; one of a thousand tensors has 100,000
-MOST_SHARDS = 10_000
+MOST_SHARDS, MOST_NAME = 10_000, 1000  # files, and characters of a tensor's name
 FLOAT_TYPES = ("F64", "F32", "F16", "BF16")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,254}")
 
@@ -64,16 +64,17 @@ def read_headers(paths: Iterable[Path]) -> dict[str, StoredTensor]:
 
 
 def refuse_names(names: Iterable[str], where: object) -> None:
-    """Refuse tensors whose names would do something on a terminal, or are no text: no program calls a tensor so.
+    """Refuse tensors whose names would do something on a terminal, or have no end: no program calls a tensor so.
 
     Raises:
         CheckpointError: says the first of them.
     """
-    if (name := next((name for name in names if not name.isprintable()), None)) is not None:
-        raise CheckpointError(
-            f"{where}: holds a tensor whose name has characters that cannot be printed, {printable(name, 60)}: "
-            "do not use this file"
-        )
+    for name in names:
+        if not name.isprintable() or len(name) > MOST_NAME:
+            fault = f"longer than {MOST_NAME} characters" if name.isprintable() else "of what is not printed"
+            raise CheckpointError(
+                f"{where}: holds a tensor whose name is {fault}, {printable(name, 60)}: do not use this file"
+            )
 
 
 def read_metadata(path: Path) -> dict[str, str]:

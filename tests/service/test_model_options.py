@@ -10,7 +10,6 @@ import pytest
 
 from dit_serve.models.options import ModelOptions
 from dit_serve.service.cli import main
-from dit_serve.service.commands import making
 from dit_serve.service.http.server import configuration
 from dit_serve.service.settings import add_flags, read_settings
 from dit_serve.service.workers.process import load_all
