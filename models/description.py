@@ -13,11 +13,9 @@ import torch
 from dit_serve.models.checkpoints.cache import files_sha256
 from dit_serve.models.checkpoints.checkpoint import Checkpoint
 from dit_serve.models.dit import DiT
-from dit_serve.models.options import ModelInfo, ModelOptions, expanded
+from dit_serve.models.options import DEFAULT_VAE, ModelInfo, ModelOptions, expanded
 from dit_serve.models.sampling.sampler import SAMPLERS
 from dit_serve.models.vae import VAE
-
-DEFAULT_VAE = "stabilityai/sd-vae-ft-ema"  # of the published .pt checkpoints, which bring none
 
 
 def describe(

@@ -9,8 +9,9 @@ import torch
 
 from dit_serve.kernels.launch import FLOAT8_CAPABILITY
 from dit_serve.models.errors import DeviceError
+from dit_serve.models.options import NUMBER_FORMATS
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES: Mapping[str, torch.dtype] = {name: getattr(torch, name) for name in NUMBER_FORMATS}
 
 
 def choose_device(name: str | None) -> torch.device:

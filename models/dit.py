@@ -33,6 +33,8 @@ from dit_serve.models.tokens import FREQUENCIES, patchify, sincos_positions, tim
 
 NORM_EPS = 1e-6  # of the norms before attention and before the final layer, in the paper's code and in diffusers alike
 
+_MOST_POSITIONS = 1 << 27  # numbers in the table: twice a DiT-XL/2's for images of 4096 pixels
+
 
 @dataclass(frozen=True, slots=True)
 class DiTConfig:
@@ -55,7 +57,8 @@ class DiTConfig:
         mlp_norm_eps: epsilon of the norm before the MLP: 1e-6 in the paper's code, `norm_eps` in a diffusers config.
 
     Raises:
-        ValueError: a size is not positive, or does not divide what it must.
+        ValueError: a size is not positive, does not divide what it must, or needs a table of positions, which are
+            computed and in no file, that no model has.
     """
 
     input_size: int = 32
@@ -80,6 +83,8 @@ class DiTConfig:
             raise ValueError(f"input_size {self.input_size} must be a multiple of patch_size {self.patch_size}")
         if self.hidden_size % self.num_heads:
             raise ValueError(f"hidden_size {self.hidden_size} must be a multiple of num_heads {self.num_heads}")
+        if self.tokens * self.hidden_size > _MOST_POSITIONS:
+            raise ValueError(f"input_size {self.input_size} gives {self.tokens} tokens, more than any latent has")
         if self.hidden_size % 4:
             raise ValueError(f"hidden_size {self.hidden_size} must be a multiple of 4 for sine-cosine positions")
 

@@ -39,6 +39,9 @@ LOST = (
 # sentences all have the word), and a call of the driver that found no memory (2).
 SURVIVED = ("captur", "out of memory")
 
+# What the allocators of torch say, for a processor's memory and a card's.
+NO_MEMORY = ("allocate memory", "not enough memory", "Cannot allocate", "out of memory")
+
 
 class ModelError(Exception):
     """A model cannot be made ready."""
@@ -80,6 +83,14 @@ def listed(words: Iterable[str], room: int = 120) -> str:
         told.append(word if len(word) <= room else word[: room - 1] + "…")
     rest = len(words) - len(told)
     return ", ".join(told) + (f" … and {rest} more" if rest else "")
+
+
+def found_no_memory(error: BaseException) -> bool:
+    """Return whether Python, torch or a card has found no memory; recognised by words, so that nobody needs torch."""
+    words = str(error)
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(said in words for said in NO_MEMORY)
+    )
 
 
 def is_device_lost(error: BaseException) -> bool:

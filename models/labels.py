@@ -12,11 +12,13 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 
 Names = tuple[tuple[str, ...], ...]  # names by class id; () where a class has none
+MOST_NAMES, LONGEST_NAME = 64, 256  # of one class; ImageNet's has at most nine, and 121 characters in all of them
 _WORDNET_ID = re.compile(r"n\d{8}")  # that ImageNet's lists put before a class's names
 
 
@@ -96,7 +98,8 @@ def names_of(id2label: object, num_classes: int) -> Names:
     A comma parts names. A class that is not mentioned has none.
 
     Raises:
-        ValueError: it is in none of these forms, or an entry is no class id of this model or no name.
+        ValueError: it is in none of these forms, an entry is no class id of this model or no name, or a class has more
+            names or longer ones than can be meant, or one that is no text.
     """
     if isinstance(id2label, Mapping):
         entries = [*id2label.items()]
@@ -116,7 +119,8 @@ def names_of(id2label: object, num_classes: int) -> Names:
             raise ValueError(
                 f"id2label has {_cut(key)}: {_cut(value)}, and needs class ids from 0 to {num_classes - 1} with text"
             )
-        names[class_id] += tuple(name for part in row for name in split_names(part))
+        parts = [part for text in row[: MOST_NAMES + 1] for part in split_names(text, MOST_NAMES + 1)]
+        names[class_id] = _checked(key, (*names[class_id], *parts))
     return tuple(_without_wordnet_id(row) for row in names)
 
 
@@ -126,9 +130,31 @@ def imagenet_names() -> Names:
     return tuple(split_names(row) for row in rows)
 
 
-def split_names(row: str) -> tuple[str, ...]:
-    """Return the names in a comma-separated row, as diffusers' id2label writes them: "tench, Tinca tinca"."""
-    return tuple(name for part in row.split(",") if (name := part.strip()))
+def split_names(row: str, most: int = -1) -> tuple[str, ...]:
+    """Return the names in a comma-separated row, as diffusers' id2label writes them: "tench, Tinca tinca".
+
+    Spaces and line ends within a name are one space each.
+
+    Args:
+        most: after so many commas the rest is taken as one name; -1 for any number.
+    """
+    return tuple(name for part in row.split(",", most) if (name := " ".join(part.split())))
+
+
+def _checked(key: object, names: tuple[str, ...]) -> tuple[str, ...]:
+    """A class's names, if they are so many and so long as names are, and text.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if len(names) > MOST_NAMES or any(len(name) > LONGEST_NAME for name in names):
+        raise ValueError(
+            f"id2label has more text for {_cut(key)} than {MOST_NAMES} names of up to {LONGEST_NAME} characters"
+        )
+    for name in names:
+        if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+            raise ValueError(f"id2label has {_cut(key)}: {_cut(name)}, and control characters are no part of a name")
+    return names
 
 
 def _class_id(key: object, num_classes: int) -> int | None:

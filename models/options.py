@@ -14,6 +14,8 @@ from dit_serve.models.scalars import real, text, whole
 
 DEFAULT_SAMPLER = "ddim"
 DEFAULT_GUIDANCE_SCALE = 4.0
+DEFAULT_VAE = "stabilityai/sd-vae-ft-ema"  # of the published .pt checkpoints, which bring none
+NUMBER_FORMATS = ("float32", "bfloat16", "float16")
 MAX_BATCH_SEQUENCES = 64  # of one forward pass; more gain nothing, on any device
 _NAMED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63})=(.+)", re.DOTALL)
 

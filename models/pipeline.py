@@ -25,11 +25,11 @@ from dit_serve.models.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from dit_serve.models.checkpoints.hub import fetch_vae
 from dit_serve.models.checkpoints.weights import load_dit
 from dit_serve.models.checks import check_spec, read_specs
-from dit_serve.models.description import DEFAULT_VAE, describe, rest_sha256
+from dit_serve.models.description import describe, rest_sha256
 from dit_serve.models.device import check_precision, choose_device, choose_dtype
 from dit_serve.models.dit import DiT
 from dit_serve.models.errors import ChangedMeanwhile, CheckpointError
-from dit_serve.models.options import ModelOptions, SampleSpec
+from dit_serve.models.options import DEFAULT_VAE, ModelOptions, SampleSpec
 from dit_serve.models.registry import demo_path
 from dit_serve.models.sampling.card import Card, CudaCard, upload
 from dit_serve.models.sampling.conditioning import Conditioning

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from dit_serve.models.errors import printable
+from dit_serve.models.errors import found_no_memory, printable
 from dit_serve.service.commands.caches import settle_caches
 from dit_serve.service.errors import LocalError
 from dit_serve.service.http.signals import ended_by_signals
@@ -128,10 +128,14 @@ def _is_for_people(error: Exception) -> bool:
     """Whether the text of an error says what to do; models' errors are known by name, to import no model here."""
     if isinstance(error, OSError):  # the system's: a full disk, a folder that is shut
         return error.strerror is not None
-    return isinstance(error, LocalError) or any(kind.__name__ == "ModelError" for kind in type(error).__mro__)
+    if isinstance(error, LocalError) or found_no_memory(error):
+        return True
+    return any(kind.__name__ == "ModelError" for kind in type(error).__mro__)
 
 
 def _sentence(error: Exception) -> str:
+    if found_no_memory(error):
+        return "too little memory: take a smaller model, or a machine or limit with more"
     if not isinstance(error, OSError):
         return str(error)
     where = "" if error.filename is None else f"{error.filename}: "

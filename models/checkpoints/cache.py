@@ -4,7 +4,8 @@
       sums/         SHA-256 of files, by their paths: valid while each file's size and times are the same
       converted/    safetensors made from pickles, by the pickle's SHA-256 (convert.py)
 
-Knows no file format. Losing the folder costs time, nothing else.
+Knows no file format. Losing the folder costs time, nothing else. What is in it is believed, so a folder that others can
+write is refused (trust.py).
 """
 
 from __future__ import annotations
@@ -15,25 +16,40 @@ import json
 import os
 import stat
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dit_serve.models.checkpoints.files import reason
+from dit_serve.models.checkpoints.trust import create, make_folder, read_own, refuse_foreign, written_whole
 from dit_serve.models.errors import ChangedMeanwhile, CheckpointError
 from dit_serve.models.options import expanded
 
+SUMS = "sums"
 _CHUNK = 4 * 2**20
+_MOST_ENTRY_BYTES = 4 << 20  # of a sum: some hundred bytes a file
 
 
 def cache_folder() -> Path:
     """Return where the cache is; it need not exist yet.
 
     Raises:
-        CheckpointError: there is only the folder for temporary files, and somebody else's folder is in the place of it.
+        CheckpointError: it is a link, somebody else's or open to everybody, so that what is in it cannot be believed.
     """
     chosen = os.environ.get("DIT_CACHE")
-    return Path(expanded(chosen)) if chosen else home_cache_folder() or _temporary_folder()
+    folder = Path(expanded(chosen)) if chosen else home_cache_folder() or _temporary_folder()
+    refuse_foreign(folder)
+    return folder
+
+
+def cache_room(name: str) -> Path:
+    """Return the folder of this name in the cache; it need not exist yet.
+
+    Raises:
+        CheckpointError: it, or the cache, is a link, somebody else's or open to everybody.
+    """
+    folder = cache_folder() / name
+    refuse_foreign(folder)
+    return folder
 
 
 def home_cache_folder() -> Path | None:
@@ -72,7 +88,7 @@ def _temporary_folder() -> Path:
 
 def known_sums() -> Iterator[tuple[tuple[Path, ...], str]]:
     """Yield the files whose sum is kept and that have not changed since, and the sum; those last kept first."""
-    folder = cache_folder() / "sums"
+    folder = cache_room(SUMS)
     try:
         entries = sorted(folder.glob("*.json"), key=lambda entry: entry.stat().st_mtime_ns, reverse=True)
     except OSError:  # one was removed meanwhile, or the folder cannot be read
@@ -125,7 +141,7 @@ def _read_sum(paths: Sequence[Path], stamp: list[list[str | int]]) -> str:
 
 def _entry(stamp: list[list[str | int]]) -> Path:
     """Where the sum of these files is kept."""
-    return cache_folder() / "sums" / f"{hashlib.sha256(repr([s[0] for s in stamp]).encode()).hexdigest()}.json"
+    return cache_room(SUMS) / f"{hashlib.sha256(repr([s[0] for s in stamp]).encode()).hexdigest()}.json"
 
 
 def _stamp(paths: Sequence[Path]) -> list[list[str | int]]:
@@ -148,7 +164,7 @@ def _feed(digest: hashlib._Hash, path: Path) -> None:
 
 def _read_entry(entry: Path) -> dict[str, object]:
     try:
-        value = json.loads(entry.read_bytes())
+        value = json.loads(read_own(entry, _MOST_ENTRY_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}  # never written, or not by us: computed anew
     return value if isinstance(value, dict) else {}
@@ -156,11 +172,7 @@ def _read_entry(entry: Path) -> dict[str, object]:
 
 def _write_entry(entry: Path, value: dict[str, object]) -> None:
     """Keep a sum, whole or not at all; a cache that cannot be written only means that it is computed again."""
-    partial = entry.with_suffix(f".{os.getpid()}.{threading.get_ident()}.partial")
-    try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(value), encoding="utf-8")
-        os.replace(partial, entry)
-    except OSError:
-        with contextlib.suppress(OSError):
-            partial.unlink()
+    with contextlib.suppress(OSError):
+        make_folder(entry.parent)
+        with written_whole(entry) as partial, open(create(partial), "w", encoding="utf-8") as file:
+            json.dump(value, file)

@@ -27,7 +27,7 @@ from dit_serve.models.checkpoints.components.diffusers_folder import (
 )
 from dit_serve.models.checkpoints.components.scheduler_config import read_schedule
 from dit_serve.models.checkpoints.components.transformer_config import read_transformer_config, without_positions
-from dit_serve.models.checkpoints.convert import ensure_safetensors
+from dit_serve.models.checkpoints.convert import Conversions
 from dit_serve.models.checkpoints.files import reason
 from dit_serve.models.checkpoints.hub import fetch_dit, is_hub_id
 from dit_serve.models.checkpoints.layouts import (
@@ -112,10 +112,14 @@ def open_checkpoint(
     if _exists(path):
         if revision is not None:
             raise CheckpointError(f"{path}: is a local file or folder and has no revision {revision!r}: leave it out")
-        return _open_folder(path, weights) if path.is_dir() else _open_file(path, weights)
+        with Conversions() as conversions:
+            open_it = _open_folder if path.is_dir() else _open_file
+            return open_it(path, weights, conversions)
     if is_hub_id(str(path_or_id)):
         snapshot = fetch_dit(str(path_or_id), revision)
-        return replace(_open_folder(snapshot.folder, weights), name=snapshot.repository, revision=snapshot.commit)
+        with Conversions() as conversions:
+            opened = _open_folder(snapshot.folder, weights, conversions)
+        return replace(opened, name=snapshot.repository, revision=snapshot.commit)
     near = hint(path_or_id, DEMOS)
     raise CheckpointError(f"{path_or_id}: no such file or folder, and no hub id (owner/name): check the path{near}")
 
@@ -127,16 +131,16 @@ def _exists(path: Path) -> bool:
         raise CheckpointError(f"{str(path)[:80]!r}: cannot be a path ({reason(error)}): check it") from error
 
 
-def _open_folder(folder: Path, wanted: str | None) -> Checkpoint:
+def _open_folder(folder: Path, wanted: str | None, conversions: Conversions) -> Checkpoint:
     if (found := find_model(folder, wanted)) != folder:
-        return replace(_open_folder(found, wanted), name=folder.resolve().name)
+        return replace(_open_folder(found, wanted, conversions), name=folder.resolve().name)
     if wanted == "ema" and folder.name != TRANSFORMER_EMA:
         raise CheckpointError(f"{folder}: holds one model and no EMA of it: leave out `--weights ema`")
     refuse_code(folder)
     if not (folder / "model_index.json").exists():
-        return _open_diffusers(folder, find_weights(folder))
+        return _open_diffusers(folder, find_weights(folder), conversions)
     index = read_index(folder)
-    opened = _open_diffusers(folder / "transformer", find_weights(folder / "transformer"))
+    opened = _open_diffusers(folder / "transformer", find_weights(folder / "transformer"), conversions)
     if "vae" in index and not (folder / "vae" / "config.json").exists():
         raise CheckpointError(f"{folder / 'vae'}: model_index.json lists an autoencoder that is not there: download it")
     names = read_labels(folder / "model_index.json", index.get("id2label"), opened.config.num_classes)
@@ -150,8 +154,8 @@ def _open_folder(folder: Path, wanted: str | None) -> Checkpoint:
     )
 
 
-def _open_file(path: Path, wanted: str | None) -> Checkpoint:
-    weights = ensure_safetensors(path, weights=wanted, part="dit")
+def _open_file(path: Path, wanted: str | None, conversions: Conversions) -> Checkpoint:
+    weights = conversions.ensure(path, weights=wanted, part="dit")
     facts, selected = read_facts(weights), read_selected([weights], wanted, path)
     sidecar = read_sidecar(path)
     if recognise(selected.found, path) == "original":
@@ -162,7 +166,7 @@ def _open_file(path: Path, wanted: str | None) -> Checkpoint:
             "put that file beside it, or give the whole folder"
         )
     opened = replace(
-        _open_diffusers(path.parent, (path,), (weights,), wanted),
+        _open_diffusers(path.parent, (path,), conversions, (weights,), wanted),
         name=path.stem,
         sha256=_source_sum(path, facts),
         which=selected.which,
@@ -231,17 +235,22 @@ def _with_sidecar(opened: Checkpoint, sidecar: Sidecar, path: Path) -> Checkpoin
 
 
 def _open_diffusers(
-    folder: Path, sources: Sequence[Path], converted: Sequence[Path] = (), wanted: str | None = None
+    folder: Path,
+    sources: Sequence[Path],
+    conversions: Conversions,
+    converted: Sequence[Path] = (),
+    wanted: str | None = None,
 ) -> Checkpoint:
     """The transformer of config.json in `folder` with its weights files, as a checkpoint of its own.
 
     Args:
         sources: the files as they were given.
+        conversions: makes safetensors of them.
         converted: the same as safetensors, where that is done already.
         wanted: which of the models in them.
     """
     config = read_transformer_config(folder / "config.json")
-    weights = tuple(converted or (ensure_safetensors(path, part="whole") for path in sources))
+    weights = tuple(converted or (conversions.ensure(path, part="whole") for path in sources))
     where = sources[0] if len(sources) == 1 else folder
     found = without_positions(read_selected(weights, wanted, where).found, config, where)
     recognise(found, where)

@@ -9,7 +9,9 @@ torch.save's zip files.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import Any, Literal
 from dit_serve.models.errors import CheckpointError, printable
 
 MAX_JSON_BYTES = 16 * 2**20  # the index of a huge sharded model has under 1 MB
+_MOST_VALUES = 1_000_000  # in a JSON file: each takes some sixty bytes once it is read, whatever it takes in the file
 _HEAD = 512
 _PICKLE = b"\x80"  # the opcode PROTO, the first byte of every pickle that torch has written
 _WEB_PAGES = (b"<!doctype", b"<html", b"<head", b"<?xml", b"<!--")
@@ -41,9 +44,12 @@ def weights_kind(path: Path) -> Kind:
     """Return what a weights file is, by its content and not by its name.
 
     Raises:
-        CheckpointError: it is neither safetensors nor something that torch.save wrote.
+        CheckpointError: it is neither safetensors nor something that torch.save wrote, or has a name that the readers
+            of these do not take.
     """
     head = read_head(path)
+    if str(path).encode("utf-8", "replace").decode() != str(path):  # bytes that are no text
+        raise CheckpointError(f"{path}: the name of the file or of its folder is no text in UTF-8: rename it")
     if _is_json(head):
         raise CheckpointError(
             f"{path}: JSON text, a site's answer or a config, and no weights: download the file by its direct link"
@@ -74,8 +80,7 @@ def read_head(path: Path) -> bytes:
     try:
         if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():  # a pipe might never end
             raise CheckpointError(f"{path}: neither a regular file nor a folder: give one")
-        with path.open("rb") as file:
-            head = file.read(_HEAD)
+        head = read_start(path, _HEAD)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file: check the path, or download the checkpoint again") from error
     except IsADirectoryError as error:
@@ -96,6 +101,19 @@ def read_head(path: Path) -> bytes:
     return head
 
 
+def read_start(path: Path, most_bytes: int) -> bytes:
+    """Return the first bytes of a regular file; what else is there, or comes there meanwhile, is not waited for.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        return file.read(most_bytes)
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Return the JSON object in a small file; NaN and the infinities, which Python writes too, are read as floats.
 
@@ -104,12 +122,13 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     read_head(path)
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_JSON_BYTES + 1)
+        raw = read_start(path, MAX_JSON_BYTES + 1)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({reason(error)}): give a readable file") from error
     if len(raw) > MAX_JSON_BYTES:
         raise CheckpointError(f"{path}: no config is larger than {MAX_JSON_BYTES} bytes: give the right file")
+    if sum(map(raw.count, (b"[", b"{", b","))) > _MOST_VALUES:
+        raise CheckpointError(f"{path}: no config has more than {_MOST_VALUES} values: give the right file")
     try:
         value = json.loads(raw)
     except (ValueError, RecursionError) as error:

@@ -75,11 +75,12 @@ def fetch_dit(hub_id: str, revision: str | None = None) -> Snapshot:
     return Snapshot(folder, repository, folder.name)
 
 
-def fetch_vae(path_or_id: str | Path) -> Path:
+def fetch_vae(path_or_id: str | Path, *, is_asked: bool = True) -> Path:
     """Return an autoencoder's folder (config.json and weights), be it the `vae` of a pipeline's, or its single file.
 
     Args:
         path_or_id: a folder, a weights file, or a hub id: owner/name, or owner/name@revision.
+        is_asked: whether the hub may be; otherwise only what is on this machine already is taken.
 
     Raises:
         CheckpointError: it is none of them, or cannot be downloaded.
@@ -94,11 +95,12 @@ def fetch_vae(path_or_id: str | Path) -> Path:
                 f"{path_or_id}: no such file or folder, and no hub id (owner/name): check the path{hint(folder)}"
             )
         repository, revision = _split(str(path_or_id), None)
-        folder = _download(repository, revision, ["config.json", "model_index.json", "vae/config.json"])
+        configs = ["config.json", "model_index.json", "vae/config.json"]
+        folder = _download(repository, revision, configs, is_asked=is_asked)
         part = "vae/" if (folder / "vae" / "config.json").exists() else ""
-        if (folder / part / "config.json").exists():
+        if (folder / part / "config.json").exists() and is_asked:
             _download_weights(repository, folder, [part])
-        else:
+        elif is_asked:
             names = _listing(repository, folder.name)
     for found in (folder / "vae", folder):
         if (found / "config.json").exists():
@@ -149,10 +151,11 @@ def _is_whole(stored: Stored, folder: Path) -> bool:
         return False
 
 
-def _download(repository: str, revision: str | None, names: list[str]) -> Path:
+def _download(repository: str, revision: str | None, names: list[str], *, is_asked: bool = True) -> Path:
     """Return the snapshot's folder with the files of these names or patterns, as far as the repository has them."""
     try:
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=names))
+        local = {} if is_asked else {"local_files_only": True}
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=names, **local))
     except Exception as error:  # the library lets its transports' errors through, of several families
         near = hint(repository) if Path(repository).parent.is_dir() else ""  # a path was meant, perhaps
         raise CheckpointError(f"{repository}: {_explained(error, revision)}{near}") from error

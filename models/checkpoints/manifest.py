@@ -12,12 +12,12 @@ who can write the file can write its manifest.
 from __future__ import annotations
 
 import json
-import os
 from importlib import metadata
 from pathlib import Path
 
 from dit_serve.models.checkpoints.cache import read_sha256
 from dit_serve.models.checkpoints.files import read_json, reason
+from dit_serve.models.checkpoints.trust import create, written_whole
 from dit_serve.models.errors import CheckpointError
 
 FORMAT = 1
@@ -41,12 +41,10 @@ def write_manifest(weights: Path, source: Path, source_sha256: str) -> None:
         "made_by": {name: _version(name) for name in ("dit-serve", "torch")},
     }
     path = manifest_path(weights)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-        os.replace(partial, path)
+        with written_whole(path) as partial, open(create(partial), "w", encoding="utf-8") as file:
+            file.write(json.dumps(manifest, indent=2) + "\n")
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise CheckpointError(f"{path}: cannot be written ({reason(error)}): make room") from error
 
 

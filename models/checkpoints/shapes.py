@@ -66,6 +66,17 @@ def original_config(
     return config
 
 
+def refuse_misshapen(found: Found, where: object) -> None:
+    """Refuse an original file's tensors that are no DiT's whatever its heads are, and its latents' size.
+
+    Raises:
+        CheckpointError: tensors are missing or unexpected, or shapes contradict.
+    """
+    patches = found.get("x_embedder.proj.weight")
+    patch = patches.shape[-1] if patches is not None and patches.shape else 1
+    original_config(found, 1, where, input_size=patch)
+
+
 def label_rows(found: Found, where: object) -> int:
     """Return the number of rows of an original file's label table.
 

@@ -61,7 +61,7 @@ def read_sidecar(weights: Path) -> Sidecar:
         CheckpointError: it is no JSON object, has an unknown entry, or one with a value that is not allowed.
     """
     path = sidecar_path(weights)
-    if not path.is_file():
+    if not path.exists() or path.is_dir():
         return Sidecar()
     given = read_json(path)
     if "_class_name" in given:

@@ -9,7 +9,9 @@ References: the safetensors format (https://github.com/huggingface/safetensors);
 
 from __future__ import annotations
 
+import json
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +20,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from dit_serve.models.checkpoints.files import read_json, reason, weights_kind
+from dit_serve.models.checkpoints.files import read_head, read_json, read_start, reason, weights_kind
 from dit_serve.models.errors import CheckpointError, listed, printable
 
+MOST_HEADER_BYTES = 4 << 20  # of a safetensors file; one of a thousand tensors has 100,000
+MOST_SHARDS, MOST_NAME = 10_000, 1000  # files, and characters of a tensor's name
 FLOAT_TYPES = ("F64", "F32", "F16", "BF16")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,254}")
 
@@ -49,6 +53,7 @@ def read_headers(paths: Iterable[Path]) -> dict[str, StoredTensor]:
                 entries = [_entry(file, path, name) for name in file.keys()]
         except (SafetensorError, OSError, ValueError) as error:
             raise _damaged(path, error) from error
+        refuse_names((entry.name for entry in entries), path)
         twice = sorted(entry.name for entry in entries if entry.name in found)
         if twice:
             raise CheckpointError(
@@ -56,6 +61,20 @@ def read_headers(paths: Iterable[Path]) -> dict[str, StoredTensor]:
             )
         found |= {entry.name: entry for entry in entries}
     return found
+
+
+def refuse_names(names: Iterable[str], where: object) -> None:
+    """Refuse tensors whose names would do something on a terminal, or have no end: no program calls a tensor so.
+
+    Raises:
+        CheckpointError: says the first of them.
+    """
+    for name in names:
+        if not name.isprintable() or len(name) > MOST_NAME:
+            fault = f"longer than {MOST_NAME} characters" if name.isprintable() else "of what is not printed"
+            raise CheckpointError(
+                f"{where}: holds a tensor whose name is {fault}, {printable(name, 60)}: do not use this file"
+            )
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -98,6 +117,8 @@ def shard_paths(index: Path) -> tuple[Path, ...]:
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(f"{index}: has no weight_map of tensor names to files: download it again")
     names = {name for name in weight_map.values() if isinstance(name, str) and _PLAIN_NAME.fullmatch(name)}
+    if len(names) > MOST_SHARDS:
+        raise CheckpointError(f"{index}: weight_map names {len(names)} files, more than a model has: give another one")
     refused = sorted({str(name)[:80] for name in weight_map.values() if not isinstance(name, str) or name not in names})
     if refused:
         raise CheckpointError(
@@ -117,6 +138,24 @@ def _refuse_other_kinds(path: Path) -> None:
         raise CheckpointError(
             f"{path}: written by torch.save, and only safetensors are read: convert it (`dit convert`)"
         )
+    _check_header(path)
+
+
+def _check_header(path: Path) -> None:
+    """Refuse a header that is larger than a model's, or has a tensor twice, of which each reader sees another one."""
+    size = int.from_bytes(read_head(path)[:8], "little")
+    if size > MOST_HEADER_BYTES:
+        raise CheckpointError(
+            f"{path}: a damaged safetensors file, its header would have {size} bytes and no model's has more than "
+            f"{MOST_HEADER_BYTES}: copy it anew, or do not use it"
+        )
+    try:
+        pairs: list[tuple[str, Any]] = json.loads(read_start(path, 8 + size)[8:], object_pairs_hook=list)
+        names = Counter(name for name, _ in pairs)
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise _damaged(path, error) from error
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise CheckpointError(f"{path}: holds a tensor twice, {printable(twice[0], 60)}: do not use this file")
 
 
 def _damaged(path: Path, error: Exception) -> CheckpointError:

@@ -46,6 +46,7 @@ _STRAYS = _OPTIMIZERS | {  # beside a model that has no prefix
 _IS_AVERAGE = re.compile(r"(?<![a-z])(?:ema|averaged?|avg|swa|shadow)(?![a-z])")
 _IS_LIVE = re.compile(r"(?<![a-z])(?:online|student|raw)(?![a-z])")  # inside an EMA's own module, what it averages
 _MOST_LISTED = 5
+_MOST_TAKEN = 2000  # characters of what was taken: anybody can write a header
 _MOST_SAID_BYTES = 1 << 20  # of a header's arguments; ours are far below
 
 
@@ -157,7 +158,7 @@ def read_facts(path: Path) -> Facts:
         source_sha256=sha256 if re.fullmatch(r"[0-9a-f]{64}", sha256) else None,
         which=which if which in ("model", "ema") else "",
         prefix=metadata.get("prefix", ""),
-        taken=metadata.get("taken", ""),
+        taken=metadata.get("taken", "")[:_MOST_TAKEN],
     )
 
 

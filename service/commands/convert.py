@@ -9,8 +9,10 @@ of the file, and on standard error the SHA-256 that its images' receipts have: t
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from dit_serve.models.checkpoints.cache import files_sha256
@@ -49,9 +51,9 @@ def run(options: argparse.Namespace) -> int:
         path = ensure_safetensors(source, weights=options.weights)
     else:
         destination = read_destination(options.out, SUFFIX)
-        make_ready(destination.folder)
         path = destination.path(f"{source.stem}{SUFFIX}")
-        convert(source, path, weights=options.weights)
+        with _ready(destination.folder):
+            convert(source, path, weights=options.weights)
     sha256 = read_facts(path).source_sha256 or files_sha256([source])
     if options.json:
         print(json.dumps({"path": str(path), "sha256": sha256}))
@@ -59,3 +61,17 @@ def run(options: argparse.Namespace) -> int:
     print_path(path)
     print(f"sha256 {sha256}", file=sys.stderr)
     return 0
+
+
+@contextlib.contextmanager
+def _ready(folder: Path) -> Iterator[None]:
+    """The folder is made if need be; those that were made for nothing are removed again."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    make_ready(folder)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for path in made:
+                path.rmdir()
+        raise

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dit_serve.models.checkpoints.files import read_start
 from dit_serve.models.checkpoints.nearest import hint
 from dit_serve.models.options import expanded
 from dit_serve.service.errors import CommandError
@@ -96,11 +97,14 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
             raise CommandError(f"{path}: is no regular file: give one")
         if size > most_bytes:
             raise CommandError(f"{path}: has {size} bytes, and at most {most_bytes} are read: give another file")
-        return path.read_bytes()
+        data = read_start(path, most_bytes + 1)  # it may have grown, or be another one by now
     except FileNotFoundError as error:
         raise CommandError(f"{path}: {error.strerror}{hint(path)}") from None
     except OSError as error:
         raise CommandError(f"{path}: cannot be read ({error.strerror}): give a readable file") from None
+    if len(data) > most_bytes:
+        raise CommandError(f"{path}: has more than the {most_bytes} bytes that are read: give another file")
+    return data
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """What the commands that make images share: how the model is named and loaded, what may be asked of it, and the loop.
 
-Knows no HTTP and no process: the model runs in this one.
+Knows no HTTP and no process: the model runs in this one. torch is imported when a model is loaded, so that what cannot
+be made is refused before.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from dit_serve.models.options import ModelInfo, ModelOptions, SampleSpec, split_name
-from dit_serve.models.pipeline import Pipeline, load_pipeline
-from dit_serve.models.sampling.decoding import Pixels
 from dit_serve.service.errors import CommandError, FieldError, InvalidRequest, MalformedBody
 from dit_serve.service.http.reading import Form, choose, make_jobs, read_form
 from dit_serve.service.settings import MAX_IMAGES_PER_REQUEST
+
+if TYPE_CHECKING:
+    from dit_serve.models.pipeline import Pipeline
+    from dit_serve.models.sampling.decoding import Pixels
 
 MODEL_HELP = "demo name, folder, file or hub id, or NAME=CHECKPOINT to call it otherwise"
 
@@ -32,6 +36,8 @@ def load_model(model: str, options: ModelOptions) -> tuple[ModelInfo, Pipeline]:
     Raises:
         ModelError: it cannot be loaded; the message says why and what to do.
     """
+    from dit_serve.models.pipeline import load_pipeline
+
     given, path = split_name(model)
     pipeline = load_pipeline(path, options)
     return replace(pipeline.info, name=given or pipeline.info.name), pipeline
@@ -87,7 +93,7 @@ def make_images(pipeline: Pipeline, specs: Sequence[SampleSpec], on_step: Callab
         on_step: told after each step how many images took it.
 
     Raises:
-        CommandError: the model cannot do what one asks.
+        CommandError: the model cannot do what one asks, or what it makes is no image.
     """
     try:
         samples = [pipeline.begin(spec) for spec in specs]
@@ -96,4 +102,10 @@ def make_images(pipeline: Pipeline, specs: Sequence[SampleSpec], on_step: Callab
     while not samples[0].is_done:
         pipeline.step(samples)
         on_step(len(samples))
-    return pipeline.decode(samples)
+    try:
+        return pipeline.decode(samples)
+    except FloatingPointError as error:
+        raise CommandError(
+            "an image is not finite: the weights or the noise schedule are not those of a trained model, or float16 is "
+            "too narrow for it (--dtype)"
+        ) from error

@@ -1,7 +1,8 @@
 """Makes an image again from the receipt in its PNG, and compares the pixels.
 
 Without --model the model is found by the SHA-256 of its weights, among the demos and what was opened on this machine
-before. Anybody can write a receipt: no path in it is opened, no hub is asked for what it names.
+before. Anybody can write a receipt: no path in it is opened, no hub is asked for what it names, and its values are
+checked before torch is imported.
 
 Exit status 0: equal. 1: different, and by how much is printed. 2: it could not be tried.
 """
@@ -15,9 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dit_serve.models.checkpoints.local import find_by_sha256
-from dit_serve.models.options import ModelInfo, ModelOptions, expanded
-from dit_serve.models.pipeline import DEFAULT_VAE
+from dit_serve.models.errors import CheckpointError, printable
+from dit_serve.models.options import DEFAULT_VAE, NUMBER_FORMATS, ModelInfo, ModelOptions, expanded, split_name
 from dit_serve.models.progress import progress_bar
 from dit_serve.service.commands.dataclass_flags import add_flags, read_config
 from dit_serve.service.commands.destination import read_regular
@@ -51,7 +51,11 @@ def run(options: argparse.Namespace) -> int:
     fields = ("class_id", "cfg", "steps", "seed", "sampler")
     form = read_fields({name: getattr(receipt, name) for name in fields}, 1, _sentence)
     chosen = _options(receipt, read_config(ModelOptions, options), options.model)
-    model, pipeline = load_model(options.model or _known_model(receipt), chosen)
+    place = options.model or _known_model(receipt)
+    autoencoder = chosen.vae or _unasked_autoencoder(receipt, place, chosen)
+    model, pipeline = load_model(place, replace(chosen, vae=autoencoder))
+    if chosen.vae is None and autoencoder is not None:
+        model = replace(model, vae=DEFAULT_VAE)  # not as the folder of the hub's cache is called
     _check_same_model(receipt, model)
     specs = make_specs(form, 1, model, _sentence)
     with progress_bar() as progress:
@@ -66,6 +70,8 @@ def _known_model(receipt: Receipt) -> str:
     Raises:
         CommandError: none is known.
     """
+    from dit_serve.models.checkpoints.local import find_by_sha256
+
     found = find_by_sha256(receipt.weights_sha256, receipt.weights or None)
     if found is None:
         raise CommandError(
@@ -82,22 +88,47 @@ def _options(receipt: Receipt, given: ModelOptions, model: str | None) -> ModelO
         CommandError: the receipt has what is no option, or an autoencoder that it alone names.
     """
     if receipt.vae not in ("", DEFAULT_VAE) and given.vae is None:
-        known = None if model else find_by_sha256(receipt.weights_sha256, receipt.weights or None)
-        beside = "" if model else f" --model {known or 'CHECKPOINT'}"
+        beside = "" if model else " --model CHECKPOINT"
         raise CommandError(
             f"the image was made with the autoencoder {quoted(receipt.vae)}, and none is opened because a receipt "
             f"names it: give{beside} --vae FOLDER"
         )
+    if given.dtype is None and receipt.dtype not in NUMBER_FORMATS:
+        raise CommandError(f"the receipt's dtype {quoted(receipt.dtype)} is none of {', '.join(NUMBER_FORMATS)}")
     try:
         return replace(
             given,
             dtype=given.dtype or receipt.dtype,
-            vae=given.vae or receipt.vae or None,
             precision=given.precision or receipt.precision or None,
             weights=given.weights or receipt.weights or None,
         )
     except ValueError as error:
-        raise CommandError(f"the receipt cannot be followed: {error}") from error
+        raise CommandError(f"the receipt cannot be followed: {printable(error, 150)}") from error
+
+
+def _unasked_autoencoder(receipt: Receipt, place: str, options: ModelOptions) -> str | None:
+    """The folder of an autoencoder that nobody named on the command line; None for the checkpoint's own.
+
+    Raises:
+        CommandError: it would have to be downloaded.
+    """
+    from dit_serve.models.checkpoints.checkpoint import open_checkpoint
+    from dit_serve.models.checkpoints.hub import fetch_vae
+    from dit_serve.models.registry import demo_path
+
+    wanted: Path | str | None = receipt.vae
+    if not wanted:
+        _, path = split_name(place)
+        wanted = open_checkpoint(demo_path(path) or path, weights=options.weights).vae or DEFAULT_VAE
+    if isinstance(wanted, Path):
+        return None
+    try:
+        return str(fetch_vae(wanted, is_asked=False))
+    except CheckpointError as error:
+        raise CommandError(
+            f"the autoencoder {quoted(wanted)} is not on this machine, and no hub is asked because of a receipt: "
+            f"give it with --vae {printable(wanted, 100)}"
+        ) from error
 
 
 def _check_same_model(receipt: Receipt, model: ModelInfo) -> None:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Mapping
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from PIL import Image, PngImagePlugin
 
+from dit_serve.models.errors import printable
 from dit_serve.service.errors import ReceiptError
-from dit_serve.service.image.receipt import Receipt
+from dit_serve.service.image.receipt import PREFIX, Receipt
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_SIDE = 4096  # pixels of an image that is read back; far above any DiT, far below what fills a memory
@@ -45,17 +48,20 @@ def read_png(data: bytes) -> tuple[Any, Receipt]:
     """The pixels, as a Pillow image in RGB, and the receipt of a PNG that this service made.
 
     Raises:
-        ReceiptError: it is no PNG, one too large, or carries no receipt.
+        ReceiptError: it is no PNG, one too large, or carries no receipt, or parts of several.
     """
     sides = struct.unpack(">II", data[16:24]) if len(data) >= 24 else (0, 0)  # of the first chunk, which is IHDR
     if data.startswith(SIGNATURE) and max(sides) > MAX_SIDE:
         raise ReceiptError(f"the PNG has {sides[0]} x {sides[1]} pixels, and no image of this service is as large")
     try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            warnings.simplefilter("ignore")  # of what is odd and can be read
             image.load()
             pixels, chunks = image.convert("RGB"), dict(image.text)  # type: ignore[attr-defined]
     except Exception as error:  # whatever a decoder raises on foreign bytes
-        raise ReceiptError(f"this is not a readable PNG: {type(error).__name__}") from error
+        raise ReceiptError("this is no PNG, or a damaged one: give an image that this service made") from error
+    if twice := [name for name, count in Counter(_keywords(data)).items() if count > 1 and name.startswith(PREFIX)]:
+        raise ReceiptError(f"the PNG has several receipts: {printable(twice[0], 40)} is there twice")
     return pixels, Receipt.from_chunks(chunks)
 
 
@@ -66,6 +72,16 @@ def read_receipt(data: bytes) -> Receipt:
         ReceiptError: it is no PNG, or carries no receipt.
     """
     return read_png(data)[1]
+
+
+def _keywords(data: bytes) -> Iterator[str]:
+    """The keyword of each text chunk."""
+    place = len(SIGNATURE)
+    while place + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, place)
+        if kind in (b"tEXt", b"zTXt", b"iTXt"):
+            yield data[place + 8 : place + 8 + min(length, 80)].partition(b"\0")[0].decode("latin-1")
+        place += 12 + length
 
 
 def _add_text(info: PngImagePlugin.PngInfo, keyword: str, text: str) -> None:

@@ -14,6 +14,8 @@ from dit_serve.models.options import ModelInfo, SampleSpec
 from dit_serve.service.errors import ReceiptError
 
 PREFIX = "dit:"
+PLAIN_NUMBERS = frozenset("0123456789+-.einfa")  # letters of what str() makes of a number: 1e-05, inf, nan
+MAX_TEXT = 4096  # characters of a value: a class's name, a path as a system has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,11 @@ def make_receipt(spec: SampleSpec, model: ModelInfo, version: str) -> Receipt:
 
 def _read(name: str, type_name: str, text: str) -> Any:
     readers = {"int": int, "float": float, "str": str}
+    if type_name == "str" and len(text) > MAX_TEXT:
+        raise ReceiptError(f"the receipt's {PREFIX}{name} has {len(text)} characters, and none of ours has as many")
     try:
+        if type_name != "str" and not set(text) <= PLAIN_NUMBERS:
+            raise ValueError  # "1_0" and other alphabets' digits are numbers to Python alone
         return readers[type_name](text)
     except ValueError:
         raise ReceiptError(f"the receipt's {PREFIX}{name} is no {type_name}: {text[:40]!r}") from None

@@ -135,3 +135,24 @@ def test_names_in_another_form_are_refused_with_the_entry(id2label: object, word
     with pytest.raises(ValueError, match=f"^id2label {words}") as caught:
         names_of(id2label, 3)
     assert len(str(caught.value)) < 200
+
+
+def test_spaces_and_line_ends_within_a_name_are_one_space() -> None:
+    assert names_of(["great\n\twhite\xa0shark , x"], 1) == (("great white shark", "x"),)
+
+
+@pytest.mark.parametrize(
+    ("id2label", "words"),
+    [
+        ({"0": "a\x1b[2Jb"}, r"control characters are no part of a name"),
+        ({"0": "\ud800"}, r"'\\ud800', and control characters"),
+        ({"0": "a" * 257}, "more text for '0' than 64 names of up to 256 characters"),
+        ({"0": "a," * 100_000}, "more text for '0'"),
+        ({"0": ["a"] * 100_000}, "more text for '0'"),
+        ({f"n{i}": 0 for i in range(100_000)}, "more text for 0"),
+    ],
+)
+def test_what_is_no_name_or_too_much_of_it_is_refused(id2label: object, words: str) -> None:
+    with pytest.raises(ValueError, match=words) as caught:
+        names_of(id2label, 2)
+    assert len(str(caught.value)) < 200

@@ -141,3 +141,17 @@ def test_an_output_that_is_no_file_is_written_to_all_the_same() -> None:
     with contextlib.redirect_stdout(io.StringIO()) as out:
         assert main(["info", "digits-64"]) == 0
     assert "sha256" in out.getvalue()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_where_memory_ends_there_is_a_sentence(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(_: object) -> int:
+        raise error
+
+    monkeypatch.setattr("dit_serve.service.cli._run", run)
+    assert main(["info", "x"]) == 2
+    assert capsys.readouterr().err == (
+        "dit info: too little memory: take a smaller model, or a machine or limit with more\n"
+    )

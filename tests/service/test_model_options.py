@@ -10,7 +10,6 @@ import pytest
 
 from dit_serve.models.options import ModelOptions
 from dit_serve.service.cli import main
-from dit_serve.service.commands import making
 from dit_serve.service.http.server import configuration
 from dit_serve.service.settings import add_flags, read_settings
 from dit_serve.service.workers.process import load_all
@@ -47,7 +46,7 @@ def asked_of_loader(monkeypatch: pytest.MonkeyPatch) -> list[ModelOptions]:
         asked.append(options)
         raise Loaded
 
-    monkeypatch.setattr(making, "load_pipeline", load)
+    monkeypatch.setattr("dit_serve.models.pipeline.load_pipeline", load)
     return asked
 
 

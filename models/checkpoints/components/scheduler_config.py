@@ -186,6 +186,8 @@ def _typed(settings: Mapping[str, object]) -> dict[str, Any]:
             ok, checked[key] = type(value) is kind, value
         if not ok:
             raise ValueError(f"scheduler setting {key} has a value of the wrong type: {str(value)[:80]!r}")
+        if type(value) is int and abs(value) > _MAX_TRAIN_STEPS:
+            raise ValueError(f"scheduler setting {key} is beyond {_MAX_TRAIN_STEPS}: {printable(value, 40)}")
     return checked
 
 

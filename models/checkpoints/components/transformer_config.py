@@ -9,6 +9,7 @@ References: diffusers' DiTTransformer2DModel; Transformer2DModel for folders of 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -126,15 +127,19 @@ def without_positions(found: Mapping[str, StoredTensor], config: DiTConfig, wher
         CheckpointError: the table is another one.
     """
     stored = found.get(_STORED_POSITIONS)
+    if stored is not None and math.prod(stored.shape) != config.tokens * config.hidden_size:
+        raise _other_positions(config, where)
     if stored is not None:
         table = torch.from_numpy(sincos_positions(config.hidden_size, config.input_size // config.patch_size)).float()
         theirs = read_tensor(stored)
         tolerance = max(1e-5, torch.finfo(theirs.dtype).eps if theirs.is_floating_point() else 0.0)  # rounded as stored
-        if theirs.numel() != table.numel() or not torch.allclose(
-            theirs.float().reshape(table.shape), table, rtol=0, atol=tolerance
-        ):
-            raise CheckpointError(
-                f"{where}: {_STORED_POSITIONS} is not the paper's table of positions for {config.input_size} pixels a "
-                "side of the latent: choose a plain DiT checkpoint"
-            )
+        if not torch.allclose(theirs.float().reshape(table.shape), table, rtol=0, atol=tolerance):
+            raise _other_positions(config, where)
     return {name: tensor for name, tensor in found.items() if name != _STORED_POSITIONS}
+
+
+def _other_positions(config: DiTConfig, where: object) -> CheckpointError:
+    return CheckpointError(
+        f"{where}: {_STORED_POSITIONS} is not the paper's table of positions for {config.input_size} pixels a "
+        "side of the latent: choose a plain DiT checkpoint"
+    )

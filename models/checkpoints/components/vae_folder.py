@@ -25,7 +25,7 @@ from dit_serve.models.checkpoints.components.ldm_vae import (
     with_current_names,
 )
 from dit_serve.models.checkpoints.components.transformer_config import NO_PART
-from dit_serve.models.checkpoints.convert import ensure_safetensors
+from dit_serve.models.checkpoints.convert import Conversions
 from dit_serve.models.checkpoints.files import read_config, read_json
 from dit_serve.models.checkpoints.tensor_files import read_headers, read_tensor
 from dit_serve.models.errors import CheckpointError, listed
@@ -77,27 +77,29 @@ def read_autoencoder(place: Path, *, device: torch.device, dtype: torch.dtype) -
         CheckpointError: a file is missing or broken, the config is not an AutoencoderKL's or has keys unknown to it, or
             tensors are missing, unexpected, misshapen or not finite (all of them are named).
     """
-    module, where, headers = _of_folder(place) if place.is_dir() else _of_file(place)
-    named = with_current_names(headers, where)
-    tensors = _flattened({name: read_tensor(stored) for name, stored in named.items()})
-    _check_tensors(where, tensors, module.state_dict())
+    with Conversions() as conversions:
+        read = _of_folder if place.is_dir() else _of_file
+        module, where, headers = read(place, conversions)
+        named = with_current_names(headers, where)
+        tensors = _flattened({name: read_tensor(stored) for name, stored in named.items()})
+        _check_tensors(where, tensors, module.state_dict())
     # copied out of the mapped file: the arithmetic's last bit may depend on how memory is aligned
     module.load_state_dict({name: tensor.to(device, dtype, copy=True) for name, tensor in tensors.items()}, assign=True)
     return module
 
 
-def _of_folder(folder: Path) -> tuple[AutoencoderKL, Path, Found]:
+def _of_folder(folder: Path, conversions: Conversions) -> tuple[AutoencoderKL, Path, Found]:
     """An empty module, what to call the weights in a message, and the weights by name."""
     module = _build(_read_config(folder / "config.json"), folder / "config.json")
     sources = find_weights(folder)
     where = sources[0] if len(sources) == 1 else folder
-    found: Found = read_headers(ensure_safetensors(path, part="whole") for path in sources)
+    found: Found = read_headers(conversions.ensure(path, part="whole") for path in sources)
     return module, where, autoencoder_tensors(found, where) if has_original_names(found) else found
 
 
-def _of_file(path: Path) -> tuple[AutoencoderKL, Path, Found]:
+def _of_file(path: Path, conversions: Conversions) -> tuple[AutoencoderKL, Path, Found]:
     """As _of_folder; a config beside a file with original names says what its shapes do not."""
-    found = autoencoder_tensors(read_headers([ensure_safetensors(path, part="vae")]), path)
+    found = autoencoder_tensors(read_headers([conversions.ensure(path, part="vae")]), path)
     beside = path.parent / "config.json"
     if not has_original_names(found):
         if not beside.exists():
@@ -148,8 +150,8 @@ def _check_arguments(path: Path, arguments: dict[str, Any]) -> None:
     if shifts:
         raise CheckpointError(f"{path}: {listed(shifts)} cannot be honoured: a DiT's latents are only scaled")
     factor = arguments.get("scaling_factor", 1.0)
-    if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0.0 < factor < float("inf"):
-        raise CheckpointError(f"{path}: scaling_factor must be a positive number, got {repr(factor)[:40]}")
+    if isinstance(factor, bool) or not isinstance(factor, int | float) or not 1e-6 < factor < 1e6:
+        raise CheckpointError(f"{path}: scaling_factor must be a positive number, got {repr(factor)[:40]}: correct it")
     unbelievable = sorted(key for key, value in arguments.items() if key in _ALLOWED and not _ALLOWED[key](value))
     if unbelievable:
         told = listed(f"{key}={str(arguments[key])[:40]}" for key in unbelievable)

@@ -17,7 +17,7 @@ from dit_serve.models.checkpoints.pickles.inert import Inert, entries, scalars
 from dit_serve.models.checkpoints.wrappers import Scalar
 
 _DEEPEST = 8
-_MOST_ENTRIES = 1_000_000
+_MOST_ENTRIES = 300_000  # whatever they are, however often one is met
 _ARGUMENTS = ("args", "config", "hyper_parameters", "hparams", "cfg", "options", "opts", "model_args", "model_config")
 # What torch makes of its tensors that are no plain ones, in words for the person who has them.
 _OTHER_KINDS = {
@@ -62,14 +62,14 @@ def gather(value: object) -> Gathered:
     """Return the tensors in a value, and what stands in their place.
 
     Raises:
-        Unbounded: there are more than a million entries.
+        Unbounded: there are more than 300,000 entries, counted each time that one is met.
     """
     result = Gathered()
     seen = 0
     for path, each in _walk(value, (), ()):
         seen += 1
         if seen > _MOST_ENTRIES:
-            raise Unbounded("holds more than a million entries, as no checkpoint does: save the state dict alone")
+            raise Unbounded("holds more than 300,000 entries, as no checkpoint does: save the state dict alone")
         name = ".".join(path).encode("utf-8", "replace").decode()  # half a character can be in no header
         if isinstance(each, torch.Tensor) and path:
             result.tensors[name] = each.detach()
@@ -92,10 +92,10 @@ def settings(value: object) -> dict[str, Scalar]:
 
 
 def _walk(value: Any, path: tuple[str, ...], above: tuple[int, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every leaf with its path; dictionaries and objects are walked, unless they hold themselves."""
+    """Every value with its path; dictionaries and objects are walked too, unless they hold themselves."""
+    yield path, value
     is_leaf = isinstance(value, Inert) and (_other_kind(value) is not None or _is_module(value))
     if not isinstance(value, dict | Inert) or is_leaf:
-        yield path, value
         return
     if id(value) in above or len(above) >= _DEEPEST:
         return

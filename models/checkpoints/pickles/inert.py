@@ -11,11 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from dit_serve.models.checkpoints.wrappers import Scalar
 
 _MOST_SCALARS = 256
+_MOST_LOOKED_AT = 20_000  # entries of one level, of which a file may name the same ones again and again
 _MOST_NAME, _MOST_TEXT = 64, 200
 _CONTENTS = ("_content", "_fields", "__dict__")  # where OmegaConf, ml_collections and pydantic keep what one sees
 
@@ -76,7 +78,7 @@ def scalars(roots: list[object]) -> dict[str, Scalar]:
             here: dict[str, set[Scalar]] = {}
             order: dict[str, Scalar] = {}
             below: list[Any] = []
-            for name, value in (pair for each in level for pair in entries(each)):
+            for name, value in islice((pair for each in level for pair in entries(each)), _MOST_LOOKED_AT):
                 simple = _scalar(value)
                 if simple is None:
                     below.append(value)

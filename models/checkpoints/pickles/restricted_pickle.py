@@ -4,7 +4,7 @@ torch.load takes this module, or a `Bounded` of it, as its `pickle_module`: `Unp
 asks for. Protocols 0 to 5. No name is imported and no function that a file names is called: tensors are made by
 functions of ours (rebuilt.py) of the storages that torch finds. What a file would have run is refused
 (pickle_names.py). Keys are numbers and text alone, so that nothing of the file's making is hashed or compared; reading
-never asks for more bytes than there are.
+never asks for more bytes than there are, and ends after a number of opcodes that no checkpoint has.
 
 Only the child process of a conversion imports this. Knows no state dict and no path.
 
@@ -24,6 +24,7 @@ from dit_serve.models.checkpoints.pickles.inert import Inert, Named
 from dit_serve.models.checkpoints.pickles.pickle_names import CodeAskedFor, current_name, is_code
 from dit_serve.models.checkpoints.pickles.rebuilt import KEYS, rebuilt
 
+_MOST_OPCODES = 2_000_000  # of one pickle; a network of 1,000 tensors, with an EMA and an optimizer, has 150,000
 _CHUNK = 1 << 20  # reads below it are not compared with what is left of the file
 
 
@@ -52,6 +53,22 @@ class _Whole:
         return line
 
 
+class TooLong(Exception):
+    """A pickle has more opcodes than any checkpoint."""
+
+
+class _Counted(dict[int, Callable[[Any], None]]):
+    """What each opcode does, which can be looked up so many times."""
+
+    left = _MOST_OPCODES
+
+    def __getitem__(self, opcode: int) -> Callable[[Any], None]:
+        self.left -= 1
+        if self.left < 0:
+            raise TooLong
+        return super().__getitem__(opcode)
+
+
 class Unpickler(pickle._Unpickler):
     """The interpreter of Lib/pickle.py with every opcode that makes or changes an object replaced.
 
@@ -69,6 +86,7 @@ class Unpickler(pickle._Unpickler):
 
     def __init__(self, file: BinaryIO, *, encoding: str = "utf-8") -> None:
         super().__init__(_Whole(file), encoding=encoding)
+        vars(self)["dispatch"] = _Counted(self.dispatch)  # in the place of the class's, which counts nothing
 
     def find_class(self, module: str, name: str) -> Any:
         """Return a number format, a kind of storage, or the mere name of anything else.

@@ -9,21 +9,26 @@ References: torch/serialization.py.
 
 from __future__ import annotations
 
+import io
+import struct
 import tarfile
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
 from dit_serve.models.checkpoints.pickles import restricted_pickle
 from dit_serve.models.checkpoints.pickles.pickle_names import CodeAskedFor
-from dit_serve.models.errors import printable
+from dit_serve.models.checkpoints.pickles.restricted_pickle import TooLong
+from dit_serve.models.errors import found_no_memory, printable
 
 _STORAGES = "data/"  # where an archive has them
+_MOST_DIRECTORY_BYTES = 4 << 20  # of an archive's table of records, some 60 bytes each
+_END, _END_64, _LOCATOR_64 = b"PK\5\6", b"PK\6\6", b"PK\6\7"
 _PLAIN_PICKLE = "Invalid magic number"  # torch's words for a pickle that something else wrote
 _PICKLED_STORAGE = "torch.storage._load_from_bytes"  # how pickle itself writes a tensor
-_NO_MEMORY = ("allocate memory", "not enough memory", "Cannot allocate")
+SAVE_ALONE = "save the state dict alone, or do not use this file"
 _ENDED = ("unexpected EOF", "Ran out of input")
 
 
@@ -55,15 +60,12 @@ def read_torch_file(source: Path) -> Any:
             f"the pickle asks for {printable(error.name)}, which is code and not weights, and is refused: "
             "do not use this file, or save the state dict alone"
         ) from error
+    except TooLong as error:
+        raise PickleRefused(f"its pickle is longer than any checkpoint's: {SAVE_ALONE}") from error
     except (PickleRefused, OSError):
         raise
     except Exception as error:  # a damaged file can raise anything while it is read
         raise PickleRefused(_words(error, is_zip)) from error
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether Python or torch has found no memory."""
-    return isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY)
 
 
 def no_memory() -> str:
@@ -98,6 +100,9 @@ def _is_archive(source: Path) -> bool:
     """
     with source.open("rb") as file:
         is_zip = file.read(4) == b"PK\x03\x04"
+        is_endless = is_zip and _directory_bytes(file) > _MOST_DIRECTORY_BYTES
+    if is_endless:
+        raise PickleRefused(f"a zip archive of more records than any checkpoint has: {SAVE_ALONE}")
     if not is_zip:
         try:
             tarfile.open(source, "r:").close()
@@ -117,12 +122,34 @@ def _is_archive(source: Path) -> bool:
             f"a zip archive that torch.save did not write (it holds {some}): give the weights file itself, "
             "written by torch.save or as safetensors"
         )
+    if len(set(names)) < len(names):
+        raise PickleRefused(f"a zip archive with a record twice, so that two readers see two models: {SAVE_ALONE}")
     if is_packed:
         raise PickleRefused("a zip archive that is compressed, as torch.save never writes: unpack and save it again")
     # once more with the reader that torch.load asks: archives can look different to two readers
     if "constants.pkl" in torch._C.PyTorchFileReader(str(source)).get_all_records():
         raise PickleRefused(_torchscript())
     return True
+
+
+def _directory_bytes(file: BinaryIO) -> int:
+    """The size of a zip archive's table of records as its end says, 0 where there is none.
+
+    Reference: PKWARE's APPNOTE.TXT, sections 4.3.14 to 4.3.16.
+    """
+    size = file.seek(0, io.SEEK_END)
+    start = file.seek(max(0, size - (1 << 16) - 64))
+    tail = file.read()
+    end = tail.rfind(_END)
+    if end < 0 or len(tail) < end + 22:
+        return 0
+    if end >= 20 and tail[end - 20 : end - 16] == _LOCATOR_64:
+        (place,) = struct.unpack_from("<Q", tail, end - 12)
+        for begin in (place, start + end - 76):  # where it says, and where Python looks
+            head = file.read(56) if begin < size and file.seek(max(0, begin)) >= 0 else b""
+            if len(head) == 56 and head.startswith(_END_64):
+                return int(struct.unpack_from("<Q", head, 40)[0])
+    return int(struct.unpack_from("<I", tail, end + 12)[0])
 
 
 def _torchscript() -> str:
@@ -142,7 +169,7 @@ def _words(error: Exception, is_zip: bool) -> str:
     text = str(error)
     if not is_zip and (isinstance(error, EOFError) or any(words in text for words in _ENDED)):
         return _cut_short()
-    if is_out_of_memory(error):
+    if found_no_memory(error):
         return no_memory()
     if _PLAIN_PICKLE in text:
         return _other_pickle()

@@ -26,10 +26,12 @@ import torch
 from dit_serve.models.checkpoints.files import reason
 from dit_serve.models.checkpoints.layouts import recognise
 from dit_serve.models.checkpoints.pickles.gathered import SHARDED, Gathered, Unbounded, gather, settings
-from dit_serve.models.checkpoints.pickles.torch_file import PickleRefused, is_out_of_memory, no_memory, read_torch_file
-from dit_serve.models.checkpoints.tensor_files import StoredTensor
+from dit_serve.models.checkpoints.pickles.torch_file import PickleRefused, no_memory, read_torch_file
+from dit_serve.models.checkpoints.shapes import refuse_misshapen
+from dit_serve.models.checkpoints.tensor_files import StoredTensor, refuse_names
+from dit_serve.models.checkpoints.trust import create
 from dit_serve.models.checkpoints.wrappers import Selected, select, select_autoencoder, told
-from dit_serve.models.errors import CheckpointError, printable
+from dit_serve.models.errors import CheckpointError, found_no_memory, printable
 
 DTYPES = {
     torch.float64: "F64",
@@ -45,8 +47,9 @@ DTYPES = {
 }
 _SPARE_BYTES = 768 << 20  # beside twice the source: one tensor that is copied, and what torch takes at its first call
 _MOST_GROWTH = 4  # a target this many times its source, and more, is no state dict but one number said many times
-_LONGEST = 260  # of a sentence, before which convert.py says the file
-_FREE_BYTES = 64 << 20  # up to which a target may grow whatever its source
+_LONGEST, _LEAST = 299, 260  # of a sentence, with the file that convert.py says before it; of it alone
+_FREE_BYTES = 1 << 20  # up to which a target may grow whatever its source
+_SPARE_SECONDS, _BYTES_A_SECOND = 30, 10 << 20  # of a processor's time; reading and writing takes a tenth of it
 
 
 def main(arguments: list[str]) -> int:
@@ -59,7 +62,7 @@ def main(arguments: list[str]) -> int:
         print(json.dumps({"error": str(error)}))
         return 1
     except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
+        if not found_no_memory(error):
             raise
         print(json.dumps({"error": no_memory()}))
         return 1
@@ -85,12 +88,15 @@ def unpickle(source: Path, target: Path, weights: str | None = None, part: str =
     try:
         everything = gather(value)
         selected = _selected(everything, weights, part, source)
+        tensors = {name: everything.tensors[stored.name] for name, stored in selected.found.items()}
+        _check_size(tensors, source.stat().st_size)
+        if part == "dit" and recognise(selected.found, source) == "original":
+            refuse_misshapen(selected.found, source)
     except Unbounded as error:
         raise PickleRefused(str(error)) from error
     except CheckpointError as error:
-        raise PickleRefused(printable(str(error).removeprefix(f"{source}: "), _LONGEST)) from error
-    tensors = {name: everything.tensors[stored.name] for name, stored in selected.found.items()}
-    _check_size(tensors, source.stat().st_size)
+        words = str(error).removeprefix(f"{source}: ")
+        raise PickleRefused(printable(words, max(_LEAST, _LONGEST - len(f"{source}: ")))) from error
     metadata = {
         "source_sha256": source_sha256,
         "weights": selected.which,
@@ -98,7 +104,7 @@ def unpickle(source: Path, target: Path, weights: str | None = None, part: str =
         "taken": told(selected),
         "args": json.dumps(settings(value), sort_keys=True),
     }
-    with target.open("wb") as file:
+    with open(create(target), "wb") as file:
         write_safetensors(file, tensors, {name: text for name, text in metadata.items() if text not in ("", "{}")})
         file.flush()
         os.fsync(file.fileno())
@@ -139,6 +145,7 @@ def _selected(everything: Gathered, weights: str | None, part: str, source: Path
     found |= {name: StoredTensor(source, name, (), kind) for name, kind in everything.others.items()}
     if not found:
         raise PickleRefused(_without_tensors(everything))
+    refuse_names(found, source)
     if part == "whole":
         selected = _outermost(found)
     elif part == "vae":
@@ -232,8 +239,11 @@ def _whole_network(everything: Gathered) -> str:
     return f"holds a whole network ({kind}), which is code and not weights: save its state_dict()"
 
 
-def _bound_memory(source: Path) -> None:
-    """Let this process take no more memory than converting a file of this size needs, where the system can say so."""
+def _bound(source: Path) -> None:
+    """Let this process take no more memory and time than converting a file of this size needs, where that can be said.
+
+    Once the time is over the system ends it by SIGXCPU, of which convert.py makes a sentence.
+    """
     try:
         import resource  # not on Windows
 
@@ -241,13 +251,16 @@ def _bound_memory(source: Path) -> None:
         size = source.stat().st_size
     except (ImportError, OSError, LookupError, ValueError):
         return
-    here = pages * resource.getpagesize()
-    limit = here + 2 * size + _SPARE_BYTES
-    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    seconds = int(used.ru_utime + used.ru_stime) + _SPARE_SECONDS + size // _BYTES_A_SECOND
+    room = pages * resource.getpagesize() + 2 * size + _SPARE_BYTES
+    for kind, wanted in ((resource.RLIMIT_DATA, room), (resource.RLIMIT_CPU, seconds)):
+        soft, hard = resource.getrlimit(kind)
+        given = [limit for limit in (wanted, soft, hard) if limit != resource.RLIM_INFINITY]
+        resource.setrlimit(kind, (min(given), hard))
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)  # the stacks of a hundred threads would count as memory
-    _bound_memory(Path(sys.argv[1]))
+    _bound(Path(sys.argv[1]))
     sys.exit(main(sys.argv[1:]))

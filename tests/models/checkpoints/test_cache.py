@@ -132,3 +132,34 @@ def test_somebody_elses_folder_is_no_cache(homeless: Path, make: Callable[[Path]
         homeless.chmod(0o777)
     with pytest.raises(CheckpointError, match="open to others: set DIT_CACHE"):
         cache_folder()
+
+
+@pytest.mark.parametrize("name", ["", "sums"])
+def test_a_cache_that_others_can_write_is_not_believed(tmp_path: Path, own_cache: Path, name: str) -> None:
+    (tmp_path / "a").write_bytes(b"1")
+    (own_cache / name).mkdir(parents=True)
+    (own_cache / name).chmod(0o777)
+    for use in (lambda: files_sha256([tmp_path / "a"]), lambda: list(known_sums())):
+        with pytest.raises(CheckpointError, match=r"can be written by everybody, .* set DIT_CACHE to a folder"):
+            use()
+
+
+def test_a_link_in_the_place_of_the_cache_is_refused(tmp_path: Path, own_cache: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    own_cache.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CheckpointError, match="dit-cache: is a link"):
+        cache_folder()
+
+
+def test_a_link_in_the_place_of_a_sum_is_replaced_and_what_it_leads_to_left(tmp_path: Path, own_cache: Path) -> None:
+    (tmp_path / "a").write_bytes(b"1")
+    real = files_sha256([tmp_path / "a"])
+    [entry] = entries(own_cache)
+    precious = tmp_path / "precious"
+    precious.write_text(entry.read_text().replace(real, "forged"))
+    before = precious.read_text()
+    entry.unlink()
+    entry.symlink_to(precious)
+    assert files_sha256([tmp_path / "a"]) == real
+    assert precious.read_text() == before
+    assert not entry.is_symlink()

@@ -213,3 +213,12 @@ def test_a_source_that_changes_meanwhile_is_refused(
         ensure_safetensors(pickled)
     assert left_in(own_cache / "converted") == []
     assert os.environ["DIT_CACHE"] == str(own_cache)
+
+
+def test_a_child_that_took_too_long_is_told_as_such(pickled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = pickled.with_name("python")
+    program.write_text("#!/bin/sh\nkill -XCPU $$\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(CheckpointError, match=r"x\.pt: takes longer to read than a file of its size may: save"):
+        ensure_safetensors(pickled)

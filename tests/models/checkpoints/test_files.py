@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dit_serve.models.checkpoints.files import MAX_JSON_BYTES, read_json, weights_kind
+from dit_serve.models.checkpoints.files import MAX_JSON_BYTES, read_json, read_start, weights_kind
 from dit_serve.models.errors import CheckpointError, printable
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 2700000000\n"
@@ -82,6 +82,7 @@ def test_text_from_a_file_moves_no_cursor() -> None:
         (b"[" * 200_000, "not valid JSON"),
         (POINTER, "a git-lfs pointer"),
         (b"{" + b" " * MAX_JSON_BYTES + b"}", "no config is larger than"),
+        (b'{"a": [' + b"[]," * 600_000 + b"[]]}", "no config has more than 1000000 values"),
     ],
 )
 def test_what_stands_in_for_json_is_named(tmp_path: Path, content: bytes, words: str) -> None:
@@ -107,3 +108,17 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
     path.chmod(0)
     with pytest.raises(CheckpointError, match="Permission denied"):
         read_json(path)
+
+
+def test_a_name_that_is_no_text_is_told_as_such(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"\xff.safetensors")
+    save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
+    (tmp_path / "x.safetensors").rename(path)
+    with pytest.raises(CheckpointError, match="the name of the file or of its folder is no text in UTF-8: rename it"):
+        weights_kind(path)
+
+
+def test_a_pipe_that_comes_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(IsADirectoryError):
+        read_start(tmp_path / "pipe", 1)

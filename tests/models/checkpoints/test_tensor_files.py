@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from dit_serve.models.checkpoints.tensor_files import (
+    MOST_HEADER_BYTES,
     StoredTensor,
     read_headers,
     read_metadata,
@@ -106,3 +107,32 @@ def test_a_shard_outside_the_folder_is_refused(tmp_path: Path, name: object) -> 
 def test_an_index_without_a_map_is_refused(tmp_path: Path, weight_map: object) -> None:
     with pytest.raises(CheckpointError, match="has no weight_map"):
         shard_paths(write_index(tmp_path, weight_map))
+
+
+def with_header(path: Path, header: bytes, data: bytes = b"") -> Path:
+    path.write_bytes(len(header).to_bytes(8, "little") + header + data)
+    return path
+
+
+def test_a_header_larger_than_any_models_is_not_read(tmp_path: Path) -> None:
+    path = with_header(tmp_path / "x", b"{" + b" " * MOST_HEADER_BYTES + b"}")
+    with pytest.raises(CheckpointError, match=rf"its header would have {MOST_HEADER_BYTES + 2} bytes and no model's"):
+        read_headers([path])
+
+
+def test_a_tensor_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    entry = b'"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}'
+    with pytest.raises(CheckpointError, match="x: holds a tensor twice, a: do not use this file"):
+        read_headers([with_header(tmp_path / "x", b"{" + entry + b"," + entry + b"}", b"1")])
+
+
+def test_names_that_would_move_a_terminal_are_refused(tmp_path: Path) -> None:
+    save_file({"a\x1b[2J\n": torch.zeros(1)}, tmp_path / "x")
+    with pytest.raises(CheckpointError, match=r"whose name is of what is not printed, a\\x1b\[2J\\n: do not use"):
+        read_headers([tmp_path / "x"])
+
+
+def test_an_index_names_no_more_files_than_a_model_has(tmp_path: Path) -> None:
+    index = write_index(tmp_path, {f"a{i}": f"{i}.bin" for i in range(10_001)})
+    with pytest.raises(CheckpointError, match="weight_map names 10001 files, more than a model has"):
+        shard_paths(index)

@@ -102,3 +102,12 @@ def test_one_of_two_models_may_be_chosen(pickled: Path, capsys: pytest.CaptureFi
         assert main(["convert", str(pickled), *flags]) == 0
         found = load_file(Path(capsys.readouterr().out.strip()))
         assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+def test_of_what_is_refused_no_folder_stays(
+    pickled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save({"x": torch.zeros(1)}, pickled)
+    assert main(["convert", str(pickled), "--out", str(pickled.parent / "new" / "a" / "x.safetensors")]) == 2
+    assert "not a DiT's weights" in capsys.readouterr().err
+    assert not (pickled.parent / "new").exists()

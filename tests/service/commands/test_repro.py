@@ -6,13 +6,19 @@ import os
 import re
 import shutil
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 
 from dit_serve.models.checkpoints import hub
+from dit_serve.models.checkpoints.checkpoint import open_checkpoint
+from dit_serve.models.options import DEFAULT_VAE
+from dit_serve.models.registry import demo_path
 from dit_serve.service.cli import main
 from dit_serve.service.image.png import encode_png
 from tests.service.commands.test_generate import generate, with_receipt
@@ -60,6 +66,7 @@ def test_the_model_is_found_by_its_sum_whatever_it_was_called(
         {"weights_sha256": "../../etc/passwd"},
         {"vae": "attacker/evil"},
         {"vae": "/dev/zero"},
+        {"weights": "ema", "model": "file:///etc/passwd"},
     ],
 )
 def test_nothing_is_opened_because_a_receipt_names_it(
@@ -94,6 +101,11 @@ def test_an_autoencoder_that_a_receipt_names_is_to_be_given(
         ({"class_id": "seven\x1b[2J"}, "the receipt's dit:class_id is no int: 'seven\\x1b[2J'"),
         ({"resolution": "9" * 4000}, "has 64 x 64 pixels, and its receipt says '999"),
         ({"precision": "\x1b[2J"}, "the receipt cannot be followed: precision must be fp8"),
+        ({"precision": "x" * 4000}, "the receipt cannot be followed: precision must be fp8"),
+        ({"dtype": "x" * 4000}, "the receipt's dtype 'xxx"),
+        ({"model": "x" * 5000}, "the receipt's dit:model has 5000 characters, and none of ours has as many"),
+        ({"steps": "1_0"}, "the receipt's dit:steps is no int: '1_0'"),
+        ({"class_id": "\u0667"}, "the receipt's dit:class_id is no int"),
     ],
 )
 def test_a_wrong_value_in_a_receipt_is_one_sentence(
@@ -178,3 +190,35 @@ def test_any_damage_to_a_png_is_one_sentence(tmp_path: Path, capsys: pytest.Capt
         file.write_bytes(data)
         assert main(["repro", str(file)]) == 2
         assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("given", [[], ["--model", "digits-64"]])
+def test_no_hub_is_asked_for_the_default_autoencoder_because_of_a_receipt(
+    tmp_path: Path, given: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fetched(*_: object, local_files_only: bool = False, **__: object) -> str:
+        assert local_files_only, "the hub was asked"
+        raise FileNotFoundError("not here")
+
+    monkeypatch.setattr(hub, "snapshot_download", fetched)
+    demo = open_checkpoint(cast("Path", demo_path("digits-64"))).sha256
+    file = forged(tmp_path, vae=DEFAULT_VAE, weights_sha256=demo)
+    assert main(["repro", str(file), *given]) == 2
+    assert f"is not on this machine, and no hub is asked because of a receipt: give it with --vae {DEFAULT_VAE}" in (
+        capsys.readouterr().err
+    )
+
+
+def test_parts_of_two_receipts_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = forged(tmp_path)
+    whole, text = file.read_bytes(), b"tEXtdit:seed\x001"
+    chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
+    file.write_bytes(whole[:33] + chunk + whole[33:])
+    assert main(["repro", str(file)]) == 2
+    assert "the PNG has several receipts: dit:seed is there twice" in capsys.readouterr().err
+
+
+def test_a_receipt_is_refused_before_torch_is_imported(tmp_path: Path) -> None:
+    program = "import sys; from dit_serve.service.cli import main; print(main(sys.argv[1:]), 'torch' in sys.modules)"
+    command = [sys.executable, "-c", program, "repro", str(forged(tmp_path, seed="-5"))]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "2 False\n"

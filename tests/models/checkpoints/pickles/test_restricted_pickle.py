@@ -183,3 +183,9 @@ def test_what_is_set_on_a_name_is_refused() -> None:
     program = pickle.GLOBAL + b"a\nB\n" + pickle.EMPTY_DICT + pickle.BUILD + pickle.STOP
     with pytest.raises(CodeAskedFor, match=r"a change of a\.B"):
         restricted_pickle.load(io.BytesIO(program))
+
+
+def test_a_pickle_of_more_opcodes_than_any_checkpoint_ends() -> None:
+    program = pickle.NONE + (pickle.NONE + pickle.POP) * 1_000_001 + pickle.STOP
+    with pytest.raises(restricted_pickle.TooLong):
+        restricted_pickle.load(io.BytesIO(program))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import tarfile
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -44,6 +45,15 @@ def misplaced() -> bytes:
     return whole[:place] + (offset + 8).to_bytes(4, "little") + whole[place + 4 :]
 
 
+def twice() -> bytes:
+    """A file with another pickle under the name of the first."""
+    buffer = io.BytesIO(saved())
+    with warnings.catch_warnings(), zipfile.ZipFile(buffer, "a") as archive:
+        warnings.simplefilter("ignore")
+        archive.writestr("archive/data.pkl", pickle.dumps({}))
+    return buffer.getvalue()
+
+
 def numpy_archive() -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, x=np.zeros(3))
@@ -69,6 +79,8 @@ def tar() -> bytes:
         (misplaced(), "a damaged torch file"),
         (saved()[:-30], "a truncated torch file, its end is missing: download it again"),
         (zipped(parts() | {"archive/data.pkl": b"\x80\x02}"}), "a damaged torch file, .*: copy it anew"),
+        (twice(), "a zip archive with a record twice, so that two readers see two models"),
+        (zipped({**parts(), **{f"{i}{'x' * 60_000}": b"" for i in range(80)}}), "a zip archive of more records than"),
         (tar(), "a tar archive, as torch.save wrote before 2018"),
         (pickle.dumps({"a": 1}), "a pickle that torch.save did not write"),
         (pickle.dumps(WHOLE), "a pickle that torch.save did not write"),

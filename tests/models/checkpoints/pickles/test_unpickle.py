@@ -13,6 +13,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from dit_serve.models.checkpoints.pickles.gathered import settings
 from dit_serve.models.checkpoints.pickles.unpickle import PickleRefused, main, unpickle, write_safetensors
 from dit_serve.models.checkpoints.wrappers import read_facts
 from tests.models.checkpoints.written import TINY, original_state, training_checkpoint
@@ -30,6 +31,7 @@ class Attack:
 
 def converted(tmp_path: Path, value: object, *, is_zip: bool = True, part: str = "dit") -> Path:
     torch.save(value, tmp_path / "x.pt", _use_new_zipfile_serialization=is_zip)
+    (tmp_path / "x.safetensors").unlink(missing_ok=True)  # only a new file is written
     unpickle(tmp_path / "x.pt", tmp_path / "x.safetensors", part=part)
     return tmp_path / "x.safetensors"
 
@@ -200,3 +202,16 @@ def test_the_program_prints_one_line_of_json(tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "x.pt").write_bytes(b"PK")
     assert main([str(tmp_path / "x.pt"), str(tmp_path / "y")]) == 1
     assert "truncated" in json.loads(capsys.readouterr().out)["error"]
+
+
+def test_entries_that_are_met_again_and_again_are_counted_each_time(tmp_path: Path) -> None:
+    value: dict[str, object] = {}
+    for _ in range(7):
+        value = {str(i): value for i in range(1000)}
+    with pytest.raises(PickleRefused, match="holds more than 300,000 entries, as no checkpoint does"):
+        converted(tmp_path, value)
+
+
+def test_arguments_that_are_met_again_and_again_are_looked_at_so_often_and_no_more() -> None:
+    many = {f"x{i}": {} for i in range(50_000)}
+    assert settings({"args": {"num_heads": 4, **{str(i): many for i in range(256)}}}) == {"num_heads": 4}
