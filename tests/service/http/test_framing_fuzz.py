@@ -19,11 +19,13 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
+from dit_serve.service.http.connections import Connections
 from dit_serve.service.http.limits import GuardedProtocol, guarded_protocol
 from dit_serve.service.settings import HttpLimits
 from dit_serve.service.telemetry.tally import Tally
 from tests.service.http import framings
 from tests.service.http.answers import Answer, read_answers
+from tests.service.http.listening import MANY
 from tests.service.http.strict import Asked, End, read
 
 CONNECTIONS = int(os.environ.get("FRAMING_CONNECTIONS", "4000"))
@@ -123,7 +125,7 @@ class Server:
 
     def __init__(self) -> None:
         self.tally = Tally()
-        self._kind = guarded_protocol(HttpLimits(), self.tally)
+        self._kind = guarded_protocol(HttpLimits(), self.tally, Connections(MANY))
         self._config = uvicorn.Config(app, interface="asgi3", lifespan="off", log_config=None, access_log=False)
         self._config.load()
         self._state = ServerState()
