@@ -159,10 +159,9 @@ class Connections:
         """Gives a new connection its place: that of another one, where there are as many as may be."""
         place = _Place(connection, peer, listens_to, Doing.SILENT, self._clock())
         group = self._peers.setdefault(peer, _Group())
-        if self._all.staying >= self.bounds.in_all:
-            self._push_out(self._all)
-        elif group.staying >= self.bounds.of_peer:
-            self._push_out(group)
+        for each, bound in ((self._all, self.bounds.in_all), (group, self.bounds.of_peer)):
+            while each.staying >= bound and self._push_out(each):
+                pass
         place.is_surplus = self._all.staying >= self.bounds.in_all or group.staying >= self.bounds.of_peer
         self._places[connection] = place
         self._all.put(place)
@@ -209,9 +208,13 @@ class Connections:
         place = self._who_makes_room(group) or self._who_makes_room(group)  # the first look may only bring order
         if place is None:
             return False
-        self._count(place.connection.doing().value)
+        reason = place.connection.doing().value
         place.connection.make_room()
         self.changed(place.connection)
+        if place.rank is not Doing.LEAVING:  # it ends with the answer that it is given already
+            self._move(place, place.rank)
+            return False
+        self._count(reason)
         return True
 
     def _count(self, reason: str) -> None:
