@@ -193,12 +193,17 @@ class Connections:
                 del self._peers[place.peer]
 
     def is_surplus(self, connection: Connection) -> bool:
-        """Whether a connection is one too many still."""
+        """Whether a connection, whose request is there, is one too many, and nobody makes room for it now either."""
         place = self._places.get(connection)
-        if place is not None and place.is_surplus:
-            is_one = self._all.staying > self.bounds.in_all
-            place.is_surplus = is_one or self._peers[place.peer].staying > self.bounds.of_peer
-        return place is not None and place.is_surplus
+        if place is None or not place.is_surplus:
+            return False
+        self._move(place, Doing.ANSWERING)  # or it would make room for itself
+        groups = ((self._all, self.bounds.in_all), (self._peers[place.peer], self.bounds.of_peer))
+        for group, bound in groups:
+            while group.staying > bound and self._push_out(group):
+                pass
+        place.is_surplus = any(group.staying > bound for group, bound in groups)
+        return place.is_surplus
 
     def refused(self) -> None:
         """Counts a request that was told that there are too many connections."""

@@ -131,6 +131,15 @@ def test_a_peer_at_its_bound_takes_its_own_places_alone() -> None:
         assert not world.connections.is_surplus(world.connect(peer="c"))
 
 
+def test_a_surplus_has_a_place_if_somebody_can_make_room_when_its_request_is_there(world: World) -> None:
+    clients = [world.connect(Doing.ANSWERING) for _ in range(3)]
+    late = world.connect()
+    clients[1].does = Doing.IDLE
+    world.connections.changed(clients[1])
+    assert not world.connections.is_surplus(late)
+    assert (clients[1].does, late.does) == (Doing.LEAVING, Doing.SILENT)
+
+
 def test_a_surplus_waits_for_no_slow_surplus(world: World) -> None:
     for _ in range(3):
         world.connect(Doing.ANSWERING)
