@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 
 from dit_serve.service.errors import StartError
 from dit_serve.service.http.connections import Bounds
@@ -36,6 +35,8 @@ def raise_limit(limits: HttpLimits) -> int:
     Raises:
         StartError: it is too small to serve with.
     """
+    import resource  # not on Windows, where the command says that it does not run there
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = max(USEFUL, limits.max_connections + USEFUL // 16)
     if soft != resource.RLIM_INFINITY:
