@@ -14,6 +14,7 @@
     │   ├── DeadlineTooShort       refused at once, because it would not be finished in time
     │   ├── NotReady               no model is loaded (yet)
     │   ├── ShuttingDown           new work is refused, admitted work is finished, if that can be
+    │   ├── TooManyConnections     none of those that are open makes room for another
     │   ├── JobFailed              an accepted job raised an error
     │   ├── JobCrashed             an accepted job was running in two crashes of the worker
     │   ├── JobCancelled           its client went away: nobody reads the answer
@@ -174,6 +175,14 @@ class ShuttingDown(Problem):
     status: ClassVar[int] = 503
     title: ClassVar[str] = "Shutting down"
     slug: ClassVar[str] = "shutting-down"
+
+
+class TooManyConnections(Problem):
+    """As many connections are open as may be, and none of them makes room."""
+
+    status: ClassVar[int] = 503
+    title: ClassVar[str] = "There are too many connections"
+    slug: ClassVar[str] = "too-many-connections"
 
 
 class JobFailed(Problem):

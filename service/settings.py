@@ -33,7 +33,7 @@ _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """How long a client may take, and how much it may send."""
+    """How long a client may take, how much it may send, and how many connections there may be."""
 
     header_seconds: Annotated[
         _Seconds, Field(le=600, description="Seconds, up to 600, that a client may take to send a request's headers.")
@@ -54,6 +54,14 @@ class HttpLimits:
     max_body_bytes: Annotated[
         int, Field(ge=1 << 10, le=1 << 20, description="Most bytes of a request's body, 1024 to 1048576.")
     ] = 16 << 10
+    max_connections: Annotated[
+        int, Field(ge=0, le=1_000_000, description="Most connections that are open at once, up to 1000000; 0 is as "
+        "many as the limit of open files leaves, 4096 at most.")
+    ] = 0
+    max_connections_per_peer: Annotated[
+        int, Field(ge=0, le=1_000_000, description="Most of these from one address, the /64 of an IPv6 one, up to "
+        "1000000; 0 is three quarters of them. Behind a proxy all clients are one address.")
+    ] = 0
 
 
 class Settings(BaseModel):

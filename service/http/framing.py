@@ -14,11 +14,14 @@ import re
 from collections.abc import Sequence
 from http import HTTPStatus
 
+from dit_serve.service.errors import BodyTooLarge, Problem, TooManyConnections
+
 Header = tuple[bytes, bytes]
 
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:%\[\]-]*")
 _LENGTH = re.compile(rb"[0-9]{1,19}")
 _SPACE = b" \t"
+_NAMED: dict[int, type[Problem]] = {kind.status: kind for kind in (BodyTooLarge, TooManyConnections)}
 _OFFERS = (b"upgrade", b"http2-settings")
 
 
@@ -64,10 +67,11 @@ def head_again(version: str, method: bytes, headers: Sequence[Header]) -> bytes:
 def refusal(status: HTTPStatus) -> bytes:
     """A whole answer for a request that no application sees, after which the connection is closed."""
     slug, title = status.phrase.lower().replace(" ", "-"), status.phrase
-    if status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE:  # as the application says it
-        slug, title = "body-too-large", "The body is too large"
+    if status in _NAMED:  # as the application says it
+        slug, title = _NAMED[status].slug, _NAMED[status].title
+    again = "retry-after: 1\r\n" if status is HTTPStatus.SERVICE_UNAVAILABLE else ""
     body = f'{{"type": "urn:dit-serve:problem:{slug}", "title": "{title}", "status": {status.value}}}'
     return (
         f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/problem+json\r\n"
-        f"content-length: {len(body)}\r\nconnection: close\r\n\r\n{body}"
+        f"content-length: {len(body)}\r\n{again}connection: close\r\n\r\n{body}"
     ).encode("ascii")

@@ -6,7 +6,8 @@ until the last header, and then `body_seconds` for the body. Both count from the
 sending a byte now and then gains nothing. Between requests it may be idle for `keep_alive_seconds`.
 An answer, or what had piled up of it, that is not read within `write_seconds` is given up and the
 connection reset. Who closes one half of the connection after a request gets an answer; who leaves is
-noticed (`service.http.leaving`). Sizes are bounded in `service.http.protocol`, where requests are parsed.
+noticed (`service.http.leaving`). Sizes are bounded in `service.http.protocol`, where requests are parsed. What a
+connection does, and how it makes room for another one, is told here (`service.http.connections`).
 
 Knows no application.
 """
@@ -18,9 +19,14 @@ import socket
 import struct
 from http import HTTPStatus
 
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from dit_serve.service.http.connections import Connections, Doing
 from dit_serve.service.http.fairness import Turns
 from dit_serve.service.http.leaving import HalfClosed
 from dit_serve.service.http.protocol import StrictProtocol
+from dit_serve.service.http.surplus import surplus_app
 from dit_serve.service.settings import HttpLimits
 from dit_serve.service.telemetry.tally import Tally
 
@@ -30,26 +36,35 @@ _RESET = struct.pack("ii", 1, 0)  # linger for no time: what is unsent is droppe
 class GuardedProtocol(StrictProtocol):
     """One connection; see the module's text. The limits are set by `guarded_protocol`."""
 
+    places: Connections
+
+    _is_made = False
     _unread: asyncio.TimerHandle | None = None
     _deadline: asyncio.TimerHandle | None = None
+    _received_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected."""
         super().connection_made(transport)
+        self._is_made = True
         self.timeout_keep_alive = self.limits.keep_alive_seconds  # type: ignore[assignment]
         self._set_deadline(self.limits.header_seconds)
+        self.places.changed(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._clear_deadline()
         self._clear_unread()
         super().connection_lost(exc)
+        self.places.left(self)
 
     def data_received(self, data: bytes) -> None:
         """Bytes came; those before a request line (blank lines) start the clock too."""
         if self._deadline is None and (self.cycle is None or self.cycle.response_complete):
             self._set_deadline(self.limits.header_seconds)
+        self._received_bytes += len(data)
         super().data_received(data)
+        self.places.changed(self)
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends no more; true keeps the connection for the answer to a whole request."""
@@ -68,7 +83,7 @@ class GuardedProtocol(StrictProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
-        if self.transport.get_write_buffer_size() == 0:  # the answer before was read
+        if not self.has_unsent():  # the answer before was read
             self._clear_unread()
         if self._deadline is None:
             self._set_deadline(self.limits.header_seconds)
@@ -87,17 +102,20 @@ class GuardedProtocol(StrictProtocol):
         """Too much waits to be read by the client."""
         super().pause_writing()
         self._expect_reading()
+        self.places.changed(self)
 
     def resume_writing(self) -> None:
         """The client has read most of it."""
         super().resume_writing()
         self._clear_unread()
+        self.places.changed(self)
 
     def on_response_complete(self) -> None:
         """An answer is written; what the system did not take at once is still ours."""
         super().on_response_complete()
-        if self.transport.get_write_buffer_size() > 0:
+        if self.has_unsent():
             self._expect_reading()
+        self.places.changed(self)
 
     def parse_on(self) -> None:
         """Parses more of what was read; a request that was begun has all of its time again."""
@@ -108,6 +126,46 @@ class GuardedProtocol(StrictProtocol):
         elif self._is_reading_body:
             self._set_deadline(self.limits.body_seconds)
         super().parse_on()
+        self.places.changed(self)
+
+    def doing(self) -> Doing:
+        """What the connection does now."""
+        if not self._is_made:
+            return Doing.ANSWERING  # it cannot be ended yet
+        if self.transport.is_closing():
+            return Doing.LEAVING
+        if self._unread is not None and self.has_unsent():
+            return Doing.UNREAD
+        if self._running is not None and self._is_running():
+            return Doing.READING if self._running.more_body else Doing.ANSWERING
+        if self._is_reading() or self._wire_bytes:
+            return Doing.READING
+        is_asked = self.cycle is not None
+        if is_asked and "has_jobs" in self.cycle.scope["state"]:
+            return Doing.SERVED
+        return Doing.IDLE if is_asked else Doing.SILENT
+
+    def progress(self) -> int:
+        """Grows by each byte that came, and by each that was read of what had waited."""
+        return self._received_bytes - self.transport.get_write_buffer_size() if self._is_made else 0
+
+    def has_unsent(self) -> bool:
+        """Whether some of an answer waits to be sent."""
+        return self.transport.get_write_buffer_size() > 0
+
+    def make_room(self) -> None:
+        """Ends the connection for another one; what is idle by closing it, half a request with a refusal."""
+        doing = self.doing()
+        if doing is Doing.READING:
+            self.refuse(HTTPStatus.SERVICE_UNAVAILABLE)
+        elif doing in (Doing.SILENT, Doing.IDLE, Doing.SERVED):
+            self.transport.close()
+        else:
+            self._reset()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        is_surplus = self.places.is_surplus(self)
+        super()._start_asgi_task(cycle, surplus_app(app, self.places, self.tally) if is_surplus else app)
 
     def _set_deadline(self, seconds: float) -> None:
         self._clear_deadline()
@@ -124,6 +182,7 @@ class GuardedProtocol(StrictProtocol):
             self.refuse(HTTPStatus.REQUEST_TIMEOUT)
         else:
             self.transport.close()  # it has said nothing at all
+        self.places.changed(self)
 
     def _expect_reading(self) -> None:
         if self._unread is None:
@@ -136,19 +195,24 @@ class GuardedProtocol(StrictProtocol):
 
     def _give_up_writing(self) -> None:
         self._unread = None
-        if self.transport.get_write_buffer_size() > 0:
-            # To close would wait for the client, and without the option the system itself would, for minutes.
+        if self.has_unsent():
+            self._reset()
+
+    def _reset(self) -> None:
+        """Ends the connection at once: to close would wait for the client to read."""
+        if self.has_unsent():  # without the option the system itself would wait, for minutes
             connection = self.transport.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            self.transport.abort()
+        self.transport.abort()
 
 
-def guarded_protocol(http_limits: HttpLimits, counts: Tally) -> type[GuardedProtocol]:
-    """The protocol class with these limits, that counts its refusals there."""
+def guarded_protocol(http_limits: HttpLimits, counts: Tally, connections: Connections) -> type[GuardedProtocol]:
+    """The protocol class with these limits, that counts its refusals and tells what it does there."""
 
     class Guarded(GuardedProtocol):
         limits = http_limits
         tally = counts
         turns = Turns()
+        places = connections
 
     return Guarded

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -51,6 +52,7 @@ def completed(describe: Callable[[], dict[str, Any]], *, has_keys: bool) -> Call
     With keys it says that one is needed, for all operations but the probes.
     """
 
+    @cache  # it takes milliseconds to make, and anybody may ask for it
     def described() -> dict[str, Any]:
         document = describe()
         components = document.setdefault("components", {})

@@ -8,18 +8,19 @@ there is sent with the key that is entered under "Authorize", which the page kee
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib.resources import files
 from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from dit_serve.service.http.prefix import PER_PREFIX, prefix_of
 
 SCRIPT, STYLE, START = "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/docs/start.js"
 DESCRIPTION = "/openapi.json"
+PIECE_BYTES = 64 << 10
 OPEN_PAGES = frozenset({"/docs", SCRIPT, STYLE, START, "/favicon.ico", DESCRIPTION})
 
 # A tried request's image comes as blob:, and the style sheet's own icons as data:.
@@ -64,15 +65,27 @@ def page_routes() -> list[Route]:
         text = _PAGE.format(description=f"{prefix}/{DESCRIPTION[1:]}" if prefix else DESCRIPTION[1:])
         return Response(text, media_type="text/html", headers=_HEADERS | PER_PREFIX)
 
-    script, style = (str(files("fastapi_offline") / "static" / Path(path).name) for path in (SCRIPT, STYLE))
+    folder = files("fastapi_offline") / "static"
+    script, style = ((folder / Path(path).name).read_bytes() for path in (SCRIPT, STYLE))
     answers: dict[str, Callable[[Request], Response]] = {
         "/docs": page,
         START: lambda _: Response(_START, media_type="text/javascript", headers=_CACHED),
-        SCRIPT: lambda _: FileResponse(script, media_type="text/javascript", headers=_CACHED),
-        STYLE: lambda _: FileResponse(style, media_type="text/css", headers=_CACHED),
+        SCRIPT: lambda _: _in_pieces(script, "text/javascript"),
+        STYLE: lambda _: _in_pieces(style, "text/css"),
         "/favicon.ico": lambda _: Response(_ICON, media_type="image/svg+xml", headers=_CACHED),
     }
     return [Route(path, _endpoint(answer), methods=["GET"]) for path, answer in answers.items()]
+
+
+def _in_pieces(content: bytes, media_type: str) -> Response:
+    """A large answer of which little waits for who does not read it; nor is a file open for as long."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(content), PIECE_BYTES):
+            yield content[start : start + PIECE_BYTES]
+
+    headers = {**_CACHED, "Content-Length": str(len(content))}
+    return StreamingResponse(pieces(), media_type=media_type, headers=headers)
 
 
 def _endpoint(answer: Callable[[Request], Response]) -> Callable[[Request], Awaitable[Response]]:

@@ -12,6 +12,7 @@ Refusals made here never reach the application, so they are counted here. Knows 
 from __future__ import annotations
 
 import asyncio
+import logging
 from http import HTTPStatus
 
 import httptools
@@ -50,6 +51,7 @@ class StrictProtocol(HttpToolsProtocol):
     _wire_bytes = 0  # since the last request, or since the headers of this one
     _header_bytes = 0
     _ignored_bytes = 0
+    _log = logging.getLogger("dit.request")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected."""
@@ -110,7 +112,8 @@ class StrictProtocol(HttpToolsProtocol):
             self._feed(again + piece[offer.args[0] :])
         except httptools.HttpParserError:
             if not self._is_last:
-                self.logger.warning("Invalid HTTP request received.")
+                fields = {"event": "invalid_request", "status": self._fault.value}
+                self._log.warning("invalid HTTP request", extra={"fields": fields})
                 self.refuse(self._fault)
 
     def on_message_begin(self) -> None:

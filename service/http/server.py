@@ -26,9 +26,13 @@ from starlette.types import ASGIApp
 from dit_serve.service.errors import StartError
 from dit_serve.service.front.front import Front
 from dit_serve.service.front.state_metrics import StateCollector
+from dit_serve.service.http.accepting import Acceptor
 from dit_serve.service.http.app import create_app
 from dit_serve.service.http.closing import close_after_answers
-from dit_serve.service.http.limits import guarded_protocol
+from dit_serve.service.http.connection_metrics import ConnectionCollector, full_warning
+from dit_serve.service.http.connections import Bounds, Connections
+from dit_serve.service.http.descriptors import raise_limit, shares
+from dit_serve.service.http.limits import GuardedProtocol, guarded_protocol
 from dit_serve.service.http.listening import is_reached_from_outside, listen, shown, why
 from dit_serve.service.http.signals import ending_signals
 from dit_serve.service.settings import Settings
@@ -38,6 +42,7 @@ from dit_serve.service.telemetry.logs import LineWriter, set_up_logging
 from dit_serve.service.telemetry.metrics import Metrics
 from dit_serve.service.telemetry.metrics_app import PATH as METRICS_PATH
 from dit_serve.service.telemetry.metrics_app import metrics_app
+from dit_serve.service.telemetry.sampling import RefusalSampler
 from dit_serve.service.telemetry.tally import Tally
 from dit_serve.service.wire.messages import Configure
 from dit_serve.service.workers.budget import Budget
@@ -63,17 +68,42 @@ def run(settings: Settings, loader: str, ignored: Sequence[str] = ()) -> int:
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, that nobody reads
     with contextlib.ExitStack() as opened:
         opened.callback(log.close)  # the last lines come before the sentence that the command line may print
+        limit = raise_limit(settings.limits)
         listeners = _listen(opened, settings.host, settings.port)
         for_metrics = _listen_for_metrics(opened, settings) if settings.metrics else []
         _log_listening("listening", "listening on http://%s:%d", settings.host, listeners)
         _log_doubts(settings, listeners, ignored)
         factory = uvicorn.Config("", log_config=None).get_loop_factory()
         with asyncio.Runner(loop_factory=factory) as runner:
-            return runner.run(_serve(settings, loader, listeners, for_metrics, log))
+            return runner.run(_serve(settings, loader, listeners, for_metrics, log, limit))
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, with signals left to us: its own handling would end the process by the signal it caught."""
+    """uvicorn's server, with two things left to us.
+
+    Its own handling of signals would end the process by the signal it caught; and it has all connections accepted that
+    there are, whatever they cost.
+    """
+
+    def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
+        super().__init__(config)
+        self._connections = connections
+        self._acceptor: Acceptor | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Starts the application, and to accept connections."""
+        await super().startup([])
+        self._acceptor = Acceptor(sockets or [], self._protocol, self._connections)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accepts no more, and ends what there is."""
+        if self._acceptor is not None:
+            self._acceptor.close()
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> GuardedProtocol:
+        kind: type[GuardedProtocol] = self.config.http_protocol_class  # type: ignore[assignment]
+        return kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -123,11 +153,16 @@ async def _serve(
     listeners: list[socket.socket],
     for_metrics: list[socket.socket],
     log: LineWriter,
+    limit: int,
 ) -> int:
     registry, tally = CollectorRegistry(), Tally()
-    registry.register(LogCollector(log))
+    sampler = RefusalSampler(logging.getLogger("dit.request"))
+    registry.register(LogCollector(log, sampler))
     placement, budget = place(settings, this_machine())
     _log_memory(budget)
+    bounds, bounds_of_metrics = shares(settings.limits, limit, len(placement.devices))
+    connections = Connections(bounds, full_warning("the service", bounds))
+    registry.register(ConnectionCollector(connections))
     front = Front(
         worker_command(loader),
         configuration(settings, budget.model_cache_bytes),
@@ -135,13 +170,13 @@ async def _serve(
         max_queue_sequences=settings.max_queue_sequences,
         metrics=Metrics(registry),
     )
-    server = _Server(_uvicorn_config(settings, create_app(front, settings, tally), tally))
+    server = _Server(_uvicorn_config(settings, create_app(front, settings, tally), tally, connections), connections)
     ending = _Ending(server, front, settings.drain_seconds)
     for number in ending_signals():
         asyncio.get_running_loop().add_signal_handler(number, ending.on_signal, number)
     serving = asyncio.create_task(server.serve(sockets=listeners))
     ends: set[asyncio.Future[Any]] = {serving, front.fatal}
-    async with _telling_prometheus(settings, registry, StateCollector(front, tally), for_metrics):
+    async with _telling_prometheus(settings, registry, StateCollector(front, tally), for_metrics, bounds_of_metrics):
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         close_after_answers(server.server_state, server.config.encoded_headers)
         server.should_exit = True
@@ -168,7 +203,11 @@ def configuration(settings: Settings, model_cache_bytes: int | None = None) -> C
 
 @contextlib.asynccontextmanager
 async def _telling_prometheus(
-    settings: Settings, registry: CollectorRegistry, state: StateCollector, listeners: list[socket.socket]
+    settings: Settings,
+    registry: CollectorRegistry,
+    state: StateCollector,
+    listeners: list[socket.socket],
+    bounds: Bounds,
 ) -> AsyncGenerator[None, None]:
     """Answers on the metrics' sockets for the length of a with-statement, up to the last answer of the other one."""
     if not listeners:
@@ -179,7 +218,9 @@ async def _telling_prometheus(
     if (gpus := open_gpus()) is not None:
         registry.register(gpus)
     own_tally = Tally()  # Prometheus' requests are nobody's work
-    server = _Server(_uvicorn_config(settings, metrics_app(registry, gpus), own_tally, lifespan="off"))
+    connections = Connections(bounds, full_warning("the metrics' port", bounds))
+    config = _uvicorn_config(settings, metrics_app(registry, gpus), own_tally, connections, lifespan="off")
+    server = _Server(config, connections)
     serving = asyncio.create_task(server.serve(sockets=listeners))
     try:
         yield
@@ -189,11 +230,11 @@ async def _telling_prometheus(
 
 
 def _uvicorn_config(
-    settings: Settings, app: ASGIApp, tally: Tally, lifespan: Literal["on", "off"] = "on"
+    settings: Settings, app: ASGIApp, tally: Tally, connections: Connections, lifespan: Literal["on", "off"] = "on"
 ) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=guarded_protocol(settings.limits, tally),
+        http=guarded_protocol(settings.limits, tally, connections),
         ws="none",
         lifespan=lifespan,
         log_config=None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,13 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 
 from dit_serve.service.front.front import Front
 from dit_serve.service.front.state_metrics import StateCollector
+from dit_serve.service.http.connection_metrics import ConnectionCollector
+from dit_serve.service.http.connections import Bounds, Connections
 from dit_serve.service.telemetry.gpu_metrics import GpuCollector
 from dit_serve.service.telemetry.log_metrics import LogCollector
 from dit_serve.service.telemetry.logs import LineWriter
 from dit_serve.service.telemetry.metrics import Metrics
+from dit_serve.service.telemetry.sampling import RefusalSampler
 from dit_serve.service.telemetry.tally import Tally
 from dit_serve.service.wire.messages import Configure
 from tests.docker.boards import BOARDS, DOCKER, board, expressions, names, panels, rules
@@ -34,7 +38,8 @@ def our_names() -> set[str]:
         configure = Configure(models=("m",), max_batch_sequences=8)
         front = Front(["unused"], configure, max_queue_sequences=32, metrics=Metrics(registry))
         registry.register(StateCollector(front, Tally()))
-        registry.register(LogCollector(LineWriter(2)))
+        registry.register(LogCollector(LineWriter(2), RefusalSampler(logging.getLogger("dit.request"))))
+        registry.register(ConnectionCollector(Connections(Bounds(1, 1, 1))))
         registry.register(GpuCollector(fake_nvml()))
         ProcessCollector(namespace="dit", registry=registry)
         return {family.name + suffix for family in registry.collect() for suffix in SUFFIXES[family.type]}

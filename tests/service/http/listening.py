@@ -12,10 +12,14 @@ from typing import Any
 import uvicorn
 from uvicorn.server import ServerState
 
+from dit_serve.service.http.accepting import Acceptor
+from dit_serve.service.http.connections import Bounds, Connections
 from dit_serve.service.http.limits import GuardedProtocol, guarded_protocol
 from dit_serve.service.settings import read_settings
 from dit_serve.service.telemetry.tally import Tally
 from tests.service.running import PATIENCE_SECONDS
+
+MANY = Bounds(1000, 1000, 4)  # connections: more than a test makes
 
 
 @dataclass(slots=True)
@@ -26,6 +30,7 @@ class Listening:
     config: uvicorn.Config
     state: ServerState
     tally: Tally
+    connections: Connections
     protocols: list[GuardedProtocol] = field(default_factory=list)
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -46,29 +51,30 @@ class Listening:
 
 
 @contextlib.asynccontextmanager
-async def listening(app: Any, **settings: str) -> AsyncIterator[Listening]:
-    """Listens for the length of a with-statement, with these settings in the place of the defaults."""
+async def listening(app: Any, bounds: Bounds = MANY, **settings: str) -> AsyncIterator[Listening]:
+    """Listens for the length of a with-statement, with these bounds, and settings in the place of the defaults."""
     config = uvicorn.Config(app, interface="asgi3", lifespan="off", log_config=None, access_log=False)
     config.load()
-    here = Listening(0, config, ServerState(), Tally())
-    kind = guarded_protocol(read_settings({}, settings).limits, here.tally)
+    here = Listening(0, config, ServerState(), Tally(), Connections(bounds))
+    kind = guarded_protocol(read_settings({}, settings).limits, here.tally, here.connections)
 
     def protocol() -> GuardedProtocol:
         made = kind(config=config, server_state=here.state, app_state={})
         here.protocols.append(made)
         return made
 
-    server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0, family=socket.AF_INET)
-    here.port = server.sockets[0].getsockname()[1]
-    try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            yield here
-    finally:
-        server.close()
-        for each in here.protocols:
-            each.transport.abort()
-        while here.state.tasks or here.state.connections:
-            await asyncio.sleep(0)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        here.port = listener.getsockname()[1]
+        acceptor = Acceptor([listener], protocol, here.connections)
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                yield here
+        finally:
+            acceptor.close()
+            while here.state.tasks or len(here.connections):
+                for each in here.state.connections:
+                    each.transport.abort()  # type: ignore[union-attr]
+                await asyncio.sleep(0)
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:

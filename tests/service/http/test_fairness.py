@@ -10,10 +10,12 @@ from typing import Any
 import uvicorn
 from uvicorn.server import ServerState
 
+from dit_serve.service.http.connections import Connections
 from dit_serve.service.http.fairness import MAX_PARSED_AHEAD, SLICE_BYTES, STARTS_PER_ROUND, Turns
 from dit_serve.service.http.limits import GuardedProtocol, guarded_protocol
 from dit_serve.service.settings import read_settings
 from dit_serve.service.telemetry.tally import Tally
+from tests.service.http.listening import MANY
 from tests.service.running import PATIENCE_SECONDS, Running, fake_command, running
 
 SMALLEST = b"GET /%04d HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -28,7 +30,7 @@ class World:
         config = uvicorn.Config(self._app, interface="asgi3", lifespan="off", log_config=None, access_log=False)
         config.load()
         limits = read_settings({}, settings).limits
-        kind = guarded_protocol(limits, Tally())
+        kind = guarded_protocol(limits, Tally(), Connections(MANY))
         self.protocol: GuardedProtocol = kind(config=config, server_state=ServerState(), app_state={})
 
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:

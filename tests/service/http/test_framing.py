@@ -104,3 +104,10 @@ def test_a_refusal_is_a_problem_document_and_ends_the_connection() -> None:
     assert head.startswith(b"HTTP/1.1 413 ")
     assert b"\r\nconnection: close" in head
     assert b"urn:dit-serve:problem:body-too-large" in body
+
+
+def test_a_refusal_for_want_of_room_says_when_to_come_back() -> None:
+    said = refusal(HTTPStatus.SERVICE_UNAVAILABLE)
+    assert said.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nretry-after: 1\r\nconnection: close\r\n" in said
+    assert b"urn:dit-serve:problem:too-many-connections" in said

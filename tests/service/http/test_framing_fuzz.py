@@ -8,153 +8,30 @@ run by hand, and FRAMING_SEED makes others.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import os
 import random
 from collections import Counter
-from typing import Any
 
 import pytest
-import uvicorn
-from uvicorn.server import ServerState
 
-from dit_serve.service.http.limits import GuardedProtocol, guarded_protocol
-from dit_serve.service.settings import HttpLimits
-from dit_serve.service.telemetry.tally import Tally
 from tests.service.http import framings
 from tests.service.http.answers import Answer, read_answers
-from tests.service.http.strict import Asked, End, read
+from tests.service.http.strict import End, read
+from tests.service.http.wires import Said, Server, echo
 
 CONNECTIONS = int(os.environ.get("FRAMING_CONNECTIONS", "4000"))
 SEED = int(os.environ.get("FRAMING_SEED", "20"))
 AT_ONCE = 50
-QUIET_ROUNDS = 12  # of the loop in which nothing happens: then nothing more will
 REFUSALS = {400, 408, 413, 431, 505}
 
 
-class Unbroken:
-    """As much of a socket as is looked at."""
-
-    family = None
-
-    def getsockopt(self, *_: int) -> int:
-        return 0
-
-    def getpeername(self) -> tuple[str, int]:
-        return ("127.0.0.1", 1)
-
-    getsockname = getpeername
-
-
-class Wire(asyncio.Transport):
-    """A connection without a system beneath it."""
-
-    def __init__(self) -> None:
-        super().__init__({"socket": Unbroken()})
-        self.sent = b""
-        self.is_paused = self.is_ended = self._is_closing = False
-        self.protocol: GuardedProtocol
-
-    def write(self, data: Any) -> None:
-        assert not self.is_ended, "nothing is said after the end"
-        self.sent += data
-
-    def close(self) -> None:
-        if not self._is_closing:
-            self.is_ended = self._is_closing = True
-            asyncio.get_running_loop().call_soon(self.protocol.connection_lost, None)
-
-    def write_eof(self) -> None:
-        self.is_ended = True
-
-    def can_write_eof(self) -> bool:
-        return True
-
-    def is_closing(self) -> bool:
-        return self._is_closing
-
-    def is_reading(self) -> bool:
-        return not self.is_paused
-
-    def pause_reading(self) -> None:
-        self.is_paused = True
-
-    def resume_reading(self) -> None:
-        self.is_paused = False
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-
-def echo(asked: Asked) -> bytes:
-    """What the application says of a request."""
-    path, _, query = asked.target.partition(b"?")
-    tags = b",".join(asked.values(b"x-tag"))
-    keys = b"%d" % len(asked.values(b"x-api-key"))
-    return b"|".join((asked.method, path, query, tags, keys, hashlib.sha1(asked.body).hexdigest().encode()))
-
-
-async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Answers with what it was asked, with a length or without."""
-    body = b""
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return
-        body += message["body"]
-        if not message["more_body"]:
-            break
-    fields = tuple((name, value.strip(b" \t")) for name, value in scope["headers"])
-    target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
-    said = echo(Asked(scope["method"].encode(), target, b"", fields, body))
-    headers = [(b"x-echo", said)]
-    if len(body) % 2:
-        headers.append((b"content-length", b"%d" % len(said)))
-    for _ in range(len(body) % 4):
-        await asyncio.sleep(0)
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": said[:5], "more_body": True})
-    await send({"type": "http.response.body", "body": said[5:]})
-
-
-class Server:
-    """The protocol as the service uses it, around the application above."""
-
-    def __init__(self) -> None:
-        self.tally = Tally()
-        self._kind = guarded_protocol(HttpLimits(), self.tally)
-        self._config = uvicorn.Config(app, interface="asgi3", lifespan="off", log_config=None, access_log=False)
-        self._config.load()
-        self._state = ServerState()
-
-    async def talk(self, data: bytes, source: random.Random, half_closes: bool = False) -> tuple[bytes, bool]:
-        """What it says to a client who sends this, and whether it ends the connection."""
-        wire = Wire()
-        wire.protocol = protocol = self._kind(config=self._config, server_state=self._state, app_state={})
-        protocol.connection_made(wire)
-        is_hasty = source.random() < 0.5
-        for piece in framings.pieces(data, source):
-            while wire.is_paused and not wire.is_closing():
-                await asyncio.sleep(0)
-            if wire.is_closing():
-                break
-            protocol.data_received(piece)
-            if not is_hasty and source.random() < 0.3:
-                await asyncio.sleep(0)
-        if half_closes and not wire.is_closing() and not protocol.eof_received():
-            wire.close()
-        await self._settle(wire)
-        is_ended = wire.is_ended
-        wire.close()
-        await asyncio.sleep(0)
-        return wire.sent, is_ended
-
-    async def _settle(self, wire: Wire) -> None:
-        quiet, said = 0, -1
-        while quiet < QUIET_ROUNDS:
-            quiet, said = (quiet + 1, said) if said == len(wire.sent) else (0, len(wire.sent))
-            await asyncio.sleep(0)
+async def talk(server: Server, data: bytes, source: random.Random, half_closes: bool = False) -> Said:
+    """What a server says to who sends this in any pieces, hastily or not."""
+    is_hasty = source.random() < 0.5
+    return await server.talk(
+        framings.pieces(data, source), lambda: not is_hasty and source.random() < 0.3, half_closes
+    )
 
 
 def fault(data: bytes, said: bytes, is_ended: bool) -> str | None:
@@ -195,7 +72,7 @@ def test_the_answers_of_a_connection_are_those_of_its_requests(caplog: pytest.Lo
     async def one(server: Server, data: bytes) -> None:
         _, end = read(data)
         half_closes = end not in (End.UNFINISHED, End.UNSURE) and source.random() < 0.2
-        said, is_ended = await server.talk(data, source, half_closes)
+        said, is_ended = await talk(server, data, source, half_closes)
         found = fault(data, said, is_ended and not (half_closes and end is End.OPEN))
         assert found is None, f"{found}\n{data!r}\n{said!r}"
         ends[end] += 1
@@ -230,7 +107,7 @@ def test_what_is_no_request_is_refused_in_any_pieces(hostile: bytes) -> None:
     async def all_of_them() -> None:
         server = Server()
         for seed in range(8):
-            said, is_ended = await server.talk(good + hostile + framings.BAIT, random.Random(seed))
+            said, is_ended = await talk(server, good + hostile + framings.BAIT, random.Random(seed))
             answers = read_answers(said, [b"GET"])
             assert answers is not None
             assert [answer.status in REFUSALS for answer in answers] == [False, True], said

@@ -127,6 +127,6 @@ def test_what_a_client_sent_is_a_value_and_its_forged_id_is_replaced(server: Run
     assert "forged" not in str(request["request_id"])
 
 
-def test_uvicorns_lines_have_the_same_form(server: Running) -> None:
-    [line] = [line for line in server.seen if "Invalid HTTP request" in line.get("message", "")]
-    assert (line["logger"], line["level"]) == ("uvicorn.error", "warning")
+def test_what_is_no_request_has_a_line_too(server: Running) -> None:
+    [line] = lines(server, "invalid_request")
+    assert (line["logger"], line["level"], line["status"]) == ("dit.request", "warning", 400)
