@@ -31,6 +31,7 @@ from dit_serve.service.front.admission import Admission
 from dit_serve.service.front.dispatch import Dispatch
 from dit_serve.service.front.ends import log_end, log_start, told_when_given_up, with_whole_wait
 from dit_serve.service.front.ledger import Accepted, Ledger
+from dit_serve.service.front.outlook import Outlook
 from dit_serve.service.telemetry.metrics import Metrics
 from dit_serve.service.telemetry.traces import record_job
 from dit_serve.service.wire.job import Event, Job, JobEnd, Outcome, Preview, Shrunk, Split, Started, Stepped
@@ -70,6 +71,7 @@ class Front:
     Attributes:
         models: what is loaded, by name, the default one first; none before the first worker is up.
         ledger: the accepted jobs, to be read.
+        outlook: when they will be done.
         fatal: set when nothing can be served any more.
     """
 
@@ -84,8 +86,8 @@ class Front:
         self._dispatch = Dispatch(self.ledger, self._workers)
         self._metrics = metrics or Metrics(CollectorRegistry())
         self._metrics.expect_workers(len(self._workers))
-        self.admission = Admission(self.ledger, max_queue_sequences, self._places)
-        self._most_places = configure.max_batch_sequences
+        self.outlook = Outlook(self.ledger, self._workers, configure.max_batch_sequences, lambda: self.models)
+        self.admission = Admission(self.ledger, self.outlook, max_queue_sequences)
         self._ids = itertools.count(1)
         self._is_draining = False
         self._emptied = asyncio.Event()
@@ -146,13 +148,13 @@ class Front:
             ShuttingDown: no new work is taken.
             NotReady: no model is loaded, or it cannot be started.
             QueueFull: their sequences would pass the bound; says when to come back.
-            DeadlineTooShort: they would not be done in time; says when they would be, unless they never are.
+            DeadlineTooShort: they would not be done in time; says when to come back.
         """
         self.check_open()
         deadline_seconds = None if deadline is None else deadline - asyncio.get_running_loop().time()
         if (problem := self.admission.refusal(jobs, deadline_seconds)) is not None:
             raise self._refused(problem)
-        accepted = [self.ledger.enter(job) for job in jobs]
+        accepted = [self.ledger.enter(job, deadline_seconds) for job in jobs]
         self._send_unsent()
         return accepted
 
@@ -256,10 +258,6 @@ class Front:
     @property
     def _is_hopeless(self) -> bool:
         return all(worker.is_given_up for worker in self._workers)
-
-    def _places(self, model: str) -> int:
-        """How many sequences of a model run at once, in the worker with the fewest places; as set if none is up."""
-        return min((each.places[model] for each in self._workers if model in each.places), default=self._most_places)
 
     def _count_workers(self) -> None:
         self.ledger.estimate.workers = max(1, sum(worker.is_up for worker in self._workers))

@@ -13,19 +13,20 @@ socket; every operation costs O(1) a job.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from opentelemetry.context import Context
 
 from dit_serve.service.errors import Problem
-from dit_serve.service.front.estimate import WorkEstimate
+from dit_serve.service.front.estimate import StepTimes, WorkEstimate
+from dit_serve.service.front.tempo import Tempo
 from dit_serve.service.telemetry.traces import current_context
 from dit_serve.service.wire.job import Job, JobEnd, Outcome, Preview, Started, Stepped
-
-LINE_SECONDS = 0.5  # one count of the line serves all who ask within that time
 
 
 @dataclass(slots=True, eq=False)
@@ -37,6 +38,7 @@ class Accepted:
         result: the image's end, or the problem that its client is told.
         steps_left: as last heard from the worker.
         accepted_at: monotonic seconds.
+        leaves_at: when it is given up if it is not done by then, in monotonic seconds.
         crashes: how many crashes of a worker it was running in.
         worker: number of the worker that has it, None while it waits here.
         is_running: whether it has left the worker's queue.
@@ -52,7 +54,8 @@ class Accepted:
     job: Job
     result: asyncio.Future[JobEnd | Problem]
     steps_left: int
-    accepted_at: float = field(default_factory=time.monotonic)
+    accepted_at: float
+    leaves_at: float = math.inf
     crashes: int = 0
     worker: int | None = None
     is_running: bool = False
@@ -74,30 +77,10 @@ class Accepted:
         """Sequence-steps to go."""
         return self.job.sequences * self.steps_left
 
-    @property
-    def eta_seconds(self) -> float | None:
-        """Predicted seconds until its last step, at its own pace so far; None before a step was made."""
-        if not self.steps_done:
-            return None
-        return self.steps_left * (self.stepped_at - self.started_at) / self.steps_done
-
     def tell_watcher(self) -> None:
         """Wakes who watches."""
         if self.changed is not None:
             self.changed.set()
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where jobs that belong together stand.
-
-    Args:
-        position: how many accepted jobs before the first of them do not run yet.
-        eta_seconds: predicted time until the last of them is done, None before a step of their model was measured.
-    """
-
-    position: int
-    eta_seconds: float | None
 
 
 @dataclass(slots=True)
@@ -116,11 +99,13 @@ class Load:
         held: its jobs by id, oldest first.
         sequences: how many they take, by model.
         estimate: how much work they are, at this worker's pace.
+        tempo: what the work takes its present process.
     """
 
     held: OrderedDict[int, Accepted] = field(default_factory=OrderedDict)
     sequences: Counter[str] = field(default_factory=Counter)
     estimate: WorkEstimate = field(default_factory=WorkEstimate)
+    tempo: Tempo = field(default_factory=Tempo)
 
     @property
     def is_trying_a_suspect(self) -> bool:
@@ -133,26 +118,28 @@ class Ledger:
 
     Args:
         workers: how many there are.
+        clock: monotonic seconds.
 
     Attributes:
         loads: what each worker has, by its number.
         sequences: rows of all jobs.
         estimate: how much work they are.
+        times: what steps and images have taken.
         counters: what became of all jobs so far.
         census: (jobs, sequences) by model and by whether they have left a worker's queue.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.loads = tuple(Load() for _ in range(workers))
         self.sequences = 0
         self.estimate = WorkEstimate()
+        self.times = StepTimes(clock)
+        self._clock = clock
         self.counters = Counters()
         self.census: dict[tuple[str, bool], tuple[int, int]] = {}
         self._accepted: OrderedDict[int, Accepted] = OrderedDict()
         self._waiting: dict[str, OrderedDict[int, Accepted]] = {}
         self._suspects: OrderedDict[int, Accepted] = OrderedDict()
-        self._line: dict[int, int] = {}
-        self._line_drawn_at = 0.0
 
     def __len__(self) -> int:
         return len(self._accepted)
@@ -160,9 +147,22 @@ class Ledger:
     def __iter__(self) -> Iterator[Accepted]:
         return iter(list(self._accepted.values()))
 
+    def oldest(self, most: int) -> list[Accepted]:
+        """The jobs accepted first."""
+        return list(islice(self._accepted.values(), most))
+
+    @property
+    def newest(self) -> Accepted | None:
+        """The job accepted last."""
+        return next(reversed(self._accepted.values()), None)
+
     def find(self, job_id: int) -> Accepted | None:
         """The job of this id, if it has not ended."""
         return self._accepted.get(job_id)
+
+    def holds(self, model: str) -> bool:
+        """Whether there is any job of this model."""
+        return any(self.census.get((model, is_running), (0, 0))[0] for is_running in (False, True))
 
     @property
     def oldest_suspect(self) -> Accepted | None:
@@ -175,9 +175,11 @@ class Ledger:
         heads = (next(iter(queue.values())) for queue in self._waiting.values() if queue)
         return sorted(heads, key=_id)
 
-    def enter(self, job: Job) -> Accepted:
-        """Accepts a job: it waits, behind all others."""
-        accepted = Accepted(job, asyncio.get_running_loop().create_future(), job.spec.steps)
+    def enter(self, job: Job, within_seconds: float | None = None) -> Accepted:
+        """Accepts a job, which is given up if it is not done within these seconds: it waits, behind all others."""
+        leaves_at = math.inf if within_seconds is None else self._clock() + within_seconds
+        result: asyncio.Future[JobEnd | Problem] = asyncio.get_running_loop().create_future()
+        accepted = Accepted(job, result, job.spec.steps, self._clock(), leaves_at)
         self._accepted[job.id] = accepted
         self._queue(accepted)[job.id] = accepted
         self.counters.accepted += 1
@@ -206,6 +208,8 @@ class Ledger:
         """Jobs of a worker have one step fewer to go."""
         known = self._known(event.job_ids)
         done = sum(accepted.job.sequences for accepted in known)
+        seconds = self.loads[worker].tempo.step_seconds(event, self._is_under_way)
+        self.times.stepped(event.model, event.sequences, seconds)
         for estimate in (self.estimate, self.loads[worker].estimate):
             estimate.observe(event)
             estimate.add(event.model, -done)
@@ -221,6 +225,7 @@ class Ledger:
         Returns them, oldest first.
         """
         load = self.loads[worker]
+        load.tempo = Tempo()
         lost = sorted(load.held.values(), key=_id)
         for accepted in lost:
             self._count(accepted, -1)
@@ -245,6 +250,9 @@ class Ledger:
         del (self._queue(accepted) if accepted.worker is None else self.loads[accepted.worker].held)[accepted.job.id]
         self._count(accepted, -1)
         self.counters.ended[end.outcome] += 1
+        if end.outcome is Outcome.COMPLETED:
+            tempo = Tempo() if accepted.worker is None else self.loads[accepted.worker].tempo
+            self.times.imaged(accepted.job.model, tempo.image_seconds(end.timings, self._clock()))
         if not accepted.result.done():
             accepted.result.set_result(end if problem is None else problem)
 
@@ -256,18 +264,9 @@ class Ledger:
             accepted.tell_watcher()
         return accepted
 
-    def place(self, accepted: Sequence[Accepted]) -> Place:
-        """Where these jobs of one request stand, accepted in this order; others before them end before them."""
-        first, last = accepted[0].job, accepted[-1].job
-        now = time.monotonic()
-        if last.id not in self._line or now - self._line_drawn_at > LINE_SECONDS:
-            waiting = (job_id for job_id, each in self._accepted.items() if not each.is_running)
-            self._line = {job_id: position for position, job_id in enumerate(waiting)}
-            self._line_drawn_at = now
-        behind = len(self._line) - 1 - self._line.get(last.id, -1)
-        share = max(0.0, 1 - behind / max(1, len(self._accepted)))
-        eta_seconds = share * self.estimate.seconds() if self.estimate.is_measured(first.model) else None
-        return Place(self._line.get(first.id, 0), eta_seconds)
+    def _is_under_way(self, job_id: int) -> bool:
+        accepted = self._accepted.get(job_id)
+        return accepted is not None and accepted.steps_left > 0 and accepted.given_up is None
 
     def _known(self, job_ids: Iterable[int]) -> list[Accepted]:
         return [self._accepted[job_id] for job_id in job_ids if job_id in self._accepted]

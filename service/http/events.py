@@ -21,7 +21,8 @@ from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
 from dit_serve.service.errors import Problem, problem_body
-from dit_serve.service.front.ledger import Accepted, Place
+from dit_serve.service.front.ledger import Accepted
+from dit_serve.service.front.outlook import Outlook
 from dit_serve.service.http.schemas import (
     STREAM,
     CompletedEvent,
@@ -43,19 +44,19 @@ class Watch:
 
     Args:
         accepted: its jobs.
-        place: tells where they stand in the queue.
+        outlook: tells where they stand in the queue, and when they will be done.
         completed: makes an image's last event from its index and its end.
     """
 
     def __init__(
         self,
         accepted: Sequence[Accepted],
-        place: Callable[[Sequence[Accepted]], Place],
+        outlook: Outlook,
         completed: Callable[[int, JobEnd], CompletedEvent],
     ) -> None:
         self.status = CLIENT_LEFT  # what the stream amounts to as an HTTP status, known with its last event
         self._accepted = accepted
-        self._place = place
+        self._outlook = outlook
         self._completed = completed
         self._steps_told = [0] * len(accepted)
         self._previews_told = [0] * len(accepted)
@@ -89,7 +90,7 @@ class Watch:
         self._ended.set()
 
     def _queued(self) -> bytes:
-        place = self._place(self._accepted)
+        place = self._outlook.place(self._accepted)
         request_id = self._accepted[0].job.request_id
         return _event(QueuedEvent(request_id, place.position, _rounded(place.eta_seconds)))
 
@@ -114,7 +115,7 @@ class Watch:
         step = each.steps_done
         if step > self._steps_told[index]:  # after a crash an image begins again; its reader is told of new steps alone
             self._steps_told[index] = step
-            yield _event(ProgressEvent(index, step, each.job.spec.steps, _rounded(each.eta_seconds)))
+            yield _event(ProgressEvent(index, step, each.job.spec.steps, _rounded(self._outlook.eta_seconds(each))))
 
     def _end(self, index: int, end: JobEnd | Problem) -> bytes:
         if isinstance(end, Problem):

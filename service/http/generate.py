@@ -100,7 +100,7 @@ def stream(
         job = accepted[index].job
         return CompletedEvent(index=index, request_id=job.request_id, **_image(job, end, model))
 
-    watch = Watch(accepted, front.ledger.place, completed)
+    watch = Watch(accepted, front.outlook, completed)
     expiry = contextlib.ExitStack()
     expiry.enter_context(expiring(front, accepted, deadline))
 

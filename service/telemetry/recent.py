@@ -11,10 +11,12 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
+from statistics import fmean
 
 MOST = 64
 LEAST = 8  # so many count however old they are: nothing newer is known
 SECONDS = 60.0
+OUTLIER = 5.0  # times the median: no figure counts for more
 
 
 class Recent:
@@ -40,16 +42,29 @@ class Recent:
         """Takes in one more."""
         self._figures.append((self._clock(), figure))
 
+    def usual(self) -> float:
+        """Their mean, in which none counts more than some times the median: what many of them make together.
+
+        Raises:
+            ValueError: there is none.
+        """
+        figures = self._sorted()
+        most = OUTLIER * figures[(len(figures) - 1) // 2]
+        return fmean(min(figure, most) for figure in figures)
+
     def quantile(self, share: float) -> float:
         """The least figure that this share of them does not pass: 0 is the lowest, 0.5 the median, 1 the highest.
 
         Raises:
             ValueError: there is none.
         """
+        figures = self._sorted()
+        return figures[max(0, math.ceil(share * len(figures)) - 1)]
+
+    def _sorted(self) -> list[float]:
         if not self._figures:
             raise ValueError("nothing was measured yet")
         since = self._clock() - self._seconds
         while len(self._figures) > LEAST and self._figures[0][0] < since:
             self._figures.popleft()
-        figures = sorted(figure for _, figure in self._figures)
-        return figures[max(0, math.ceil(share * len(figures)) - 1)]
+        return sorted(figure for _, figure in self._figures)

@@ -143,21 +143,6 @@ def test_the_census_knows_how_many_wait_and_run_before_and_after_a_crash() -> No
     with_ledger(test)
 
 
-def test_a_job_tells_its_pace_only_once_a_step_was_made() -> None:
-    def test(ledger: Ledger) -> None:
-        accepted = ledger.enter(job(1, steps=10))
-        send(ledger, 1)
-        assert ledger.place([accepted]).eta_seconds is None  # nothing was measured
-        ledger.started(Started((1,), at=5.0))
-        assert accepted.eta_seconds is None
-        ledger.stepped(Stepped((1,), "fake-64", 2, 0.2, at=5.5), 0)
-        ledger.stepped(Stepped((1,), "fake-64", 2, 0.2, at=6.0), 0)  # told in one breath with the one before
-        assert accepted.eta_seconds == pytest.approx(8 * 0.5)
-        assert ledger.place([accepted]).eta_seconds == pytest.approx(8 * 0.2)
-
-    with_ledger(test)
-
-
 def test_an_event_of_a_job_that_has_ended_is_nothing() -> None:
     def test(ledger: Ledger) -> None:
         ledger.started(Started((99,), 0.0))

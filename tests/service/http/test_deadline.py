@@ -82,13 +82,25 @@ def test_a_deadline_that_passes_is_504_and_the_job_leaves(server: Running) -> No
         assert end["denoise_seconds"] < 10
 
 
-def test_a_deadline_that_cannot_be_met_is_503_at_once_without_a_time_to_come_back() -> None:
+def test_a_deadline_that_cannot_be_met_is_tried_where_there_is_nothing_else_to_do() -> None:
     with running(debug()) as server, server.client() as client:
-        assert post(client, {"class_id": SLOW, "steps": 5}).status_code == 200  # 20 ms a step, 2 sequences
-        refused = post(client, {"class_id": SLOW, "steps": 1000}, **{HEADER: "1000"})
-        assert_problem(refused, 503, "deadline-too-short")
-        assert "retry-after" not in refused.headers
-        assert post(client, {"class_id": SLOW, "steps": 5}, **{HEADER: "30000"}).status_code == 200
+        assert post(client, {"class_id": SLOW, "steps": 5}).status_code == 200  # 20 ms a step
+        job_end(server)
+        for _ in range(2):
+            expired = post(client, {"class_id": SLOW, "steps": 1000}, **{HEADER: "300"})
+            assert_problem(expired, 504, "expired")
+            assert job_end(server)["outcome"] == "expired"
+
+
+def test_a_deadline_that_cannot_be_met_beside_others_is_503_at_once_with_a_time_to_come_back() -> None:
+    with running(debug()) as server, server.client() as client:
+        assert post(client, {"class_id": SLOW, "steps": 5}).status_code == 200
+        job_end(server)
+        with leaving_client(server, ENDLESS_JOB):
+            refused = post(client, {"class_id": SLOW, "steps": 1000}, **{HEADER: "1000"})
+            assert_problem(refused, 503, "deadline-too-short")
+            assert 1 <= int(refused.headers["retry-after"]) <= 60
+            assert post(client, {"class_id": SLOW, "steps": 5}, **{HEADER: "30000"}).status_code == 200
 
 
 def test_a_deadline_that_could_be_met_later_is_503_with_a_time_to_come_back() -> None:

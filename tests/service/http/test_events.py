@@ -17,12 +17,14 @@ from PIL import Image
 from dit_serve.models.options import SampleSpec
 from dit_serve.service.errors import JobFailed
 from dit_serve.service.front.ledger import Accepted, Ledger
+from dit_serve.service.front.outlook import Outlook
 from dit_serve.service.http import events as sse
 from dit_serve.service.http.events import EventStream, Watch
 from dit_serve.service.http.schemas import CompletedEvent, Timing
 from dit_serve.service.image.png import read_receipt
 from dit_serve.service.wire.job import Job, JobEnd, Outcome, Preview, Started, Stepped
 from tests.service.fake import RAISES, SLOW
+from tests.service.front.test_dispatch import FakeWorker
 from tests.service.front.test_front import ENDLESS_JOB, SLOW_JOB, debug, leaving_client
 from tests.service.http.streams import Event, events_of, parse, streaming
 from tests.service.http.test_app import assert_problem
@@ -177,7 +179,7 @@ def with_watch(jobs: int, scene: Scene) -> None:
         accepted = [ledger.enter(job(number)) for number in range(1, jobs + 1)]
         for each in accepted:
             ledger.send(each, 0)
-        watch = Watch(accepted, ledger.place, completed)
+        watch = Watch(accepted, Outlook(ledger, [FakeWorker(0)], 16, dict), completed)
         await scene(ledger, accepted, watch, watch.events())
 
     asyncio.run(run())
@@ -257,18 +259,6 @@ def test_silence_is_filled_with_places_and_then_with_pings(monkeypatch: pytest.M
         assert (await anext(reader)).startswith(b":")
 
     with_watch(1, scene)
-
-
-def test_the_place_counts_those_that_wait_before() -> None:
-    async def scene(ledger: Ledger, accepted: list[Accepted], watch: Watch, reader: Reader) -> None:
-        ledger.started(Started((1,), 0.0))
-        assert ledger.place(accepted[3:]).eta_seconds is None  # nothing was measured yet
-        step(ledger, 1)
-        assert ledger.place(accepted[3:]).position == 2
-        assert ledger.place(accepted[3:4]).eta_seconds == pytest.approx(ledger.estimate.seconds() * 4 / 5)
-        assert ledger.place(accepted[4:]).eta_seconds == pytest.approx(ledger.estimate.seconds())
-
-    with_watch(5, scene)
 
 
 def test_a_stream_is_closed_even_if_its_reader_left_before_it_began() -> None:

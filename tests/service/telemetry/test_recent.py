@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dit_serve.service.telemetry.recent import LEAST, Recent
+from dit_serve.service.telemetry.recent import LEAST, OUTLIER, Recent
 
 
 class Clock:
@@ -33,9 +33,17 @@ def test_one_outlier_leaves_the_median_as_it_was() -> None:
     assert filled(1.0, 1.0, 15.0).quantile(0.5) == filled(1.0, 1.0).quantile(0.5)
 
 
+def test_what_is_usual_is_the_mean_in_which_an_outlier_counts_for_little() -> None:
+    assert filled(1.0, 2.0, 3.0).usual() == pytest.approx(2.0)
+    assert filled(1.0, 1.0, 1.0, 900.0).usual() == pytest.approx((3 * 1.0 + OUTLIER) / 4)
+    assert filled(5.0).usual() == 5.0
+
+
 def test_nothing_is_told_of_what_was_never_measured() -> None:
     with pytest.raises(ValueError, match="nothing was measured"):
         Recent().quantile(0.5)
+    with pytest.raises(ValueError, match="nothing was measured"):
+        Recent().usual()
 
 
 def test_only_so_many_are_kept() -> None:
