@@ -24,6 +24,7 @@ SLACK = 1.1  # of the time told: who comes too early has come in vain
 LEAST_SECONDS = 0.1  # what is due now has not come about yet
 COMING_SECONDS = 2.0  # so much later than told somebody may still come back
 PROMISES_SEEN = 32
+MOST_PROMISES = 1000
 
 
 class Promises:
@@ -50,7 +51,8 @@ class Promises:
 
     def make(self, at: float, places: int) -> None:
         """Says that somebody will come; where more are promised than there are, the line begins anew."""
-        if sum(promised for _, promised in self._made) + places > self._most:
+        promised = sum(places for _, places in self._made)
+        if promised + places > self._most or len(self._made) >= MOST_PROMISES:
             self._made.clear()
         self._made.append((at, places))
 
