@@ -208,6 +208,13 @@ def test_all_addresses_without_keys_and_a_neighbours_variables_are_told_once_eac
         assert all(name in ignored["message"] for name in made)
 
 
+def test_what_memory_may_be_taken_is_told_at_the_start(fake_server: Running) -> None:
+    (line,) = fake_server.find("memory")
+    assert line["total_bytes"] > line["workers"] * line["worker_bytes"] > 0
+    assert line["limit_bytes"] >= line["free_bytes"]
+    assert line["message"].startswith("memory: ")
+
+
 def test_the_service_listens_on_loopback_alone(fake_server: Running) -> None:
     port = int(fake_server.url.rsplit(":", 1)[1])
     with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.2", port), PATIENCE_SECONDS):
