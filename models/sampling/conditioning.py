@@ -14,6 +14,8 @@ system's until rows are written to it, and goes back there when the work has end
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -28,6 +30,18 @@ CARD_SHARE, ELSEWHERE_BYTES = 0.02, 128 << 20  # of memory, for tables where no 
 REST_BYTES = 8 << 20  # of tables are kept when the work has ended: 250 steps of a small model's class and of no class
 Key = tuple[int, tuple[int, ...]]  # of a table: the class, the timesteps of its rows
 EMPTY_ROW = 0  # of the pool, zeros: modulates what fills up a batch
+
+
+def _untouched(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Return an empty tensor; on a processor of pages that the system has yet to give: an allocator's may be in use."""
+    if device.type != "cpu":
+        return torch.empty(tuple(shape), dtype=dtype, device=device)
+    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}  # not on Windows
+    try:
+        pages = mmap.mmap(-1, math.prod(shape) * dtype.itemsize, **private)
+    except OSError as error:
+        raise MemoryError(f"no room for modulations: {error.strerror}") from error
+    return torch.frombuffer(pages, dtype=dtype).view(tuple(shape))
 
 
 def default_budget(device: torch.device) -> int:
@@ -64,7 +78,7 @@ class Conditioning:
         budget_bytes = default_budget(self._device) if budget_bytes is None else budget_bytes
         self._first, kept = 1 + most_sequences, budget_bytes // self._row_bytes
         shape = (self._first + kept, model.config.modulation_vectors, model.config.hidden_size)
-        self.pool = torch.empty(shape, dtype=weight.dtype, device=self._device)
+        self.pool = _untouched(shape, weight.dtype, self._device)
         self.pool[: self._first] = 0
         self._free = list(range(len(self.pool) - 1, self._first - 1, -1))  # the lowest are taken first
         self._written = self._first  # rows below it have been
@@ -94,7 +108,7 @@ class Conditioning:
             self._tables.popitem(last=False)
         kept = [row for table in self._tables.values() for row in table]
         following = iter(range(self._first, self._first + len(kept)))
-        pool = torch.empty_like(self.pool)  # of pages that the system has yet to give
+        pool = _untouched(self.pool.shape, self.pool.dtype, self._device)
         pool[: self._first] = 0
         pool[self._first : self._first + len(kept)] = self.pool[kept]
         self.pool = pool
