@@ -27,6 +27,7 @@ READ_ELSEWHERE = frozenset({"DIT_CACHE"})  # models/checkpoints/cache.py: where 
 SECRET = frozenset({"api_keys"})  # no flag, because everybody can read a command line, and never shown
 NO_SETTING = frozenset({"device"})  # of a group: each worker has its own, of `devices`
 MAX_IMAGES_PER_REQUEST = 16
+DEFAULT_CONNECTIONS = 4096  # where the limit of open files leaves as many; each may take 100 KiB of memory
 MAX_SHOWN = 80  # characters of a wrong value
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 

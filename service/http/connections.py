@@ -131,6 +131,7 @@ class Connections:
 
     Attributes:
         closed: how many made room or were refused, by reason.
+        most: that were open at once, since whoever asks for it has set it anew.
     """
 
     def __init__(
@@ -141,6 +142,7 @@ class Connections:
     ) -> None:
         self.bounds = bounds
         self.closed: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
+        self.most = 0
         self._on_full = on_full
         self._clock = clock
         self._places: dict[Connection, _Place] = {}
@@ -164,6 +166,7 @@ class Connections:
                 pass
         place.is_surplus = self._all.staying >= self.bounds.in_all or group.staying >= self.bounds.of_peer
         self._places[connection] = place
+        self.most = max(self.most, len(self._places))
         self._all.put(place)
         group.put(place)
 

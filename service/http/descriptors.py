@@ -14,10 +14,9 @@ import os
 
 from dit_serve.service.errors import StartError
 from dit_serve.service.http.connections import Bounds
-from dit_serve.service.settings import HttpLimits
+from dit_serve.service.settings import DEFAULT_CONNECTIONS, HttpLimits
 
 USEFUL = 65_536  # of a soft limit
-MOST_CONNECTIONS = 4096  # unless the operator asks for more: an idle one takes some 20 kB of memory
 LEAST_CONNECTIONS = 4
 LEAST = 56  # of a limit, to serve with
 OWN = 8  # of files that are read now and then, and of what is opened later
@@ -74,7 +73,7 @@ def shares(limits: HttpLimits, limit: int, workers: int) -> tuple[Bounds, Bounds
             f"{limit} open files are allowed, which leaves {max(0, possible)} connections beside {workers} "
             f"workers, too few{asked}: raise ulimit -n to {limit + least - possible} or more"
         )
-    in_all = limits.max_connections or min(possible, MOST_CONNECTIONS)
+    in_all = limits.max_connections or min(possible, DEFAULT_CONNECTIONS)
     return Bounds(in_all, min(in_all, limits.max_connections_per_peer or max(1, in_all * 3 // 4)), surplus), of_metrics
 
 

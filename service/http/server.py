@@ -32,6 +32,7 @@ from dit_serve.service.http.closing import close_after_answers
 from dit_serve.service.http.connection_metrics import ConnectionCollector, full_warning
 from dit_serve.service.http.connections import Bounds, Connections
 from dit_serve.service.http.descriptors import raise_limit, shares
+from dit_serve.service.http.ebb import give_back_after_floods
 from dit_serve.service.http.limits import GuardedProtocol, guarded_protocol
 from dit_serve.service.http.listening import is_reached_from_outside, listen, shown, why
 from dit_serve.service.http.signals import ending_signals
@@ -89,16 +90,20 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._connections = connections
         self._acceptor: Acceptor | None = None
+        self._ebb: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Starts the application, and to accept connections."""
         await super().startup([])
         self._acceptor = Acceptor(sockets or [], self._protocol, self._connections)
+        self._ebb = asyncio.create_task(give_back_after_floods(self._connections), name="ebb")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accepts no more, and ends what there is."""
         if self._acceptor is not None:
             self._acceptor.close()
+        if self._ebb is not None:
+            self._ebb.cancel()
         await super().shutdown(sockets)
 
     def _protocol(self) -> GuardedProtocol:

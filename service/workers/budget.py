@@ -17,6 +17,8 @@ from dit_serve.service.workers.cgroup import Memory
 MIB = 1 << 20
 HTTP_BYTES = 64 * MIB  # 55 MiB with nobody there
 PLACE_BYTES = 64 << 10  # an accepted image, with a stream that nobody reads: 40 to 57 KiB
+CONNECTION_BYTES = 8 << 10  # one that is idle: 6 KiB
+SENT_FACTOR = 2  # of what it has sent of a request: 44 KiB take 82
 KERNEL_SHARE, MAX_KERNEL_BYTES = 1 / 16, 256 * MIB  # of the limit: page tables, sockets' buffers, files in use
 LIBRARIES_BYTES = 208 * MIB  # file pages of workers and the process that stands by, the same for all: 198 MiB
 STANDBY_BYTES = 304 * MIB  # of its own, 296 MiB
@@ -37,6 +39,8 @@ class Demand:
         batch_bytes: what a worker computes its largest batch in.
         places: of the queue.
         place_bytes: what the HTTP process has for one, beside `PLACE_BYTES`.
+        connections: most of them.
+        request_bytes: most that one of them has sent and is still there.
         keeps_standby: whether a process stands by.
         model_cache_bytes: of each model's modulations, where the operator has said it.
         on_card: whether models, batches and modulations are in a card's memory.
@@ -47,6 +51,8 @@ class Demand:
     batch_bytes: int
     places: int
     place_bytes: int
+    connections: int
+    request_bytes: int
     keeps_standby: bool = True
     model_cache_bytes: int | None = None
     on_card: bool = False
@@ -60,7 +66,7 @@ class Budget:
         memory: what there is.
         workers: how many processes with models.
         kernel_bytes: what the system takes for all of them.
-        http_bytes: the HTTP process with its queue full.
+        http_bytes: the HTTP process with its queue full, and all connections in the middle of a request.
         libraries_bytes: files that workers share.
         standby_bytes: the process that stands by.
         worker_bytes: each worker, besides the rest.
@@ -108,7 +114,7 @@ class Budget:
         own = {"models": self.models_bytes, "batch": self.batch_bytes, "modulations": self.cache_bytes}
         shared = {
             "libraries": self.libraries_bytes,
-            "HTTP and queue": self.http_bytes,
+            "HTTP, queue and connections": self.http_bytes,
             "standby": self.standby_bytes,
             "kernel": self.kernel_bytes,
         }
@@ -135,7 +141,9 @@ def reckon(demand: Demand, workers: int, memory: Memory) -> Budget:
         memory=memory,
         workers=workers,
         kernel_bytes=min(int(KERNEL_SHARE * memory.limit_bytes), MAX_KERNEL_BYTES),
-        http_bytes=HTTP_BYTES + demand.places * (PLACE_BYTES + demand.place_bytes),
+        http_bytes=HTTP_BYTES
+        + demand.places * (PLACE_BYTES + demand.place_bytes)
+        + demand.connections * (CONNECTION_BYTES + SENT_FACTOR * demand.request_bytes),
         libraries_bytes=LIBRARIES_BYTES,
         standby_bytes=STANDBY_BYTES * demand.keeps_standby,
         worker_bytes=WORKER_BYTES,

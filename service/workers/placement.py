@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dit_serve.models.options import split_name
-from dit_serve.service.settings import Settings
+from dit_serve.service.settings import DEFAULT_CONNECTIONS, Settings
 from dit_serve.service.workers.budget import DECODER_BYTES, ROW_BYTES, SMALL_ROW_BYTES, Budget, Demand, reckon
 from dit_serve.service.workers.cgroup import Memory, read_cores, read_memory
 
@@ -93,7 +93,9 @@ def demand_of(settings: Settings, machine: Machine) -> Demand:
         models=len(settings.models),
         batch_bytes=places * SMALL_ROW_BYTES if is_small else places * ROW_BYTES + DECODER_BYTES,
         places=settings.max_queue_sequences,
-        place_bytes=3 * side**2 + limits.max_header_bytes + limits.max_body_bytes,
+        place_bytes=3 * side**2,
+        connections=limits.max_connections or DEFAULT_CONNECTIONS,
+        request_bytes=limits.max_header_bytes + limits.max_body_bytes,
         keeps_standby=settings.standby,
         model_cache_bytes=settings.options.modulation_cache_bytes,
         on_card=on_card,

@@ -7,12 +7,12 @@ other sooner never wait for it. Knows no job.
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import queue
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from dit_serve.memory import give_back_freed
 from dit_serve.service.engine.engine import Cancel, Door, Inbox, Stop
 from dit_serve.service.wire.job import Job
 
@@ -58,9 +58,7 @@ class RestingInbox(Inbox):
 
 
 def give_back(doors: Iterable[RestingDoor]) -> None:
-    """Has models give up what they can, and the C library what it keeps of freed memory; glibc alone keeps any."""
+    """Has models give up what they can, and the C library what it keeps of freed memory."""
     for door in doors:
         door.rest()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    give_back_freed()

@@ -152,7 +152,7 @@ def test_memory_that_does_not_suffice_is_told_with_what_mends_it(
 ) -> None:
     memory = Memory(int(gigabytes * 2**30), int(gigabytes * 2**30), is_bounded=True)
     anywhere.setattr(doctor, "this_machine", lambda: Machine(2, memory, has_accelerator=False))
-    (finding,) = found("memory", changes)
+    (finding,) = found("memory", {"DIT_MAX_CONNECTIONS": "100", **changes})
     assert (finding.is_well, finding.mend) == (True, mend)
     assert "of the container's" in finding.what
     assert ("too little" in finding.what) == bool(mend)

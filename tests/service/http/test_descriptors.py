@@ -8,8 +8,8 @@ import pytest
 
 from dit_serve.service.errors import StartError
 from dit_serve.service.http import descriptors
-from dit_serve.service.http.descriptors import MOST_CONNECTIONS, USEFUL, raise_limit, shares
-from dit_serve.service.settings import HttpLimits
+from dit_serve.service.http.descriptors import USEFUL, raise_limit, shares
+from dit_serve.service.settings import DEFAULT_CONNECTIONS, HttpLimits
 
 OPEN = 14  # of a process that has begun to listen
 
@@ -24,9 +24,9 @@ def test_connections_leave_descriptors_for_everything_else(limit: int) -> None:
     service, metrics = shares(HttpLimits(), limit, workers=2)
     kept = limit - sum(bounds.in_all + bounds.surplus for bounds in (service, metrics))
     assert kept >= OPEN + 20
-    assert 4 <= service.in_all <= MOST_CONNECTIONS
+    assert 4 <= service.in_all <= DEFAULT_CONNECTIONS
     assert service.of_peer == service.in_all * 3 // 4
-    assert service.in_all > limit // 4 or service.in_all == MOST_CONNECTIONS
+    assert service.in_all > limit // 4 or service.in_all == DEFAULT_CONNECTIONS
 
 
 def test_the_operators_word_counts_as_far_as_the_limit_allows() -> None:

@@ -20,7 +20,10 @@ from dit_serve.service.workers.cgroup import Memory
 
 GIB = 1 << 30
 PLENTY = Memory(64 * GIB, 60 * GIB)
-DEMAND = Demand(models_bytes=15 << 20, models=2, batch_bytes=80 << 20, places=512, place_bytes=100 << 10)
+DEMAND = Demand(
+    models_bytes=15 << 20, models=2, batch_bytes=80 << 20, places=512, place_bytes=100 << 10, connections=1000,
+    request_bytes=48 << 10,
+)  # fmt: skip
 
 
 def test_the_total_is_the_sum_of_what_the_log_tells() -> None:
@@ -81,3 +84,9 @@ def test_the_sentence_names_the_limit_and_what_takes_something(workers: int, wor
     assert words in sentence
     assert "standby" not in sentence
     assert reckon(DEMAND, 9, Memory(GIB, GIB)).sentence().startswith("too little: 1.07 GB of the machine's")
+
+
+def test_half_sent_requests_of_all_connections_are_in_the_sum() -> None:
+    twice = reckon(replace(DEMAND, connections=2 * DEMAND.connections), 2, PLENTY)
+    more = twice.http_bytes - reckon(DEMAND, 2, PLENTY).http_bytes
+    assert more >= DEMAND.connections * DEMAND.request_bytes
