@@ -2,7 +2,8 @@
 
 Whoever reaches the port can have itself refused thousands of times a second, for want of a key, and each refusal is a
 line of some hundred bytes. Of each status a few refusals a second are written as they are; one line a second tells how
-many more there were. Requests that were served, that failed, or whose client left have all of their lines.
+many more there were. Requests that were served, that failed, or whose client left have all of their lines, and at the
+level debug all have.
 
 Knows no request beyond its line.
 """
@@ -43,6 +44,8 @@ class RefusalSampler(logging.Filter):
         """Whether a line is to be written."""
         fields = getattr(record, "fields", {})
         status = fields.get("status")
+        if self._logger.isEnabledFor(logging.DEBUG):  # who asks for every line gets it
+            return True
         if not isinstance(status, int) or verdict_of(status) not in _SAMPLED:
             return True
         if not self._is_period:

@@ -25,7 +25,7 @@ class Lines(logging.Handler):
 
 @pytest.fixture
 def logger() -> logging.Logger:
-    return logging.Logger("requests")
+    return logging.Logger("requests", logging.INFO)
 
 
 @pytest.fixture
@@ -86,6 +86,13 @@ def test_lines_of_what_was_served_or_failed_or_left_are_all_written(logger: logg
 
     asyncio.run(test())
     assert (len(lines.fields), sampler.left_out) == (401, 0)
+
+
+def test_at_the_level_debug_every_line_is_written(logger: logging.Logger, lines: Lines) -> None:
+    logger.setLevel(logging.DEBUG)
+    sampler = RefusalSampler(logger)
+    log(logger, 429, 100)
+    assert (len(lines.fields), sampler.left_out) == (100, 0)
 
 
 def test_what_comes_often_is_told_at_once_and_then_with_its_number() -> None:
