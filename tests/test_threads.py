@@ -22,7 +22,7 @@ sys.meta_path.insert(0, Tells())
 """
 WAYS_IN = {
     "python": "from dit_serve import load_pipeline",
-    "command line": "from dit_serve.service.cli import main; main(['generate', '--help'])",
+    "command line": "from dit_serve.service.cli import main; main(['generate', '--class-id', '1'])",
     "module": "import runpy; sys.argv = ['dit', 'info', '--help']; runpy.run_module('dit_serve', run_name='__main__')",
 }
 
