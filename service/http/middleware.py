@@ -79,7 +79,7 @@ class RequestMiddleware:
         finally:
             ended_as = scope["state"].get("ended_as", status)
             route = scope["path"] if scope["path"] in self._routes else OTHER_ROUTE
-            self._tally.end(ended_as, route, was_accepted="has_jobs" in scope["state"])
+            self._tally.end(ended_as, route, was_accepted=_was_accepted(scope))
             self._write_line(scope, identity, ended_as, time.monotonic() - began)
 
     def _write_line(self, scope: Scope, identity: str, status: int, seconds: float) -> None:
@@ -91,7 +91,8 @@ class RequestMiddleware:
             "status": status,
             "seconds": round(seconds, 6),
         }
-        self._log.log(_level(scope, status), "request", extra={"fields": fields})
+        extra = {"fields": fields, "was_accepted": _was_accepted(scope)}
+        self._log.log(_level(scope, status), "request", extra=extra)
 
 
 def _level(scope: Scope, status: int) -> int:
@@ -100,8 +101,12 @@ def _level(scope: Scope, status: int) -> int:
         return logging.DEBUG
     if status >= 500:
         return logging.WARNING
-    is_told = "has_jobs" in scope["state"] and (200 <= status < 300 or status == CLIENT_LEFT)
+    is_told = _was_accepted(scope) and (200 <= status < 300 or status == CLIENT_LEFT)
     return logging.DEBUG if is_told else logging.INFO
+
+
+def _was_accepted(scope: Scope) -> bool:
+    return "has_jobs" in scope["state"]
 
 
 def has_jobs(request: Request) -> None:

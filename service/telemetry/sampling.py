@@ -26,7 +26,8 @@ class RefusalSampler(logging.Filter):
     """Lets a period's first lines about refusals through, of those that a logger gets within a running event loop.
 
     Args:
-        logger: whose lines; a line about a refusal has the field `status`. It tells of the rest, too.
+        logger: whose lines; it tells of the rest, too. A line about a request has the field `status`, and beside its
+            fields `was_accepted`: what was and then failed is no refusal.
 
     Attributes:
         left_out: lines that were not written.
@@ -46,7 +47,8 @@ class RefusalSampler(logging.Filter):
         status = fields.get("status")
         if self._logger.isEnabledFor(logging.DEBUG):  # who asks for every line gets it
             return True
-        if not isinstance(status, int) or verdict_of(status) not in _SAMPLED:
+        was_accepted = getattr(record, "was_accepted", False)
+        if not isinstance(status, int) or verdict_of(status, was_accepted=was_accepted) not in _SAMPLED:
             return True
         if not self._is_period:
             self._is_period = True

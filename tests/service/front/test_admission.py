@@ -143,16 +143,21 @@ def press(world: World, what: str, size: int) -> None:
             world.run(world.now + size)
 
 
+def recover(world: World, pressure: list[tuple[str, int]]) -> None:
+    """All of that, until the work is done and the machine as fast as ever."""
+    for what, size in pressure:
+        press(world, what, size)
+    world.run()
+    world.slowness, world.pauses = 1.0, [0.0]
+
+
 @settings(max_examples=60)
 @given(PRESSURE, st.integers(1, 2), st.integers(1, 100), st.integers(1, 4))
 def test_whatever_has_happened_an_idle_service_admits_what_it_can_do(
     pressure: list[tuple[str, int]], workers: int, steps: int, count: int
 ) -> None:
     def test(world: World) -> None:
-        for what, size in pressure:
-            press(world, what, size)
-        world.run()
-        world.slowness, world.pauses = 1.0, [0.0]
+        recover(world, pressure)
         world.run(world.now + 5)
         seconds = steps * step_seconds(2 * count) + count * DECODE_SECONDS
         for model in "ab":
@@ -169,10 +174,7 @@ def test_whatever_has_happened_a_service_with_one_long_job_admits_what_it_can_do
     pressure: list[tuple[str, int]], steps: int
 ) -> None:
     def test(world: World) -> None:
-        for what, size in pressure:
-            press(world, what, size)
-        world.run()
-        world.slowness, world.pauses = 1.0, [0.0]
+        recover(world, pressure)
         world.accept("a", steps=1000)
         world.run(world.now + 5)
         for model in "ab":

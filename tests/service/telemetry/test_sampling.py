@@ -35,9 +35,10 @@ def lines(logger: logging.Logger) -> Lines:
     return lines
 
 
-def log(logger: logging.Logger, status: int, count: int) -> None:
+def log(logger: logging.Logger, status: int, count: int, *, was_accepted: bool = False) -> None:
     for _ in range(count):
-        logger.info("request", extra={"fields": {"event": "request", "status": status}})
+        fields = {"event": "request", "status": status}
+        logger.info("request", extra={"fields": fields, "was_accepted": was_accepted})
 
 
 def test_of_each_refused_status_a_few_lines_are_written_and_the_rest_is_told(
@@ -82,10 +83,11 @@ def test_lines_of_what_was_served_or_failed_or_left_are_all_written(logger: logg
     async def test() -> None:
         for status in (200, 499, 500, 504):
             log(logger, status, 100)
+        log(logger, 503, 100, was_accepted=True)  # work that had been accepted failed
         logger.info("no request")
 
     asyncio.run(test())
-    assert (len(lines.fields), sampler.left_out) == (401, 0)
+    assert (len(lines.fields), sampler.left_out) == (501, 0)
 
 
 def test_at_the_level_debug_every_line_is_written(logger: logging.Logger, lines: Lines) -> None:
