@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from dit_serve.models.training.datasets import DIGIT_INK, DIGIT_NAMES, area_averages, split_digits
+from dit_serve.models.training.datasets import DIGIT_INK, DIGIT_NAMES, DIGIT_SIDE, split_digits
+from dit_serve.models.training.upsampling import area_averages
 
 Pixels = NDArray[np.uint8]
 Generate = Callable[[Sequence[int], Sequence[int], float], list[Pixels]]  # (class ids, seeds, cfg) -> (H, W, 3) each
@@ -71,7 +72,7 @@ def measure(generate: Generate, judge: Judge, guidance_scale: float, count: int)
 def to_scans(images: Sequence[Pixels]) -> np.ndarray:
     """Images (H, W, 3) uint8 as scans of 8x8 pixels in 0..16: (N, 64) float64."""
     grey = np.stack(images).mean(axis=3) / 255.0 * DIGIT_INK
-    return area_averages(grey).reshape(len(images), -1)
+    return area_averages(grey, DIGIT_SIDE).reshape(len(images), -1)
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:

@@ -21,11 +21,13 @@ from tempfile import TemporaryDirectory
 import torch
 from diffusers import AutoencoderKL
 
-from dit_serve.models.progress import progress_bar
-from dit_serve.models.training.datasets import Dataset, open_dataset, shifted
-from dit_serve.models.training.saving import told
+from dit_serve.models.progress import told_steps
+from dit_serve.models.training.datasets import DATA_HELP, Dataset, open_dataset, shifted
+from dit_serve.models.training.growth import load_state
+from dit_serve.models.training.saving import STATE_FILE, replacing, told
 
 ENCODE_ROWS = 64  # images encoded at once when the latents are measured
+MEASURED = 4096  # images are enough to know the latents' deviation to a hundredth
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class AutoencoderConfig:
     """How an autoencoder is trained; the defaults are the demo's."""
 
     out: Path = field(metadata={"help": "folder to write: config.json and diffusion_pytorch_model.safetensors"})
-    data: str = field(default="digits", metadata={"help": "digits, or a folder with one folder of pictures per class"})
+    data: str = field(default="digits", metadata={"help": DATA_HELP})
     resolution: int = field(default=64, metadata={"help": "side of the images in pixels; digits need a multiple of 8"})
     channels: tuple[int, ...] = field(
         default=(8, 16, 32, 32), metadata={"help": "channels of each level; each level but the last halves the side"}
@@ -62,30 +64,85 @@ class AutoencoderConfig:
 
 
 def train_autoencoder(config: AutoencoderConfig) -> Path:
-    """Trains an autoencoder and returns its folder.
+    """Trains an autoencoder, or goes on with the run in `config.out`, and returns that folder.
 
     Raises:
-        ValueError: the data or the shape of the network do not fit.
+        ValueError: the data or the shape of the network do not fit, or the run in `out` was of another shape.
         CheckpointError: a file cannot be written.
     """
-    torch.manual_seed(config.seed)
-    generator = torch.Generator().manual_seed(config.seed)
-    dataset = open_dataset(config.data, config.resolution)
-    vae = _build(config)
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
+    trainer = AutoencoderTrainer(config)
+    if (config.out / STATE_FILE).exists():
+        trainer.resume()
     saved = time.monotonic()
-    with progress_bar() as progress:
-        task = progress.add_task("autoencoder", total=config.steps)
-        for step in range(config.steps):
-            for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * _decay(step, config.steps)
-            error, nats = _step(vae, optimizer, _draw(dataset, config, generator), config.kl_weight, generator)
-            progress.update(task, advance=1, description=f"error {error:.5f}, {nats:.0f} nats")
+    with told_steps("autoencoder", config.steps, trainer.step) as steps:
+        while trainer.step < config.steps:
+            error, nats = trainer.train_step()
+            steps.advance(f"error {error:.5f}, {nats:.0f} nats")
             if time.monotonic() - saved > config.save_seconds:
-                save_autoencoder(vae, dataset, config.out, config.latent_std)
+                trainer.save()
                 saved = time.monotonic()
-    save_autoencoder(vae, dataset, config.out, config.latent_std)
+    trainer.save()
     return config.out
+
+
+class AutoencoderTrainer:
+    """One run: the network, the optimizer and the generator that all randomness comes from."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        self.config = config
+        self.step = 0
+        torch.manual_seed(config.seed)  # the network's first weights
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.dataset = open_dataset(config.data, config.resolution)
+        self.vae = _build(config)
+        self.optimizer = torch.optim.AdamW(
+            self.vae.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0
+        )
+
+    def train_step(self) -> tuple[float, float]:
+        """One update; the squared error and the nats."""
+        config = self.config
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.learning_rate * _decay(self.step, config.steps)
+        rows = torch.randint(len(self.dataset), (config.batch_size,), generator=self.generator)
+        images = shifted(self.dataset.batch(rows), config.reach, self.generator)
+        error, nats = negative_elbo(self.vae, images, self.generator)
+        self.optimizer.zero_grad(set_to_none=True)
+        (error + config.kl_weight * nats).backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.vae.parameters(), 1.0)
+        self.optimizer.step()
+        self.step += 1
+        return error.item(), nats.item()
+
+    def save(self) -> None:
+        """Writes the folder that is served and the state that `resume` reads."""
+        config = self.config
+        save_autoencoder(self.vae, self.dataset, config.out, config.latent_std)
+        state = {
+            "architecture": _shape_of(self.vae),
+            "step": self.step,
+            "model": self.vae.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+        }
+        with replacing(config.out / STATE_FILE) as partial:
+            torch.save(state, partial)
+
+    def resume(self) -> None:
+        """Goes back to the saved state.
+
+        Raises:
+            ValueError: the state is of another architecture.
+        """
+        path = self.config.out / STATE_FILE
+        state = load_state(path)
+        if state["architecture"] != _shape_of(self.vae):
+            found = state["architecture"]
+            raise ValueError(f"{path} is of another architecture, {found}: remove it or choose another out")
+        self.vae.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+        self.generator.set_state(state["generator"])
 
 
 def negative_elbo(
@@ -109,7 +166,7 @@ def save_autoencoder(vae: AutoencoderKL, dataset: Dataset, folder: Path, latent_
     side, four latents tell what one did, and average the noise away: half the deviation keeps the training noise as
     destructive as it was ("simple diffusion", arXiv 2301.11093, section 2.1).
     """
-    latents = encode_all(vae, dataset)
+    latents = encode_some(vae, dataset)
     vae.register_to_config(scaling_factor=round(latent_std / float(latents.std()), 6))
     with told(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -120,10 +177,11 @@ def save_autoencoder(vae: AutoencoderKL, dataset: Dataset, folder: Path, latent_
 
 
 @torch.no_grad()
-def encode_all(vae: AutoencoderKL, dataset: Dataset) -> torch.Tensor:
-    """The posterior means of the whole dataset, unscaled: (N, C, h, w) float32."""
-    rows = torch.split(torch.arange(len(dataset)), ENCODE_ROWS)
-    return torch.cat([vae.encode(dataset.batch(part)).latent_dist.mean for part in rows])
+def encode_some(vae: AutoencoderKL, dataset: Dataset) -> torch.Tensor:
+    """The posterior means of at most `MEASURED` images, evenly spaced, unscaled: (N, C, h, w) float32."""
+    count = min(len(dataset), MEASURED)
+    rows = torch.arange(count) * len(dataset) // count
+    return torch.cat([vae.encode(dataset.batch(part)).latent_dist.mean for part in torch.split(rows, ENCODE_ROWS)])
 
 
 def _build(config: AutoencoderConfig) -> AutoencoderKL:
@@ -144,25 +202,10 @@ def _build(config: AutoencoderConfig) -> AutoencoderKL:
     )
 
 
-def _draw(dataset: Dataset, config: AutoencoderConfig, generator: torch.Generator) -> torch.Tensor:
-    rows = torch.randint(len(dataset), (config.batch_size,), generator=generator)
-    return shifted(dataset.batch(rows), config.reach, generator)
-
-
-def _step(
-    vae: AutoencoderKL,
-    optimizer: torch.optim.Optimizer,
-    images: torch.Tensor,
-    kl_weight: float,
-    generator: torch.Generator,
-) -> tuple[float, float]:
-    """One update; the error and the nats as numbers."""
-    error, nats = negative_elbo(vae, images, generator)
-    optimizer.zero_grad(set_to_none=True)
-    (error + kl_weight * nats).backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-    optimizer.step()
-    return error.item(), nats.item()
+def _shape_of(vae: AutoencoderKL) -> dict[str, object]:
+    """What must be the same for a saved state to fit."""
+    names = ("block_out_channels", "latent_channels", "norm_num_groups", "sample_size")
+    return {name: list(value) if isinstance(value := vae.config[name], tuple | list) else value for name in names}
 
 
 def _decay(step: int, steps: int) -> float:

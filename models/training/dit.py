@@ -17,13 +17,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from rich.progress import TimeElapsedColumn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dit_serve.models.dit import DiT, DiTConfig
-from dit_serve.models.progress import progress_bar
+from dit_serve.models.progress import told_steps
 from dit_serve.models.sampling.schedule import Schedule
-from dit_serve.models.training.datasets import open_dataset
+from dit_serve.models.training.datasets import DATA_HELP, open_dataset
 from dit_serve.models.training.export import export_pipeline
 from dit_serve.models.training.growth import grown, load_state
 from dit_serve.models.training.latents import Augmentation, LatentSource
@@ -35,10 +34,9 @@ from dit_serve.models.training.losses import (
     hybrid_terms,
     min_snr_weight,
 )
-from dit_serve.models.training.saving import copy_folder, replacing
+from dit_serve.models.training.saving import STATE_FILE, copy_folder, replacing
 from dit_serve.models.vae import load_vae
 
-STATE_FILE = "training/state.pt"  # beside the exported folder's parts; not needed to serve
 STORED = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
@@ -48,7 +46,7 @@ class TrainingConfig:
 
     out: Path = field(metadata={"help": "folder to write, in diffusers' layout; an unfinished run in it is resumed"})
     vae: Path = field(metadata={"help": "folder of the autoencoder, which is copied into the output folder"})
-    data: str = field(default="digits", metadata={"help": "digits, or a folder with one folder of pictures per class"})
+    data: str = field(default="digits", metadata={"help": DATA_HELP})
     resolution: int = field(default=64, metadata={"help": "side of images in pixels, a multiple of the down-sampling"})
     patch_size: int = field(default=2, metadata={"help": "side in latent pixels of what makes one token"})
     hidden_size: int = field(default=160, metadata={"help": "width of a token, a multiple of 4 and of the heads"})
@@ -116,12 +114,9 @@ def train(config: TrainingConfig) -> Path:
     if (config.out / STATE_FILE).exists():
         trainer.resume()
     saved = time.monotonic()
-    with progress_bar(TimeElapsedColumn()) as progress:
-        task = progress.add_task("training", total=config.steps, completed=trainer.step)
+    with told_steps("training", config.steps, trainer.step) as steps:
         for terms in trainer.run():
-            progress.update(task, advance=1, description=_describe(terms) if trainer.step % 50 == 0 else None)
-            if trainer.step % 500 == 0:
-                progress.console.print(f"step {trainer.step}: {_describe(terms)}")
+            steps.advance(_describe(terms))
             if time.monotonic() - saved > config.save_seconds:
                 trainer.save()
                 saved = time.monotonic()

@@ -16,6 +16,8 @@ from safetensors import SafetensorError
 
 from dit_serve.models.errors import CheckpointError
 
+STATE_FILE = "training/state.pt"  # what a run goes on from, beside what it exported; not needed to serve
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -46,12 +48,12 @@ def told(path: Path) -> Iterator[None]:
 
 
 def copy_folder(source: Path, target: Path, last: str) -> None:
-    """Copies a folder's files; the one called `last` at the end, so that where it is, all are.
+    """Copies a folder's own files; the one called `last` at the end, so that where it is, all are.
 
     Raises:
         CheckpointError: one cannot be written.
     """
-    files = [path for path in sorted(source.rglob("*")) if path.is_file()]
+    files = [path for path in sorted(source.iterdir()) if path.is_file()]
     for file in sorted(files, key=lambda path: path.name == last):
-        with replacing(target / file.relative_to(source)) as partial:
+        with replacing(target / file.name) as partial:
             shutil.copyfile(file, partial)

@@ -16,7 +16,7 @@ from dit_serve.models.evaluation.digits import (
     measure,
     to_scans,
 )
-from dit_serve.models.training.datasets import split_digits, upsample
+from dit_serve.models.training.datasets import split_digits, upsample_digits
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def judge() -> Judge:
 
 
 def _as_images(scans: np.ndarray) -> list[Pixels]:
-    return list(np.repeat(upsample(scans, 64)[..., None], 3, axis=3))
+    return list(np.repeat(upsample_digits(scans, 64)[..., None], 3, axis=3))
 
 
 def test_judge_reads_ninety_nine_percent_of_the_held_out_quarter(judge: Judge) -> None:

@@ -12,7 +12,14 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from torch.distributions import Normal, kl_divergence
 
-from dit_serve.models.training.autoencoder import AutoencoderConfig, encode_all, negative_elbo, train_autoencoder
+from dit_serve.models.training import autoencoder
+from dit_serve.models.training.autoencoder import (
+    AutoencoderConfig,
+    AutoencoderTrainer,
+    encode_some,
+    negative_elbo,
+    train_autoencoder,
+)
 from dit_serve.models.training.datasets import open_dataset
 from dit_serve.models.vae import load_vae
 from tests.models.tiny_vae import save_tiny_vae
@@ -94,8 +101,30 @@ def test_negative_elbo_is_the_squared_error_and_the_divergence_from_the_unit_nor
     torch.testing.assert_close(nats, expected)
 
 
-def test_encode_all_is_the_mean_of_every_image_in_order(config: AutoencoderConfig, tmp_path: Path) -> None:
+def test_encode_some_is_the_mean_of_images_that_are_evenly_spaced(
+    config: AutoencoderConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     module = save_tiny_vae(tmp_path / "vae")
     dataset = open_dataset(config.data, 16)
     expected = module.encode(dataset.batch(torch.tensor([5]))).latent_dist.mean[0]
-    torch.testing.assert_close(encode_all(module, dataset)[5], expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(encode_some(module, dataset)[5], expected, atol=1e-5, rtol=1e-5)
+    monkeypatch.setattr(autoencoder, "MEASURED", 3)
+    spaced = module.encode(dataset.batch(torch.tensor([0, 2, 5]))).latent_dist.mean
+    torch.testing.assert_close(encode_some(module, dataset), spaced, atol=1e-5, rtol=1e-5)
+
+
+def test_resumed_run_ends_in_the_same_bits(config: AutoencoderConfig, tmp_path: Path) -> None:
+    config = replace(config, reach=1)
+    first = AutoencoderTrainer(replace(config, out=tmp_path / "halves"))
+    first.train_step()
+    first.save()
+    train_autoencoder(first.config)
+    train_autoencoder(config)
+    for name in ("config.json", "diffusion_pytorch_model.safetensors"):
+        assert (first.config.out / name).read_bytes() == (config.out / name).read_bytes()
+
+
+def test_resume_refuses_another_architecture(config: AutoencoderConfig) -> None:
+    train_autoencoder(config)
+    with pytest.raises(ValueError, match=r"another architecture.*remove it"):
+        train_autoencoder(replace(config, channels=(4, 4, 4, 8)))

@@ -14,13 +14,13 @@ from dit_serve.models.training.datasets import (
     DIGIT_NAMES,
     Digits,
     ImageFolder,
-    area_averages,
     mirrored,
     open_dataset,
     shifted,
     split_digits,
-    upsample,
+    upsample_digits,
 )
+from dit_serve.models.training.upsampling import area_averages
 
 
 def _generator(seed: int = 0) -> torch.Generator:
@@ -49,21 +49,21 @@ def test_split_keeps_a_stratified_quarter_apart() -> None:
 @pytest.mark.parametrize("resolution", [64, 128])
 def test_up_sampling_keeps_the_area_averages(resolution: int) -> None:
     (train, _), (held_out, _) = split_digits()
-    found = area_averages(upsample(train, resolution) / 255 * 16).reshape(-1, 64)
+    found = area_averages(upsample_digits(train, resolution) / 255 * 16, 8).reshape(-1, 64)
     assert np.sqrt(np.mean((found - train) ** 2)) < 0.2
     assert frechet_distance(found, held_out) < frechet_distance(train, held_out) + 1.0
 
 
 def test_up_sampling_is_smooth() -> None:
     (train, _), _ = split_digits()
-    steps = np.abs(np.diff(upsample(train[:200], 64).astype(float), axis=2))
+    steps = np.abs(np.diff(upsample_digits(train[:200], 64).astype(float), axis=2))
     assert steps.max() < 0.6 * 255  # nearest neighbour would step by the whole range
     assert np.quantile(steps, 0.99) < 0.3 * 255
 
 
 def test_up_sampling_refuses_a_resolution_that_is_no_multiple_of_eight() -> None:
     with pytest.raises(ValueError, match="multiple of 8, got 100"):
-        upsample(np.zeros((1, 64)), 100)
+        upsample_digits(np.zeros((1, 64)), 100)
 
 
 def test_digits_are_grey_images_in_minus_one_to_one() -> None:
@@ -81,13 +81,6 @@ def test_digits_are_grey_images_in_minus_one_to_one() -> None:
 def test_digits_for_training_are_the_train_part_alone() -> None:
     (_, labels), _ = split_digits()
     assert open_dataset("digits", 8).labels.tolist() == labels.tolist()
-
-
-def test_area_averages_are_the_means_of_squares() -> None:
-    images = np.arange(2 * 16 * 16).reshape(2, 16, 16).astype(float)
-    averages = area_averages(images)
-    assert averages.shape == (2, 8, 8)
-    assert averages[1, 3, 5] == images[1, 6:8, 10:12].mean()
 
 
 def test_folder_numbers_classes_by_sorted_name_and_skips_what_is_no_picture(zoo: Path) -> None:

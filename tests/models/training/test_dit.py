@@ -13,7 +13,6 @@ from diffusers import DiTPipeline
 from PIL import Image
 
 from dit_serve.models.training.dit import (
-    STATE_FILE,
     Trainer,
     TrainingConfig,
     drop_labels,
@@ -22,6 +21,7 @@ from dit_serve.models.training.dit import (
     train,
     update_ema,
 )
+from dit_serve.models.training.saving import STATE_FILE
 from tests.models.tiny_vae import save_tiny_vae
 
 
