@@ -103,14 +103,17 @@ class TrainingConfig:
             raise ValueError(f"stored must be one of {', '.join(STORED)}, got {self.stored!r}")
 
 
-def train(config: TrainingConfig) -> Path:
+def train(config: TrainingConfig, latents: LatentSource | None = None) -> Path:
     """Trains a DiT, or goes on with the unfinished run in `config.out`, and returns that folder.
+
+    Args:
+        latents: as of `Trainer`.
 
     Raises:
         ValueError: data, network and autoencoder do not fit together, or the run in `out` was of another shape.
         CheckpointError: the autoencoder cannot be read, or a file not be written.
     """
-    trainer = Trainer(config)
+    trainer = Trainer(config, latents)
     if (config.out / STATE_FILE).exists():
         trainer.resume()
     saved = time.monotonic()
@@ -127,7 +130,12 @@ def train(config: TrainingConfig) -> Path:
 class Trainer:
     """One run: the network, its average, the optimizer and the generator that all randomness comes from."""
 
-    def __init__(self, config: TrainingConfig) -> None:
+    def __init__(self, config: TrainingConfig, latents: LatentSource | None = None) -> None:
+        """Opens data and autoencoder, and makes the network.
+
+        Args:
+            latents: of the config's data seen through its autoencoder, where a caller has them; computed if not.
+        """
         self.config = config
         self.step = 0
         self.schedule = Schedule()
@@ -138,7 +146,7 @@ class Trainer:
         vae = load_vae(config.vae, device=self.device, dtype=torch.float32)
         self.names = dataset.names
         augmentation = Augmentation(config.flip, config.reach)
-        self.latents = LatentSource(dataset, vae, augmentation, config.views, config.cache_bytes)
+        self.latents = latents or LatentSource(dataset, vae, augmentation, config.views, config.cache_bytes)
         self.model = DiT(_architecture(config, vae.latent_channels, vae.downsampling, len(dataset.names)))
         if config.initial is not None and not (config.out / STATE_FILE).exists():
             self.model.load_state_dict(grown(load_state(config.initial / STATE_FILE), self.model.config))

@@ -26,7 +26,7 @@ def upsample(pictures: Floats, resolution: int) -> NDArray[np.uint8]:
     if resolution < side:
         raise ValueError(f"pictures of {side} pixels need a resolution of at least {side}, got {resolution}")
     spline = _spline_matrix(side, resolution).astype(pictures.dtype)
-    average = _average_matrix(resolution, side).astype(pictures.dtype)
+    average = average_matrix(resolution, side).astype(pictures.dtype)
     control = pictures.copy()
     for _ in range(ROUNDS):
         control += pictures - average @ _clamped(spline, control) @ average.T
@@ -35,7 +35,7 @@ def upsample(pictures: Floats, resolution: int) -> NDArray[np.uint8]:
 
 def area_averages(images: NDArray[Any], side: int) -> NDArray[np.float64]:
     """Return each image averaged over a grid of equal squares: (N, H, W) -> (N, side, side), in the images' unit."""
-    average = _average_matrix(images.shape[-1], side)
+    average = average_matrix(images.shape[-1], side)
     return np.asarray(average @ images @ average.T, dtype=np.float64)
 
 
@@ -54,8 +54,8 @@ def _spline_matrix(side: int, resolution: int) -> NDArray[np.float64]:
     return np.asarray(np.where(distance < 1.0, near, far))
 
 
-def _average_matrix(resolution: int, side: int) -> NDArray[np.float64]:
-    """The mean over each of `side` equal parts of a line of pixels, cut pixels by their share: (side, resolution)."""
+def average_matrix(resolution: int, side: int) -> NDArray[np.float64]:
+    """Return the mean over each of `side` equal parts of a line of pixels, cut pixels by their share: (side, resolution)."""
     edges = np.arange(side + 1) * resolution / side
     pixels = np.arange(resolution)
     covered = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
