@@ -1,8 +1,8 @@
-"""A small classifier of Fashion-MNIST, as a network of features: what Inception is for photographs, without a download.
+"""A small classifier of Fashion-MNIST as a network of features: what Inception is for photographs, without a download.
 
-Four convolutions and 128 features; it sees pictures of any side as their area averages over 28x28 squares, the dataset's
-own form. Trained on the train part alone by fashion_training.py, so the test part judges it, and it judges what others
-generate. Distances in its features compare with one another and with no published figure.
+Four convolutions and 128 features; it sees pictures of any side as their area averages over 28x28 squares, the
+dataset's own form. Trained on the train part alone by fashion_training.py, so the test part judges it, and it judges
+what others generate. Distances in its features compare with one another and with no published figure.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class FashionNetwork:
 
     @torch.inference_mode()
     def __call__(self, images: torch.Tensor) -> Activations:
-        """Return the features of images (N, 3, H, W) uint8: pooled (N, 128), spatial (N, 392), probabilities (N, 10)."""
+        """Return pooled (N, 128), spatial (N, 392) and probabilities (N, 10) of images (N, 3, H, W) uint8."""
         found = self._classifier(seen(images.to(self._device)))
         pooled = found.mean((2, 3))
         spatial = found[:, :SPATIAL_CHANNELS].flatten(1)

@@ -64,7 +64,7 @@ def augmented(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 def accuracy(network: FashionClassifier, dataset: IdxPictures) -> float:
     """Return the share of pictures that are read as their class."""
     scans = torch.from_numpy(dataset.scans.copy()).unsqueeze(1)
-    found = torch.cat([network.logits(part.float() / 255.0).argmax(1) for part in scans.split(500)])
+    found = torch.cat([network.logits(part.float() / 255.0).argmax(1) for part in torch.split(scans, 500)])
     return float((found == dataset.labels).float().mean())
 
 

@@ -55,7 +55,7 @@ def _spline_matrix(side: int, resolution: int) -> NDArray[np.float64]:
 
 
 def average_matrix(resolution: int, side: int) -> NDArray[np.float64]:
-    """Return the mean over each of `side` equal parts of a line of pixels, cut pixels by their share: (side, resolution)."""
+    """Return the mean over each of `side` equal parts of a line of pixels, pixels cut by edges: (side, resolution)."""
     edges = np.arange(side + 1) * resolution / side
     pixels = np.arange(resolution)
     covered = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
