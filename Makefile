@@ -79,7 +79,7 @@ demo: $(READY)  ## train the two demo models again (about two hours of processor
 	$(BIN)/python -m dit_serve.models.demo.train
 
 demo-quality: $(READY)  ## measure the demo models: classifier accuracy and Frechet distance over 1,000 images each
-	$(BIN)/python -m dit_serve.models.evaluation.digits
+	$(BIN)/python -m dit_serve.models.evaluation.demo_quality
 
 bench: $(READY)  ## the pipeline against diffusers' own, then the service against its peers (half an hour)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'

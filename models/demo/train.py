@@ -4,7 +4,7 @@
 
 The recipe is four configurations in order; a run that was stopped goes on where it was. The larger model starts from
 the smaller one, autoencoder and DiT alike: the same digits with twice the side. Measurement is in
-evaluation/digits.py.
+evaluation/demo_quality.py.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ def train_classifier(dataset: IdxPictures, epochs: int, seed: int) -> FashionCla
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     network = FashionClassifier().train()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     steps = epochs * (len(dataset) // BATCH)
     optimizer = torch.optim.AdamW(network.parameters(), lr=HIGHEST_RATE, weight_decay=WEIGHT_DECAY)
     rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, HIGHEST_RATE, total_steps=steps, pct_start=0.2)
@@ -40,14 +41,16 @@ def train_classifier(dataset: IdxPictures, epochs: int, seed: int) -> FashionCla
             if len(order) < BATCH:
                 order = torch.randperm(len(images), generator=generator)
             rows, order = order[:BATCH], order[BATCH:]
-            logits = network.logits(augmented(images[rows].float() / 255.0, generator))
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = network.logits(augmented(images[rows].float() / 255.0, generator)).float()
             loss = F.cross_entropy(logits, dataset.labels[rows], label_smoothing=SMOOTHING)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             rates.step()
             told.advance(f"loss {loss.item():.3f}")
-    return network.eval()
+    network.eval()
+    return network
 
 
 def augmented(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -72,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Trains, writes float16 weights, and prints the share of the test part that they read right."""
     parser = argparse.ArgumentParser(prog="python -m dit_serve.models.evaluation.fashion_training")
     parser.add_argument("--out", type=Path, default=Path("build/fashion.safetensors"))
-    parser.add_argument("--epochs", type=int, default=14)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     network = train_classifier(open_fashion("train", SIDE), options.epochs, options.seed)

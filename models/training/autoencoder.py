@@ -41,6 +41,7 @@ class AutoencoderConfig:
         default=(8, 16, 32, 32), metadata={"help": "channels of each level; each level but the last halves the side"}
     )
     latent_channels: int = field(default=4, metadata={"help": "channels of the latents"})
+    layers_per_block: int = field(default=2, metadata={"help": "residual layers of a level; the decoder has one more"})
     norm_groups: int = field(  # few: a group of one channel would forget how much ink there is
         default=2, metadata={"help": "groups of every group norm; they divide the channels of each level"}
     )
@@ -59,8 +60,15 @@ class AutoencoderConfig:
     initial: Path | None = field(
         default=None, metadata={"help": "folder of an autoencoder to start from; its own shape is kept"}
     )
+    precision: str = field(
+        default="float32", metadata={"help": "of the arithmetic, float32 or bfloat16 (autocast); weights stay float32"}
+    )
     save_seconds: float = field(default=120.0, metadata={"help": "seconds between two writings of the folder"})
     seed: int = field(default=0, metadata={"help": "of all randomness: the same seed gives the same run"})
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("float32", "bfloat16"):
+            raise ValueError(f"precision must be float32 or bfloat16, got {self.precision!r}")
 
 
 def train_autoencoder(config: AutoencoderConfig) -> Path:
@@ -94,7 +102,7 @@ class AutoencoderTrainer:
         torch.manual_seed(config.seed)  # the network's first weights
         self.generator = torch.Generator().manual_seed(config.seed)
         self.dataset = open_dataset(config.data, config.resolution)
-        self.vae = _build(config)
+        self.vae = _build(config).to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.AdamW(
             self.vae.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0
         )
@@ -106,7 +114,8 @@ class AutoencoderTrainer:
             group["lr"] = config.learning_rate * _decay(self.step, config.steps)
         rows = torch.randint(len(self.dataset), (config.batch_size,), generator=self.generator)
         images = shifted(self.dataset.batch(rows), config.reach, self.generator)
-        error, nats = negative_elbo(self.vae, images, self.generator)
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
+            error, nats = negative_elbo(self.vae, images.contiguous(memory_format=torch.channels_last), self.generator)
         self.optimizer.zero_grad(set_to_none=True)
         (error + config.kl_weight * nats).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.vae.parameters(), 1.0)
@@ -156,7 +165,7 @@ def negative_elbo(
     posterior = vae.encode(images).latent_dist
     noise = torch.randn(posterior.mean.shape, generator=generator)
     restored = vae.decode(posterior.mean + posterior.std * noise).sample
-    return (restored - images).square().mean(), posterior.kl().mean()
+    return (restored.float() - images).square().mean(), posterior.kl().mean()
 
 
 def save_autoencoder(vae: AutoencoderKL, dataset: Dataset, folder: Path, latent_std: float) -> None:
@@ -197,6 +206,7 @@ def _build(config: AutoencoderConfig) -> AutoencoderKL:
         up_block_types=("UpDecoderBlock2D",) * levels,
         block_out_channels=config.channels,
         latent_channels=config.latent_channels,
+        layers_per_block=config.layers_per_block,
         norm_num_groups=config.norm_groups,
         sample_size=config.resolution,
     )
@@ -204,7 +214,7 @@ def _build(config: AutoencoderConfig) -> AutoencoderKL:
 
 def _shape_of(vae: AutoencoderKL) -> dict[str, object]:
     """What must be the same for a saved state to fit."""
-    names = ("block_out_channels", "latent_channels", "norm_num_groups", "sample_size")
+    names = ("block_out_channels", "layers_per_block", "latent_channels", "norm_num_groups", "sample_size")
     return {name: list(value) if isinstance(value := vae.config[name], tuple | list) else value for name in names}
 
 

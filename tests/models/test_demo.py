@@ -13,7 +13,8 @@ import torch
 from diffusers import DiTPipeline
 
 from dit_serve.models.demo.train import autoencoders, transformers
-from dit_serve.models.evaluation.digits import Judge, Pixels, measure
+from dit_serve.models.evaluation.demo_quality import Pixels, measure
+from dit_serve.models.evaluation.digits import DigitsJudge
 from dit_serve.models.pipeline import Pipeline, load_pipeline
 from dit_serve.models.registry import DEMOS, demo_path
 from dit_serve.models.training.datasets import DIGIT_NAMES
@@ -85,4 +86,4 @@ def test_digits_are_recognised_as_the_class_asked_for(pipeline: Pipeline) -> Non
         return cast(list[Pixels], images)
 
     # of 1,000 images at least 97 % are; 60 images leave room for chance
-    assert measure(generate, Judge(), 4.0, 60).recognised >= 0.93
+    assert measure(generate, DigitsJudge(), 4.0, 60).recognised >= 0.93

@@ -122,7 +122,7 @@ def test_the_demo_answers_with_a_png_of_its_resolution(demo_server: Running, res
 
 
 def test_the_demo_draws_ink_on_paper(demo_server: Running) -> None:
-    """No measure of quality, which models/evaluation/digits.py has: weights and autoencoder are the trained ones."""
+    """Quality is measured by models/evaluation/demo_quality.py; this: weights and autoencoder are the trained ones."""
     pixels = pixels_of(post(demo_server, REQUEST).content)
     assert pixels.min() < 64
     assert pixels.max() > 192
