@@ -29,6 +29,7 @@ def autoencoder(root: Path) -> AutoencoderConfig:
         kl_weight=8e-6,
         reach=0,
         precision="bfloat16",
+        stored="float16",
     )
 
 
@@ -41,11 +42,11 @@ def transformer(root: Path) -> TrainingConfig:
         hidden_size=176,
         depth=8,
         num_heads=4,
-        steps=12000,
-        batch_size=128,
-        learning_rate=1e-3,
-        warmup_steps=300,
-        decay_steps=5000,
+        steps=16000,
+        batch_size=64,
+        learning_rate=8e-4,
+        warmup_steps=500,
+        decay_steps=8000,
         beta2=0.99,
         max_grad_norm=1.0,
         ema_decay=0.999,

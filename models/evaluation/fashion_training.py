@@ -71,16 +71,21 @@ def accuracy(network: FashionClassifier, dataset: IdxPictures) -> float:
     return float((found == dataset.labels).float().mean())
 
 
+def _stored(tensor: torch.Tensor) -> torch.Tensor:
+    """A weight as it is written: float16, in the order of its dimensions."""
+    return (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains, writes float16 weights, and prints the share of the test part that they read right."""
     parser = argparse.ArgumentParser(prog="python -m dit_serve.models.evaluation.fashion_training")
     parser.add_argument("--out", type=Path, default=Path("build/fashion.safetensors"))
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     network = train_classifier(open_fashion("train", SIDE), options.epochs, options.seed)
     weights = network.state_dict()
-    state = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+    state = {name: _stored(tensor) for name, tensor in weights.items()}
     with replacing(options.out) as partial:
         save_file(state, partial)
     network.load_state_dict(state)  # what was written, rounded as it is

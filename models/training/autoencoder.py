@@ -11,6 +11,7 @@ Knows diffusers' AutoencoderKL and the datasets, no diffusion.
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import time
@@ -24,7 +25,7 @@ from diffusers import AutoencoderKL
 from dit_serve.models.progress import told_steps
 from dit_serve.models.training.datasets import DATA_HELP, Dataset, open_dataset, shifted
 from dit_serve.models.training.growth import load_state
-from dit_serve.models.training.saving import STATE_FILE, replacing, told
+from dit_serve.models.training.saving import STATE_FILE, STORED, replacing, told
 
 ENCODE_ROWS = 64  # images encoded at once when the latents are measured
 MEASURED = 4096  # images are enough to know the latents' deviation to a hundredth
@@ -63,12 +64,17 @@ class AutoencoderConfig:
     precision: str = field(
         default="float32", metadata={"help": "of the arithmetic, float32 or bfloat16 (autocast); weights stay float32"}
     )
+    stored: str = field(
+        default="float32", metadata={"help": "number format of the written weights: float16, bfloat16 or float32"}
+    )
     save_seconds: float = field(default=120.0, metadata={"help": "seconds between two writings of the folder"})
     seed: int = field(default=0, metadata={"help": "of all randomness: the same seed gives the same run"})
 
     def __post_init__(self) -> None:
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f"precision must be float32 or bfloat16, got {self.precision!r}")
+        if self.stored not in STORED:
+            raise ValueError(f"stored must be one of {', '.join(STORED)}, got {self.stored!r}")
 
 
 def train_autoencoder(config: AutoencoderConfig) -> Path:
@@ -126,7 +132,7 @@ class AutoencoderTrainer:
     def save(self) -> None:
         """Writes the folder that is served and the state that `resume` reads."""
         config = self.config
-        save_autoencoder(self.vae, self.dataset, config.out, config.latent_std)
+        save_autoencoder(self.vae, self.dataset, config.out, config.latent_std, STORED[config.stored])
         state = {
             "architecture": _shape_of(self.vae),
             "step": self.step,
@@ -168,7 +174,9 @@ def negative_elbo(
     return (restored.float() - images).square().mean(), posterior.kl().mean()
 
 
-def save_autoencoder(vae: AutoencoderKL, dataset: Dataset, folder: Path, latent_std: float) -> None:
+def save_autoencoder(
+    vae: AutoencoderKL, dataset: Dataset, folder: Path, latent_std: float, dtype: torch.dtype
+) -> None:
     """Writes the folder, with the scaling factor that gives the dataset's latents this standard deviation.
 
     One is right where neighbouring latents tell different things. Where a picture of the same detail has twice the
@@ -180,7 +188,7 @@ def save_autoencoder(vae: AutoencoderKL, dataset: Dataset, folder: Path, latent_
     with told(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".partial-", dir=folder) as partial:
-            vae.save_pretrained(partial, safe_serialization=True)
+            copy.deepcopy(vae).to(dtype, memory_format=torch.contiguous_format).save_pretrained(partial)
             for file in Path(partial).iterdir():
                 os.replace(file, folder / file.name)
 

@@ -34,10 +34,8 @@ from dit_serve.models.training.losses import (
     hybrid_terms,
     min_snr_weight,
 )
-from dit_serve.models.training.saving import STATE_FILE, copy_folder, replacing
+from dit_serve.models.training.saving import STATE_FILE, STORED, copy_folder, replacing
 from dit_serve.models.vae import load_vae
-
-STORED = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
 @dataclass(frozen=True, slots=True)

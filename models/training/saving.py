@@ -12,10 +12,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 
 from dit_serve.models.errors import CheckpointError
 
+STORED = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}  # weights, by name
 STATE_FILE = "training/state.pt"  # what a run goes on from, beside what it exported; not needed to serve
 
 

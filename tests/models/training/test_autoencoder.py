@@ -10,6 +10,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 from PIL import Image
+from safetensors.torch import load_file
 from torch.distributions import Normal, kl_divergence
 
 from dit_serve.models.training import autoencoder
@@ -111,6 +112,28 @@ def test_encode_some_is_the_mean_of_images_that_are_evenly_spaced(
     monkeypatch.setattr(autoencoder, "MEASURED", 3)
     spaced = module.encode(dataset.batch(torch.tensor([0, 2, 5]))).latent_dist.mean
     torch.testing.assert_close(encode_some(module, dataset), spaced, atol=1e-5, rtol=1e-5)
+
+
+def test_weights_are_written_in_the_format_asked_for(config: AutoencoderConfig, tmp_path: Path) -> None:
+    wide = train_autoencoder(config)
+    narrow = train_autoencoder(replace(config, out=tmp_path / "half", stored="float16"))
+    file = "diffusion_pytorch_model.safetensors"
+    found, expected = load_file(narrow / file), load_file(wide / file)
+    assert all(torch.equal(tensor, expected[name].half()) for name, tensor in found.items())
+    assert len(found) == len(expected)
+
+
+@pytest.mark.parametrize("field", ["precision", "stored"])
+def test_formats_that_there_are_not_are_refused(config: AutoencoderConfig, field: str) -> None:
+    with pytest.raises(ValueError, match=f"{field} must be .*float32.*, got 'int8'"):
+        replace(config, **{field: "int8"})
+
+
+def test_bfloat16_arithmetic_learns_and_keeps_float32_weights(config: AutoencoderConfig) -> None:
+    trainer = AutoencoderTrainer(replace(config, precision="bfloat16", steps=100))
+    errors = [trainer.train_step()[0] for _ in range(100)]
+    assert sum(errors[-10:]) < 0.8 * sum(errors[:10])
+    assert {tensor.dtype for tensor in trainer.vae.state_dict().values()} == {torch.float32}
 
 
 def test_resumed_run_ends_in_the_same_bits(config: AutoencoderConfig, tmp_path: Path) -> None:
