@@ -17,6 +17,7 @@ UP ?= --build
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps torch-fidelity  # it asks for torchvision
 	touch $(READY)
 
 $(TOOLS)/ready: pyproject.toml constraints.txt

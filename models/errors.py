@@ -3,6 +3,7 @@
     ModelError
       CheckpointError   a file, folder or hub repository cannot be used
         ChangedMeanwhile  it can, perhaps, once it is written
+      EvaluationError   images, features or statistics cannot be measured
       DeviceError       a device or number format is not to be had
 
 Every message is one sentence for the person who chose the model: which file, what is wrong, what to do. Knows no
@@ -53,6 +54,10 @@ class CheckpointError(ModelError):
 
 class ChangedMeanwhile(CheckpointError):
     """A file was written while it was read; the next try may find it whole."""
+
+
+class EvaluationError(ModelError):
+    """What is to be measured, or what it is measured by, cannot be used; the message says what is wrong with it."""
 
 
 class DeviceError(ModelError):

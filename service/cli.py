@@ -32,6 +32,7 @@ COMMANDS = {
     "info": "Say what is in a checkpoint.",
     "convert": "Turn a pickled checkpoint into safetensors.",
     "repro": "Make an image again from its receipt, and compare.",
+    "evaluate": "Measure images against a reference: FID and its kin.",
     "train": "Train a DiT on labelled images.",
     "train-autoencoder": "Train an autoencoder on images.",
 }

@@ -3,6 +3,8 @@
     $DIT_CACHE, or ~/.cache/dit-serve, or where neither is to be had a folder of the user's own for temporary files
       sums/         SHA-256 of files, by their paths: valid while each file's size and times are the same
       converted/    safetensors made from pickles, by the pickle's SHA-256 (convert.py)
+      evaluation/   what networks made of images that were measured (models/evaluation/caching.py)
+      downloads/    weights of such networks
 
 Knows no file format. Losing the folder costs time, nothing else. What is in it is believed, so a folder that others can
 write is refused (trust.py).
