@@ -9,7 +9,6 @@ Knows no network's inside: those are modules of their own, imported when they ar
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -62,9 +61,9 @@ def load_network(name: str, device: torch.device, inception_weights: str | None 
         EvaluationError: it is not installed, or its weights cannot be used.
     """
     if name == "fashion":
-        fashion = importlib.import_module("dit_serve.models.evaluation.fashion")
-        network: FeatureNetwork = fashion.load_fashion_network(device=str(device))
-        return network
+        from dit_serve.models.evaluation.fashion import load_fashion_network
+
+        return load_fashion_network(device)
     from dit_serve.models.evaluation.inception import load_inception
 
     return load_inception(device, inception_weights)

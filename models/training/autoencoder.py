@@ -188,7 +188,10 @@ def save_autoencoder(
     with told(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".partial-", dir=folder) as partial:
-            copy.deepcopy(vae).to(dtype, memory_format=torch.contiguous_format).save_pretrained(partial)
+            written = copy.deepcopy(vae)
+            for parameter in written.parameters():  # not `to`, which warns of other models than this
+                parameter.data = parameter.data.to(dtype, memory_format=torch.contiguous_format)
+            written.save_pretrained(partial)
             for file in Path(partial).iterdir():
                 os.replace(file, folder / file.name)
 
