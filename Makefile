@@ -11,7 +11,7 @@ MOUNTED := $(addprefix docker/,nginx.conf prometheus.yml alerts.yml no-keys.txt 
 COMPOSE ?= $(if $(shell docker compose version 2>/dev/null),docker compose,podman-compose)
 UP ?= --build
 
-.PHONY: help serve test test-slow test-system up down check demo demo-quality bench chaos soak sbom lock docs clean
+.PHONY: help serve test test-slow test-system up down check demo demo-fashion demo-quality bench chaos soak sbom lock docs clean
 .DEFAULT_GOAL := serve
 
 $(READY): pyproject.toml constraints.txt
@@ -76,8 +76,11 @@ lock: $(TOOLS)/ready  ## requirements.lock: what serving needs at the versions o
 docs: $(READY)  ## the table of settings in docs/operations.md
 	$(BIN)/python -m docs.settings_table docs/operations.md
 
-demo: $(READY)  ## train the two demo models again (about two hours of processor time)
+demo: $(READY)  ## train the two models of digits again (about two hours of processor time)
 	$(BIN)/python -m dit_serve.models.demo.train
+
+demo-fashion: $(READY)  ## train the model of Fashion-MNIST again (about two hours of processor time; apt install dataset-fashion-mnist)
+	$(BIN)/python -m dit_serve.models.demo.train_fashion
 
 demo-quality: $(READY)  ## measure the demo models: classifier accuracy and Frechet distance over 1,000 images each
 	$(BIN)/python -m dit_serve.models.evaluation.demo_quality

@@ -13,7 +13,7 @@ from dit_serve.models.tokens import FREQUENCIES
 # name: (blocks, width, heads)
 SIZES = {"S": (12, 384, 6), "B": (12, 768, 12), "L": (24, 1024, 16), "XL": (28, 1152, 16)}
 PATCHES = (2, 4, 8)
-DEMOS = ("digits-64", "digits-128")
+DEMOS = ("digits-64", "digits-128", "fashion-64")
 
 
 def variant_name(config: DiTConfig) -> str | None:

@@ -75,7 +75,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     models: tuple[str, ...] = Field(
-        default=("digits-64", "digits-128"),
+        default=("digits-64", "digits-128", "fashion-64"),
         min_length=1,
         description="Checkpoints to serve, comma-separated: demo names, folders, files or hub ids, each as it is or as "
         "NAME=CHECKPOINT, with the name that requests call it by; the first is the default one.",

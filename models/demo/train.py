@@ -1,4 +1,4 @@
-"""Trains the two demo models again, from the real digits to two folders that `dit serve` takes.
+"""Trains the two demo models of digits again, from the real digits to two folders that `dit serve` takes.
 
     python -m dit_serve.models.demo.train --out build/demo
 

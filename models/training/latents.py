@@ -58,7 +58,7 @@ class LatentSource:
                 for part in parts:
                     seen.append(self._encode(part, generator))
                     steps.advance(f"{len(part)} images each")
-        return torch.cat(seen).unflatten(0, (views, -1))
+        return torch.stack([torch.cat(seen[i * len(parts) :][: len(parts)]) for i in range(views)])
 
     def _encode(self, rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         images = self._augmentation(self._dataset.batch(rows), generator)

@@ -36,7 +36,7 @@ def test_a_row_tells_unit_default_and_bounds() -> None:
     assert row("DIT_MAX_BODY_BYTES")[1:4] == ["bytes", "`16384`", "≥ 1024, ≤ 1048576"]
     assert row("DIT_MODULATION_CACHE_BYTES")[1:4] == ["bytes", "none", "≥ 0, ≤ 1099511627776"]
     assert row("DIT_MAX_BATCH_SEQUENCES")[1:4] == ["places", "`16`", "≥ 2, ≤ 64"]
-    assert row("DIT_MODELS")[1:4] == ["", "`digits-64,digits-128`", "not empty"]
+    assert row("DIT_MODELS")[1:4] == ["", "`digits-64,digits-128,fashion-64`", "not empty"]
     assert row("DIT_STANDBY")[1:4] == ["", "true", "true, false"]
     assert row("DIT_LOG_LEVEL")[3] == "debug, info, warning, error"
 
