@@ -105,21 +105,20 @@ class Products:
         self, layer: nn.Linear, x: Activations, epilogue: str, residual: torch.Tensor | None = None
     ) -> torch.Tensor:
         assert isinstance(x, torch.Tensor)
-        if residual is None and (lacking := self._lacking(x)):  # of in-context blocks, whose sequences have two more
-            filled = F.pad(x.flatten(0, 1), (0, 0, 0, lacking))[None]                         # (1, N·T + lacking, K)
-            return self._wide(layer, filled, epilogue)[0, :-lacking].view(*x.shape[:2], -1)
         way = self._way(layer.weight, x, epilogue) if residual is None else None
         if way is not None:
             return way.product(x, layer.weight, layer.bias, epilogue)
+        if residual is None and (lacking := self._lacking(x)):  # of in-context blocks, whose sequences have two more
+            filled = F.pad(x.flatten(0, 1), (0, 0, 0, lacking))[None]                         # (1, N·T + lacking, K)
+            y = linear(filled, layer.weight, layer.bias, epilogue, batch_invariant=True)
+            return y[0, :-lacking].view(*x.shape[:2], -1)
         return linear(
             x, layer.weight, layer.bias, epilogue, batch_invariant=self.batch_invariant, residual=residual
         )
 
     def _lacking(self, x: torch.Tensor) -> int:
-        """Return how many rows x (N, T, K) lacks of a number that a processor gives each row the same bits in."""
-        if not self.batch_invariant or x.is_cuda:
-            return 0
-        return -(x.shape[0] * x.shape[1]) % TOKEN_ROWS
+        """Return how many rows x (N, T, K) lacks of a number with which a processor gives a row the same bits."""
+        return -(x.shape[0] * x.shape[1]) % TOKEN_ROWS if self.batch_invariant and not x.is_cuda else 0
 
     def _float8(self, layer: Float8Linear, x: Activations) -> torch.Tensor:
         assert isinstance(x, tuple)
