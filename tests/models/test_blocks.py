@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
+from dit_serve.kernels.linear import linear as linear_layer
 from dit_serve.models.architecture import CONDITIONED, Conditioned
 from dit_serve.models.dit import DiT, DiTConfig
 from tests.models.conditioned import OTHERS, SMALL, random_dit
@@ -138,6 +140,26 @@ def test_modulations_computed_beforehand_may_be_rows_of_a_pool(conditioning: Con
     assert modulations.shape == (4, model.config.modulation_vectors, 48)
     pool, rows = torch.cat([torch.randn_like(modulations), modulations.flip(0)]), torch.tensor([7, 6, 5, 4])
     assert torch.equal(model.denoise(x, pool, rows), model(x, T, Y))
+
+
+@pytest.mark.parametrize("batch_invariant", [False, True])
+def test_in_context_products_have_whole_rows_where_no_bit_may_depend_on_their_number(
+    batch_invariant: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, rows = random_dit(replace(CONFIG, conditioning="in-context")), []
+    x, exact = torch.randn(4, 4, 8, 8), random_dit(replace(CONFIG, conditioning="in-context"))
+
+    def counted(x: torch.Tensor, *rest: Any, **options: Any) -> torch.Tensor:
+        rows.append(x.shape[0] * x.shape[1])
+        return linear_layer(x, *rest, **options)
+
+    model.products.batch_invariant = batch_invariant
+    monkeypatch.setattr("dit_serve.models.products.linear", counted)
+    found = model(x, T, Y)
+    monkeypatch.undo()
+    torch.testing.assert_close(found, exact(x, T, Y), rtol=1e-5, atol=1e-5)  # of float32
+    blocks = 4 * CONFIG.depth * [80 if batch_invariant else 4 * 18]
+    assert rows == [4 * 16, *blocks, 4 * 16]
 
 
 @ALL_BLOCKS
