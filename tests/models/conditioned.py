@@ -15,7 +15,7 @@ from tests.models.tiny_vae import save_tiny_vae
 
 OTHERS = tuple(each for each in CONDITIONED if each != "adaln-zero")  # that diffusers has no class for
 SMALL = DiTConfig(
-    input_size=8, patch_size=2, hidden_size=48, depth=3, num_heads=4, num_classes=10, frequency_shift=1.0
+    input_size=8, patch_size=2, hidden_size=48, depth=2, num_heads=4, num_classes=10, frequency_shift=1.0
 )
 
 
@@ -29,9 +29,9 @@ def random_dit(config: DiTConfig, std: float = 0.1) -> DiT:
     return model
 
 
-def save_conditioned(folder: Path, conditioning: Conditioned, side: int = 8) -> DiT:
-    """Write a whole pipeline's folder for latents of a side, as training does, and return its model."""
-    model = random_dit(replace(SMALL, conditioning=conditioning, input_size=side, depth=2))
+def save_conditioned(folder: Path, conditioning: Conditioned, base: DiTConfig = SMALL) -> DiT:
+    """Write a whole pipeline's folder as training does, and return its model: `base` with other blocks."""
+    model = random_dit(replace(base, conditioning=conditioning, frequency_shift=1.0))
     names = [f"thing {i}" for i in range(model.config.num_classes)]
     export_pipeline(folder, model.config, model.state_dict(), Schedule(), names, torch.float32)
     save_tiny_vae(folder / "vae")

@@ -16,7 +16,7 @@ from tests.models.conditioned import OTHERS, SMALL, random_dit
 
 ALL_BLOCKS = pytest.mark.parametrize("conditioning", CONDITIONED)
 State = dict[str, torch.Tensor]
-CONFIG = replace(SMALL, mlp_ratio=2.5, mlp_norm_eps=0.01)  # an epsilon that shows in the result
+CONFIG = replace(SMALL, depth=3, mlp_ratio=2.5, mlp_norm_eps=0.01)  # an epsilon that shows in the result
 T, Y = torch.tensor([0, 1, 7, 20]), torch.tensor([0, 3, 9, 10])  # low timesteps: the waves' angles are float32
 
 

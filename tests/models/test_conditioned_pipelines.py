@@ -1,4 +1,4 @@
-"""Models of the paper's other blocks are served on the terms of all: the same bytes alone, in any batch, after a restart.
+"""Models of the paper's other blocks are served on the terms of all: the same bytes alone, in any batch, once more.
 
 Latents of side 6 and patches of side 2 make 9 tokens, 11 in-context: a number that no product's shape likes.
 """
@@ -15,7 +15,7 @@ import torch
 from dit_serve import Pipeline, SampleSpec, load_pipeline
 from dit_serve.models.architecture import Conditioned
 from dit_serve.models.errors import CheckpointError
-from tests.models.conditioned import OTHERS, save_conditioned
+from tests.models.conditioned import OTHERS, SMALL, save_conditioned
 
 SPECS = (
     SampleSpec(class_id=3, seed=1, steps=3, guidance_scale=4.0, sampler="ddim"),
@@ -34,7 +34,7 @@ KINDS = [
 def pipeline(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     conditioning, side, dtype = request.param
     folder: Path = tmp_path_factory.mktemp("models") / conditioning
-    save_conditioned(folder, conditioning, side)
+    save_conditioned(folder, conditioning, replace(SMALL, input_size=side))
     return load_pipeline(folder, device="cpu", dtype=dtype)
 
 
