@@ -37,6 +37,7 @@ def describe(
         precision=options.precision or "",
         weights=checkpoint.which,
         can_guide=checkpoint.can_guide,
+        conditioning=checkpoint.config.conditioning,
     )
 
 

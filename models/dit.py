@@ -1,121 +1,37 @@
-"""The Diffusion Transformer with adaLN-Zero blocks: (x_t, t, y) -> noise and, where learned, its variance.
+"""The Diffusion Transformer: (x_t, t, y) -> noise and, where learned, its variance.
 
-Architecture of "Scalable Diffusion Models with Transformers" (arXiv 2212.09748, section 3 and figure 3). Nothing here
-knows samplers, guidance, files or requests.
+Architecture of "Scalable Diffusion Models with Transformers" (arXiv 2212.09748, section 3 and figure 3), with any of
+its four blocks (models/blocks.py). Nothing here knows samplers, guidance, files or requests.
 
-Two things differ from the usual writing of it. The adaLN projections of all blocks and of the final layer are one
-matrix, so the conditioning of many (t, y) pairs is one product (`modulations`), which may be computed long before the
-step that uses it (`denoise`). And the embedders of t and y carry a leading axis E: 1 as in the paper, or one per block
-as diffusers' folders allow.
+What conditions a row depends on (t, y) alone, so it is computed apart, for many pairs in one product and long before
+the step that uses it: `modulations`, then `denoise`. For that all blocks' projections of the condition are one matrix.
+The embedders of t and y carry a leading axis E: 1 as in the paper, or one per block as diffusers' folders allow.
 
-Legend of shapes: N rows, C channels, H W latent side, T tokens, D width, L depth, E embedders, p patch side.
+Legend of shapes: N rows, C channels, H W latent side, T tokens, D width, L depth, E embedders, p patch side, V vectors
+that condition a row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dit_serve.kernels.attention import attention
-from dit_serve.kernels.gate_residual_layernorm_modulate import (
-    gate_residual_layernorm_modulate,
-    gate_residual_layernorm_modulate_float8,
-)
 from dit_serve.kernels.layernorm_modulate import layernorm_modulate, layernorm_modulate_float8
-from dit_serve.models.float8 import Float8Linear, Layer, quantise_blocks
+from dit_serve.models.architecture import DiTConfig
+from dit_serve.models.blocks import BLOCKS, NORM_EPS, AdaLNZeroBlock
+from dit_serve.models.float8 import Float8Linear, quantise_blocks
 from dit_serve.models.products import Activations, Products
 from dit_serve.models.tokens import FREQUENCIES, patchify, sincos_positions, timestep_waves, unpatchify
 
-NORM_EPS = 1e-6  # of the norms before attention and before the final layer, in the paper's code and in diffusers alike
-
-_MOST_POSITIONS = 1 << 27  # numbers in the table: twice a DiT-XL/2's for images of 4096 pixels
-
-
-@dataclass(frozen=True, slots=True)
-class DiTConfig:
-    """The architecture of one DiT; the defaults are DiT-XL/2 at 256 pixels.
-
-    Attributes:
-        input_size: side of the latent.
-        patch_size: side of the square of latent pixels that makes one token.
-        in_channels: channels of the latent.
-        hidden_size: width D of the tokens.
-        depth: number of blocks L.
-        num_heads: attention heads; they split hidden_size evenly.
-        mlp_ratio: width of the MLP's hidden layer over hidden_size.
-        num_classes: classes without the null class, whose index is num_classes.
-        has_null_class: whether the label table has a row for it; without one there is no guidance.
-        learn_sigma: whether a second set of in_channels outputs interpolates the variance.
-        per_block_embedders: whether every block embeds t and y with weights of its own.
-        frequency_shift: s in the timestep frequencies exp(-ln(10000) k / (128 - s)): 0 in the paper's code, 1 in
-            diffusers.
-        mlp_norm_eps: epsilon of the norm before the MLP: 1e-6 in the paper's code, `norm_eps` in a diffusers config.
-
-    Raises:
-        ValueError: a size is not positive, does not divide what it must, or needs a table of positions, which are
-            computed and in no file, that no model has.
-    """
-
-    input_size: int = 32
-    patch_size: int = 2
-    in_channels: int = 4
-    hidden_size: int = 1152
-    depth: int = 28
-    num_heads: int = 16
-    mlp_ratio: float = 4.0
-    num_classes: int = 1000
-    has_null_class: bool = True
-    learn_sigma: bool = True
-    per_block_embedders: bool = False
-    frequency_shift: float = 0.0
-    mlp_norm_eps: float = 1e-6
-
-    def __post_init__(self) -> None:
-        for name in ("input_size", "patch_size", "in_channels", "hidden_size", "depth", "num_heads", "num_classes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.input_size % self.patch_size:
-            raise ValueError(f"input_size {self.input_size} must be a multiple of patch_size {self.patch_size}")
-        if self.hidden_size % self.num_heads:
-            raise ValueError(f"hidden_size {self.hidden_size} must be a multiple of num_heads {self.num_heads}")
-        if self.tokens * self.hidden_size > _MOST_POSITIONS:
-            raise ValueError(f"input_size {self.input_size} gives {self.tokens} tokens, more than any latent has")
-        if self.hidden_size % 4:
-            raise ValueError(f"hidden_size {self.hidden_size} must be a multiple of 4 for sine-cosine positions")
-
-    @property
-    def label_rows(self) -> int:
-        """Rows of the label table: the classes, and the null class where there is one."""
-        return self.num_classes + self.has_null_class
-
-    @property
-    def out_channels(self) -> int:
-        """Channels of the output: noise, and the variance's interpolation where it is learned."""
-        return 2 * self.in_channels if self.learn_sigma else self.in_channels
-
-    @property
-    def tokens(self) -> int:
-        """Length T of the sequence that one latent becomes."""
-        return int((self.input_size // self.patch_size) ** 2)
-
-    @property
-    def mlp_size(self) -> int:
-        """Width of the MLP's hidden layer."""
-        return int(self.hidden_size * self.mlp_ratio)
-
-    @property
-    def modulation_vectors(self) -> int:
-        """Vectors of length D that condition one row: six per block, two for the final layer."""
-        return 6 * self.depth + 2
+__all__ = ["ConditionEmbedder", "DiT", "DiTConfig"]
 
 
 class DiT(nn.Module):
-    """A DiT with adaLN-Zero blocks, initialised as in the paper: each block the identity, the output zero.
+    """A DiT, initialised as in the paper: the output zero, and each adaLN-Zero block the identity.
 
     Attributes:
         config: its architecture.
@@ -132,8 +48,11 @@ class DiT(nn.Module):
         self.pos_embed: torch.Tensor
         self.patch_embed = nn.Linear(config.in_channels * config.patch_size**2, width)
         self.embedder = ConditionEmbedder(config)
-        self.modulation = nn.Linear(width, config.modulation_vectors * width)
-        self.blocks = nn.ModuleList([DiTBlock(config) for _ in range(config.depth)])
+        if config.modulation_outputs:
+            self.modulation = nn.Linear(width, config.modulation_outputs)
+        self.blocks = nn.ModuleList([BLOCKS[config.conditioning](config) for _ in range(config.depth)])
+        if not config.has_adaptive_norms:
+            self.final_norm = nn.LayerNorm(width, NORM_EPS)
         self.final = nn.Linear(width, config.patch_size**2 * config.out_channels)
         self._initialise()
 
@@ -151,40 +70,48 @@ class DiT(nn.Module):
         return self.denoise(x, self.modulations(t, y))
 
     def modulations(self, t: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """Return every vector that conditions the rows: (N, 6L + 2, D), in the weights' dtype.
+        """Return every vector that conditions the rows: (N, V, D), in the weights' dtype.
 
-        Block i owns vectors 6i to 6i + 5 (shift, scale, gate of the attention, then of the MLP); the last two are the
-        final layer's shift and scale. They depend on (t, y) alone, so a whole schedule's may be computed at once.
+        They depend on (t, y) alone, so a whole schedule's may be computed at once.
+
+            in-context        V = 2: the embeddings of t and of y
+            cross-attention   V = 4L: of each block the key of t, that of y, then their values
+            adaln             V = 4L + 2: of each block shift and scale of the attention, then of the MLP
+            adaln-zero        V = 6L + 2: the same, each pair with a gate after it
+            both              the last two are the final layer's shift and scale
         """
-        c = F.silu(self.embedder(t, y)).to(self.modulation.weight.dtype)                      # (E, N, D)
-        weight, bias = self.modulation.weight, self.modulation.bias
-        width, depth = self.config.hidden_size, self.config.depth
-        if not self.config.per_block_embedders:
-            return F.linear(c[0], weight, bias).view(-1, 6 * depth + 2, width)
-        split = 6 * depth * width                                                             # blocks, then final
-        w = weight[:split].view(depth, 6 * width, width)
-        b = bias[:split].view(depth, 1, 6 * width)
-        of_blocks = torch.baddbmm(b, c, w.transpose(1, 2)).transpose(0, 1).flatten(1)         # (N, L·6D)
-        of_final = F.linear(c[0], weight[split:], bias[split:])                               # with block 0's c
-        return torch.cat([of_blocks, of_final], dim=1).view(-1, 6 * depth + 2, width)
+        dtype, width = self.patch_embed.weight.dtype, self.config.hidden_size
+        if self.config.has_adaptive_norms:
+            c = F.silu(self.embedder(t, y)).to(dtype)                                         # (E, N, D)
+            return self._regressed(c).view(-1, self.config.modulation_vectors, width)
+        embedded = torch.stack([each[0] for each in self.embedder.parts(t, y)], dim=1).to(dtype)  # (N, 2, D)
+        if self.config.conditioning == "in-context":
+            return embedded
+        keys_values = F.linear(embedded, self.modulation.weight, self.modulation.bias)        # (N, 2, L·2D)
+        keys_values = keys_values.view(len(embedded), 2, self.config.depth, 2, width)
+        return keys_values.permute(0, 2, 3, 1, 4).flatten(1, 3)                               # (N, 4L, D)
 
     def denoise(
         self, x: torch.Tensor, modulations: torch.Tensor, rows: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Return the output of `forward` for latents x under modulations (N, 6L + 2, D).
+        """Return the output of `forward` for latents x under modulations (N, V, D).
 
         Args:
             x: (N, C, H, W), any float dtype.
-            modulations: (N, 6L + 2, D), or with `rows` any number R of them.
+            modulations: (N, V, D), or with `rows` any number R of them.
             rows: (N,) int64, whose of the R modulations are each latent's.
         """
         patches = patchify(x, self.config.patch_size, self.patch_embed.weight.dtype)          # (N, T, C·p·p)
         h = self.products(self.patch_embed, patches, self.pos_embed.to(patches.dtype))        # (N, T, D)
-        first = layernorm_modulate_float8 if self.is_float8 else layernorm_modulate
-        normed: Activations = first(h, modulations[:, 0], modulations[:, 1], NORM_EPS, rows)  # (N, T, D)
-        readers = [*(block.qkv for block in list(self.blocks)[1:]), self.final]
-        for i, (block, reader) in enumerate(zip(self.blocks, readers, strict=True)):
-            h, normed = block(h, normed, modulations[:, 6 * i + 2 : 6 * i + 8], self.products, reader, rows)
+        match self.config.conditioning:                                                       # all: (N, T, D)
+            case "in-context":
+                normed: Activations = self._in_context(h, modulations, rows)
+            case "cross-attention":
+                normed = self._cross_attention(h, modulations, rows)
+            case "adaln":
+                normed = self._adaln(h, modulations, rows)
+            case "adaln-zero":
+                normed = self._adaln_zero(h, modulations, rows)
         return unpatchify(self.products(self.final, normed), self.config.patch_size)          # (N, out, H, W)
 
     @property
@@ -193,30 +120,93 @@ class DiT(nn.Module):
         return isinstance(self.blocks[0].qkv, Float8Linear)
 
     def quantise(self) -> None:
-        """Multiply in float8 from here on where a block's rows are whole: its qkv and both layers of its MLP."""
+        """Multiply in float8 from here on where a block's rows are whole: its qkv and both layers of its MLP.
+
+        Raises:
+            ValueError: the blocks are no adaLN-Zero blocks.
+        """
+        if self.config.conditioning != "adaln-zero":
+            raise ValueError(f"float8 is for conditioning adaln-zero alone, got {self.config.conditioning}")
         quantise_blocks(self.blocks)
 
     def choose_ways(
         self, batches: Sequence[int], milliseconds: Callable[[Callable[[], object]], float]
     ) -> tuple[int, ...]:
-        """Find the fastest way to each product of a block for these numbers of sequences: see `Products.choose`."""
-        block = cast("DiTBlock", self.blocks[0])
+        """Find the fastest way to each product of a block for these numbers of sequences: see `Products.choose`.
+
+        Of cross-attention's further layers both are of the projection's kind, so their way is the same.
+        """
+        block = cast("AdaLNZeroBlock", self.blocks[0])
         layers = [(block.qkv, "none"), (block.proj, "none"), (block.fc1, "gelu_tanh"), (block.fc2, "none")]
-        return self.products.choose(layers, self.config.tokens, batches, milliseconds)
+        return self.products.choose(layers, self.config.block_tokens, batches, milliseconds)
 
     @staticmethod
     def parameter_dtype(name: str, dtype: torch.dtype) -> torch.dtype:
         """Return the dtype of tensor `name` in a model of `dtype`: the embeddings of t, y and position stay float32."""
         return torch.float32 if name == "pos_embed" or name.startswith("embedder.") else dtype
 
+    def _regressed(self, c: torch.Tensor) -> torch.Tensor:
+        """Return shifts, scales and gates (N, V·D) of conditions c (E, N, D)."""
+        weight, bias = self.modulation.weight, self.modulation.bias
+        width, depth = self.config.hidden_size, self.config.depth
+        if not self.config.per_block_embedders:
+            return F.linear(c[0], weight, bias)
+        split = 6 * depth * width                                                             # blocks, then final
+        w = weight[:split].view(depth, 6 * width, width)
+        b = bias[:split].view(depth, 1, 6 * width)
+        of_blocks = torch.baddbmm(b, c, w.transpose(1, 2)).transpose(0, 1).flatten(1)         # (N, L·6D)
+        of_final = F.linear(c[0], weight[split:], bias[split:])                               # with block 0's c
+        return torch.cat([of_blocks, of_final], dim=1)
+
+    def _in_context(self, h: torch.Tensor, modulations: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
+        """Return tokens h after the blocks, normed for the final layer; t and y are with them only between."""
+        h = torch.cat([h, _rows_of(modulations, rows)], dim=1)                                # (N, T + 2, D)
+        for block in self.blocks:
+            h = block(h, self.products)
+        normed: torch.Tensor = self.final_norm(h[:, : self.config.tokens])                    # (N, T, D)
+        return normed
+
+    def _cross_attention(self, h: torch.Tensor, modulations: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
+        """Return tokens h after the blocks, normed for the final layer."""
+        keys_values = _rows_of(modulations, rows)                                             # (N, 4L, D)
+        for i, block in enumerate(self.blocks):
+            h = block(h, keys_values[:, 4 * i : 4 * i + 4], self.products)                    # (N, T, D)
+        normed: torch.Tensor = self.final_norm(h)
+        return normed
+
+    def _adaln(self, h: torch.Tensor, modulations: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
+        """Return tokens h after the blocks, normed for the final layer."""
+        for i, block in enumerate(self.blocks):
+            h = block(h, modulations[:, 4 * i : 4 * i + 4], self.products, rows)              # (N, T, D)
+        return layernorm_modulate(h, modulations[:, -2], modulations[:, -1], NORM_EPS, rows)
+
+    def _adaln_zero(self, h: torch.Tensor, modulations: torch.Tensor, rows: torch.Tensor | None) -> Activations:
+        """Return tokens h after the blocks, normed for the final layer: each pass norms for what comes next."""
+        first = layernorm_modulate_float8 if self.is_float8 else layernorm_modulate
+        normed: Activations = first(h, modulations[:, 0], modulations[:, 1], NORM_EPS, rows)  # (N, T, D)
+        readers = [*(block.qkv for block in list(self.blocks)[1:]), self.final]
+        for i, (block, reader) in enumerate(zip(self.blocks, readers, strict=True)):
+            h, normed = block(h, normed, modulations[:, 6 * i + 2 : 6 * i + 8], self.products, reader, rows)
+        return normed
+
     def _initialise(self) -> None:
-        """Xavier for linear layers, 0.02 for the embedders, zero for modulation and output (paper, section 3.2)."""
+        """Xavier for linear layers, 0.02 for the embedders, zero for the output (paper, section 3.2).
+
+        Zero for what regresses shift, scale and gate, too: an adaLN-Zero block begins as the identity, and an adaLN
+        block, which has no gate to close, as ViT's, the same for every (t, y). What makes the keys and values of all
+        blocks in one matrix is as many Xavier layers.
+        """
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
-        for module in (self.modulation, self.final):
-            nn.init.zeros_(module.weight)
+        if self.config.has_adaptive_norms:
+            nn.init.zeros_(self.modulation.weight)
+        elif self.config.conditioning == "cross-attention":
+            width = self.config.hidden_size
+            for of_block in self.modulation.weight.detach().view(-1, 2 * width, width):
+                nn.init.xavier_uniform_(of_block)
+        nn.init.zeros_(self.final.weight)
 
 
 class ConditionEmbedder(nn.Module):
@@ -234,67 +224,18 @@ class ConditionEmbedder(nn.Module):
 
     def forward(self, t: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Return c: (E, N, D) for timesteps t (N,) and classes y (N,)."""
+        of_t, of_y = self.parts(t, y)
+        return of_t + of_y
+
+    def parts(self, t: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the embeddings of t and of y, (E, N, D) each."""
         waves = timestep_waves(t, self.frequency_shift).to(self.t_in_weight.dtype)            # (N, 256)
         waves = waves.expand(self.t_in_weight.shape[0], -1, -1)                               # (E, N, 256)
         hidden = F.silu(torch.baddbmm(self.t_in_bias.unsqueeze(1), waves, self.t_in_weight.transpose(1, 2)))
         of_t = torch.baddbmm(self.t_out_bias.unsqueeze(1), hidden, self.t_out_weight.transpose(1, 2))
-        return of_t + self.label_table[:, y]                                                  # (E, N, D)
+        return of_t, self.label_table[:, y]                                                   # (E, N, D) each
 
 
-class DiTBlock(nn.Module):
-    """One adaLN-Zero block: attention, then MLP, each behind a modulated norm and added through a gate.
-
-    Adding a branch and norming what follows are one pass over the tokens, so a block takes its first norm's output and
-    gives its successor's: the next block's first norm, or the final layer's.
-    """
-
-    def __init__(self, config: DiTConfig) -> None:
-        super().__init__()
-        width = config.hidden_size
-        self.num_heads, self.mlp_norm_eps = config.num_heads, config.mlp_norm_eps
-        self.qkv: Layer = nn.Linear(width, 3 * width)
-        self.proj: Layer = nn.Linear(width, width)
-        self.fc1: Layer = nn.Linear(width, config.mlp_size)
-        self.fc2: Layer = nn.Linear(config.mlp_size, width)
-
-    def forward(
-        self,
-        x: torch.Tensor,
-        normed: Activations,
-        modulation: torch.Tensor,
-        products: Products,
-        reader: Layer,
-        rows: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, Activations]:
-        """Return the block's tokens and their norm for the successor, (N, T, D) each.
-
-        Args:
-            x: (N, T, D) tokens.
-            normed: (N, T, D), their norm with this block's first shift and scale.
-            modulation: (N, 6, D): this block's other four vectors, then the successor's first shift and scale.
-            products: how linear layers are multiplied.
-            reader: the successor's layer that reads the norm: float8 if that is a Float8Linear.
-            rows: (N,) int64, whose modulation of a larger number is each sequence's; None for its own.
-        """
-        gate_msa, shift_mlp, scale_mlp, gate_mlp, next_shift, next_scale = modulation.unbind(1)
-        h = products(self.proj, attention(products(self.qkv, normed), self.num_heads))        # (N, T, D)
-        x, normed = _add(x, gate_msa, h, shift_mlp, scale_mlp, self.mlp_norm_eps, rows, self.fc1)
-        h = products(self.fc2, products.gelu(self.fc1, normed))                               # (N, T, D)
-        return _add(x, gate_mlp, h, next_shift, next_scale, NORM_EPS, rows, reader)
-
-
-def _add(
-    x: torch.Tensor,
-    gate: torch.Tensor,
-    h: torch.Tensor,
-    shift: torch.Tensor,
-    scale: torch.Tensor,
-    eps: float,
-    rows: torch.Tensor | None,
-    reader: Layer,
-) -> tuple[torch.Tensor, Activations]:
-    """Return x + gate h and its modulated norm as `reader` reads it."""
-    if isinstance(reader, Float8Linear):
-        x, values, scales = gate_residual_layernorm_modulate_float8(x, gate, h, shift, scale, eps, rows)
-        return x, (values, scales)
-    return gate_residual_layernorm_modulate(x, gate, h, shift, scale, eps, rows)
+def _rows_of(modulations: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
+    """Return the modulations of each latent, (N, V, D)."""
+    return modulations if rows is None else modulations.index_select(0, rows)

@@ -144,6 +144,7 @@ class ModelInfo:
         can_guide: whether it takes a guidance scale other than 1; without a null class there is no guidance.
         rest_sha256: of what its images depend on beside the weights: autoencoder, architecture, noise schedule.
         weights: "model" or "ema", "" where the checkpoint holds one model and does not say which.
+        conditioning: which of the paper's blocks it has: in-context, cross-attention, adaln or adaln-zero.
     """
 
     name: str
@@ -161,6 +162,7 @@ class ModelInfo:
     weights: str = ""
     can_guide: bool = True
     rest_sha256: str = ""
+    conditioning: str = "adaln-zero"
 
     @property
     def default_guidance_scale(self) -> float:

@@ -30,6 +30,7 @@ from dit_serve.models.device import check_precision, choose_device, choose_dtype
 from dit_serve.models.dit import DiT
 from dit_serve.models.errors import ChangedMeanwhile, CheckpointError
 from dit_serve.models.options import DEFAULT_VAE, ModelOptions, SampleSpec
+from dit_serve.models.products import TOKEN_ROWS
 from dit_serve.models.registry import demo_path
 from dit_serve.models.sampling.card import Card, CudaCard, upload
 from dit_serve.models.sampling.conditioning import Conditioning
@@ -44,8 +45,6 @@ from dit_serve.models.threads import core_share
 from dit_serve.models.vae import VAE, load_vae, vae_dtype
 
 __all__ = ["DEFAULT_VAE", "Pipeline", "Sample", "SampleSpec", "load_pipeline"]
-
-TOKEN_ROWS = 16  # rows of every matrix product come in multiples; with fewer, its arithmetic depends on how many
 
 
 class Pipeline:
@@ -264,6 +263,9 @@ def load_pipeline(
     number_format = choose_dtype(options.dtype, place)
     check_precision(options.precision, place)
     opened = open_checkpoint(demo_path(str(checkpoint)) or checkpoint, revision=revision, weights=options.weights)
+    if options.precision == "fp8" and opened.config.conditioning != "adaln-zero":
+        blocks = f"{opened.config.conditioning} blocks"
+        raise CheckpointError(f"{opened.name}: has {blocks}, and precision fp8 is for adaln-zero alone: leave it out")
     weights_sha256 = files_sha256(opened.weights)
     for note in opened.notes:
         logging.getLogger("dit.models").warning("%s: %s", opened.name, note)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from dit_serve.kernels.gelu_float8 import gelu_float8
@@ -20,6 +21,7 @@ from dit_serve.kernels.linear_ways import Way
 from dit_serve.models.float8 import Float8Linear, Layer
 from dit_serve.models.trial import Kind, Trial, kind_of
 
+TOKEN_ROWS = 16  # rows of every product come in multiples; with fewer, a processor's arithmetic depends on how many
 Activations: TypeAlias = torch.Tensor | tuple[torch.Tensor, torch.Tensor]  # or float8 values and a scale a row
 
 
@@ -106,9 +108,17 @@ class Products:
         way = self._way(layer.weight, x, epilogue) if residual is None else None
         if way is not None:
             return way.product(x, layer.weight, layer.bias, epilogue)
+        if residual is None and (lacking := self._lacking(x)):  # of in-context blocks, whose sequences have two more
+            filled = F.pad(x.flatten(0, 1), (0, 0, 0, lacking))[None]                         # (1, N·T + lacking, K)
+            y = linear(filled, layer.weight, layer.bias, epilogue, batch_invariant=True)
+            return y[0, :-lacking].view(*x.shape[:2], -1)
         return linear(
             x, layer.weight, layer.bias, epilogue, batch_invariant=self.batch_invariant, residual=residual
         )
+
+    def _lacking(self, x: torch.Tensor) -> int:
+        """Return how many rows x (N, T, K) lacks of a number with which a processor gives a row the same bits."""
+        return -(x.shape[0] * x.shape[1]) % TOKEN_ROWS if self.batch_invariant and not x.is_cuda else 0
 
     def _float8(self, layer: Float8Linear, x: Activations) -> torch.Tensor:
         assert isinstance(x, tuple)

@@ -4,6 +4,7 @@
 
     a file       .safetensors, or what torch.save wrote: a state dict or a training checkpoint, in the original names
     a folder     of diffusers' layout: a whole pipeline (model_index.json) or a transformer alone (config.json)
+                 with diffusers' tensors or, if its blocks are not adaLN-Zero, with ours
     a hub id     owner/name, or owner/name@revision: such a folder, downloaded
 
 Knows no sampling. Builds no network: weights.py does that.
@@ -158,11 +159,11 @@ def _open_file(path: Path, wanted: str | None, conversions: Conversions) -> Chec
     weights = conversions.ensure(path, weights=wanted, part="dit")
     facts, selected = read_facts(weights), read_selected([weights], wanted, path)
     sidecar = read_sidecar(path)
-    if recognise(selected.found, path) == "original":
+    if (layout := recognise(selected.found, path)) == "original":
         return _open_original(path, weights, facts, selected, sidecar)
     if not (path.parent / "config.json").exists():
         raise CheckpointError(
-            f"{path}: holds a transformer in diffusers' names, whose latent size and heads stand in config.json: "
+            f"{path}: holds a transformer in the names of {layout}, whose latent size and heads stand in config.json: "
             "put that file beside it, or give the whole folder"
         )
     opened = replace(
@@ -252,18 +253,21 @@ def _open_diffusers(
     config = read_transformer_config(folder / "config.json")
     weights = tuple(converted or (conversions.ensure(path, part="whole") for path in sources))
     where = sources[0] if len(sources) == 1 else folder
-    found = without_positions(read_selected(weights, wanted, where).found, config, where)
+    found: Found = read_selected(weights, wanted, where).found
+    layout: Layout = "diffusers" if config.conditioning == "adaln-zero" else "dit-serve"
+    if layout == "diffusers":
+        found = without_positions(found, config, where)
     recognise(found, where)
-    check_tensors(found, pieces("diffusers", config), where)
+    check_tensors(found, pieces(layout, config), where)
     return Checkpoint(
         name=folder.resolve().name,
-        config=replace(config, per_block_embedders=have_own_embedders(found, config)),
+        config=replace(config, per_block_embedders=layout == "diffusers" and have_own_embedders(found, config)),
         schedule=Schedule(),
         guidance_channels=config.in_channels,
         labels=_usual_labels(config),
         source=where,
         weights=weights,
-        layout="diffusers",
+        layout=layout,
         vae=None,
         sha256=files_sha256(sources),
         assumed=("objective",),

@@ -1,9 +1,11 @@
-"""The two published ways to write a DiT's weights, as a map onto ours: which stored tensor is which rows.
+"""The two published ways to write a DiT's weights, and our own, as a map onto ours: which stored tensor is which rows.
 
     original    x_embedder, t_embedder, y_embedder, pos_embed, blocks.N, final_layer
                 one embedder of t and y for all blocks; positions are stored
     diffusers   pos_embed.proj, transformer_blocks.N, proj_out_1, proj_out_2
                 an embedder in every block, where ours may have one for all; positions are computed
+    dit-serve   patch_embed, embedder, modulation, blocks.N, final
+                for blocks that the others have no names for: our network's own; positions are computed
 
 A layout is a list of `Piece`s, one for each stored tensor. The same list says what must be there, with which shape
 (`check_tensors`), how it is loaded (weights.py) and how it is written (`written`). Knows nothing of folders, configs
@@ -29,14 +31,16 @@ from dit_serve.models.dit import DiTConfig
 from dit_serve.models.errors import CheckpointError
 from dit_serve.models.tokens import FREQUENCIES
 
-Layout = Literal["original", "diffusers"]
+Layout = Literal["original", "diffusers", "dit-serve"]
 Found = Mapping[str, StoredTensor]
 
 POSITIONS = "pos_embed"  # of the original layout, where a file may leave them out: they are computed
 LABEL_TABLE = "y_embedder.embedding_table.weight"
+_OWN_NAMES = {"patch_embed.weight", "embedder.label_table"}  # are in every file of our own, and in no other
 TRAINING_ONLY = ("projectors.",)  # REPA's: they meet another network's features in training, and no sampler needs them
 PLAIN = "give the whole state dict of a plain DiT"
 _BLOCK = re.compile(r"(?:transformer_)?blocks\.(0|[1-9]\d{0,2})\.")  # below 1000: no name makes us list more
+_NORM = ("weight", "bias")
 _MOST, _LEAST = 299, 80  # characters of a message, and of it for names of tensors, however long its file's is
 
 
@@ -57,6 +61,8 @@ def recognise(found: Mapping[str, Shaped], where: object) -> Layout:
     Raises:
         CheckpointError: they are not a plain DiT's; the message says what they are, where that can be told.
     """
+    if _OWN_NAMES <= found.keys():
+        return "dit-serve"
     if kin := relative(found):
         raise CheckpointError(f"{where}: {kin}")
     is_original = any(name.startswith(("x_embedder.", "blocks.", "final_layer.")) for name in found)
@@ -74,7 +80,8 @@ def pieces(layout: Layout, config: DiTConfig) -> list[Piece]:
 
     Where our model has one embedder for all blocks, the embedders of all blocks in diffusers' layout are its rows.
     """
-    return _original(config) if layout == "original" else _diffusers(config)
+    listing = {"original": _original, "diffusers": _diffusers, "dit-serve": _own}
+    return listing[layout](config)
 
 
 def written(layout: Layout, config: DiTConfig, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -88,7 +95,7 @@ def written(layout: Layout, config: DiTConfig, state: Mapping[str, torch.Tensor]
 def pieces_in(found: Found, layout: Layout, config: DiTConfig) -> list[Piece]:
     """Return the tensors that these stored ones must be: `pieces`, less the positions where those are not stored."""
     listed = pieces(layout, config)
-    return listed if layout == "diffusers" or POSITIONS in found else [p for p in listed if p.source != POSITIONS]
+    return listed if layout != "original" or POSITIONS in found else [p for p in listed if p.source != POSITIONS]
 
 
 def check_tensors(found: Found, expected: Iterable[Piece], where: object) -> None:
@@ -196,6 +203,33 @@ def _diffusers_embedder(source: str, e: int, config: DiTConfig) -> list[Piece]:
         Piece(f"{time}.linear_2.weight", (width, width), "embedder.t_out_weight", e, e + 1),
         Piece(f"{time}.linear_2.bias", (width,), "embedder.t_out_bias", e, e + 1),
         Piece(f"{source}.class_embedder.embedding_table.weight", table, "embedder.label_table", e, e + 1),
+    ]
+
+
+def _own(config: DiTConfig) -> list[Piece]:
+    """Every tensor of models/dit.py under its own name, but for the positions."""
+    width, mlp, patch = config.hidden_size, config.mlp_size, config.patch_size**2
+    layers = {"patch_embed": (width, config.in_channels * patch), "final": (patch * config.out_channels, width)}
+    norms = [] if config.has_adaptive_norms else ["final_norm"]
+    if config.modulation_outputs:
+        layers["modulation"] = (config.modulation_outputs, width)
+    for block in (f"blocks.{i}" for i in range(config.depth)):
+        layers |= {f"{block}.qkv": (3 * width, width), f"{block}.proj": (width, width)}
+        layers |= {f"{block}.fc1": (mlp, width), f"{block}.fc2": (width, mlp)}
+        if config.conditioning == "cross-attention":
+            layers |= dict.fromkeys((f"{block}.cross_query", f"{block}.cross_proj"), (width, width))
+            norms.append(f"{block}.cross_norm")
+        if not config.has_adaptive_norms:
+            norms += [f"{block}.attention_norm", f"{block}.mlp_norm"]
+    embedder = {
+        "t_in_weight": (width, 2 * FREQUENCIES), "t_in_bias": (width,),
+        "t_out_weight": (width, width), "t_out_bias": (width,), "label_table": (config.label_rows, width),
+    }  # fmt: skip
+    count = config.depth if config.per_block_embedders else 1
+    return [
+        *(piece for name, (rows, columns) in layers.items() for piece in _linear(name, name, rows, columns)),
+        *(Piece(f"{name}.{kind}", (width,), f"{name}.{kind}", 0, width) for name in norms for kind in _NORM),
+        *(Piece(f"embedder.{n}", (count, *shape), f"embedder.{n}", 0, count) for n, shape in embedder.items()),
     ]
 
 

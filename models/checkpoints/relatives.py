@@ -18,6 +18,7 @@ from typing import Protocol
 from dit_serve.models.errors import printable
 
 _PLAIN = "only a plain DiT (classes, adaLN-Zero) is served"
+_OTHER_BLOCKS = "of other blocks than adaLN-Zero only those in `dit train`'s own names are served"
 _SHOWN = 3  # names of tensors in a sentence
 _SHOWN_LENGTH = 40
 _BLOCK_NUMBER = re.compile(r"\d+")
@@ -165,12 +166,12 @@ def _other_block(found: Mapping[str, Shaped]) -> str | None:
     modulating = [name for name in of_blocks if ".adaLN_modulation." in name]
     if not modulating:
         what = "a DiT with in-context conditioning, or one modulation for all blocks"
-        return f"{what}: its blocks have no adaLN_modulation ({few(of_blocks, 1)}): {_PLAIN}"
+        return f"{what}: its blocks have no adaLN_modulation ({few(of_blocks, 1)}): {_OTHER_BLOCKS}"
     for name in modulating:
         rows, *columns = found[name].shape or (0,)
         if columns and rows == 4 * columns[0]:
             what = f"a DiT with adaLN without gates, not adaLN-Zero: {name} has {rows} rows, not 6 times {columns[0]}"
-            return f"{what}: {_PLAIN}"
+            return f"{what}: {_OTHER_BLOCKS}"
     patches = found.get("x_embedder.proj.weight")
     if patches is not None and len(patches.shape) == 2:
         return _sentence("a transformer that takes patches, not latents (FiT)", ["x_embedder.proj.weight"], _PLAIN)

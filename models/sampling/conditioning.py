@@ -1,4 +1,4 @@
-"""The adaLN modulations of samples' steps, computed before they are needed and kept under a byte budget.
+"""What conditions samples' steps, a DiT's modulations, computed before they are needed and kept under a byte budget.
 
 Modulations depend on (t, y) alone and the schedule is known at the start, so many steps are one matrix product instead
 of one a step, and the null class's rows serve every job of that schedule. A card computes a job's whole table when it
@@ -61,7 +61,7 @@ class Conditioning:
         is_ahead: whether whole tables are computed when samples begin, as a card does; else tile by tile in the steps.
 
     Attributes:
-        pool: (1 + most_sequences + rows that fit the budget, 6L + 2, D): the empty row, those that the step under way
+        pool: (1 + most_sequences + rows that fit the budget, V, D): the empty row, those that the step under way
             had to compute, those of the tables.
         hits: rows that steps found in a table.
         misses: rows that steps had to compute.
@@ -69,15 +69,15 @@ class Conditioning:
 
     def __init__(self, model: DiT, budget_bytes: int | None, most_sequences: int, *, is_ahead: bool) -> None:
         self._model = model
-        weight = model.modulation.weight
+        config, weight = model.config, model.patch_embed.weight
         self._device = weight.device
         self._tile = CARD_TILE if weight.is_cuda else TILE
-        self._row_bytes = weight.shape[0] * weight.element_size()
+        self._row_bytes = config.modulation_vectors * config.hidden_size * weight.element_size()
         self._is_ahead = is_ahead
         self._tables: OrderedDict[Key, list[int]] = OrderedDict()
         budget_bytes = default_budget(self._device) if budget_bytes is None else budget_bytes
         self._first, kept = 1 + most_sequences, budget_bytes // self._row_bytes
-        shape = (self._first + kept, model.config.modulation_vectors, model.config.hidden_size)
+        shape = (self._first + kept, config.modulation_vectors, config.hidden_size)
         self.pool = _untouched(shape, weight.dtype, self._device)
         self.pool[: self._first] = 0
         self._free = list(range(len(self.pool) - 1, self._first - 1, -1))  # the lowest are taken first
@@ -142,7 +142,7 @@ class Conditioning:
 
     @torch.inference_mode()
     def compute(self, timesteps: Sequence[int], classes: Sequence[int]) -> torch.Tensor:
-        """Return the modulations (S, 6L + 2, D) of S pairs, in tiles of a fixed number of rows."""
+        """Return the modulations (S, V, D) of S pairs, in tiles of a fixed number of rows."""
         filling = [0] * (-len(timesteps) % self._tile)
         numbers = [[*timesteps, *filling], [*classes, *filling]]
         pairs = upload(torch.tensor(numbers, dtype=torch.int64, device="cpu"), self._device)

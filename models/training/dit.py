@@ -19,7 +19,9 @@ from pathlib import Path
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from dit_serve.models.architecture import Conditioned
 from dit_serve.models.dit import DiT, DiTConfig
+from dit_serve.models.errors import listed
 from dit_serve.models.progress import told_steps
 from dit_serve.models.sampling.schedule import Schedule
 from dit_serve.models.training.datasets import DATA_HELP, open_dataset
@@ -50,6 +52,9 @@ class TrainingConfig:
     hidden_size: int = field(default=160, metadata={"help": "width of a token, a multiple of 4 and of the heads"})
     depth: int = field(default=6, metadata={"help": "number of transformer blocks"})
     num_heads: int = field(default=4, metadata={"help": "attention heads"})
+    conditioning: Conditioned = field(
+        default="adaln-zero", metadata={"help": "the paper's four blocks: how they take in timestep and class"}
+    )
     initial: Path | None = field(
         default=None, metadata={"help": "folder of a run to start from, of the same shape but for a coarser patch"}
     )
@@ -209,9 +214,10 @@ class Trainer:
         """
         path = self.config.out / STATE_FILE
         state = load_state(path)
-        if state["architecture"] != asdict(self.model.config):
-            found = state["architecture"]
-            raise ValueError(f"{path} is of another architecture, {found}: remove it or choose another out")
+        before, now = asdict(DiTConfig(**state["architecture"])), asdict(self.model.config)  # old ones say less
+        if other := [f"{name} {before[name]}, not {now[name]}" for name in now if before[name] != now[name]]:
+            told = listed(other, 120)
+            raise ValueError(f"{path} is of another architecture ({told}): remove it or choose another out")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.ema = {name: tensor.to(self.device) for name, tensor in state["ema"].items()}
@@ -270,6 +276,7 @@ def _architecture(config: TrainingConfig, latent_channels: int, downsampling: in
         hidden_size=config.hidden_size,
         depth=config.depth,
         num_heads=config.num_heads,
+        conditioning=config.conditioning,
         num_classes=num_classes,
         frequency_shift=1.0,
     )

@@ -27,6 +27,8 @@ def add_flags(parser: argparse.ArgumentParser, config: type[Any]) -> None:
         flag = f"--{field.name.replace('_', '-')}"
         if hints[field.name] is bool:
             kind: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
+        elif typing.get_origin(hints[field.name]) is typing.Literal:
+            kind = {"choices": typing.get_args(hints[field.name])}
         else:
             kind = {"type": _reader(hints[field.name]), "required": field.default is dataclasses.MISSING}
         parser.add_argument(flag, default=argparse.SUPPRESS, help=_help(field), **kind)

@@ -29,6 +29,7 @@ def run(options: argparse.Namespace) -> int:
 def facts(checkpoint: Checkpoint) -> list[tuple[str, str]]:
     """Name and value of everything worth knowing."""
     config, schedule = checkpoint.config, checkpoint.schedule
+    cost = multiply_adds(config)
     embedders = "one per block" if config.per_block_embedders else "shared by all blocks"
     betas = f"{schedule.beta_schedule} betas {schedule.beta_start:g} to {schedule.beta_end:g}"
     return [
@@ -37,10 +38,11 @@ def facts(checkpoint: Checkpoint) -> list[tuple[str, str]]:
         ("variant", variant_name(config) or "none of the published sizes"),
         ("latents", f"{config.in_channels} x {config.input_size} x {config.input_size}, patch {config.patch_size}"),
         ("network", f"{config.depth} blocks, width {config.hidden_size}, {config.num_heads} heads"),
+        ("conditioning", config.conditioning),
         ("embedders", embedders),
         ("learned sigma", "yes" if config.learn_sigma else "no"),
         ("parameters", f"{parameter_count(config):,}"),
-        ("multiply-adds", f"{multiply_adds(config):,} per forward pass of one sequence"),
+        ("multiply-adds", f"{cost:,} per forward pass of one sequence ({cost / 1e9:.4g} Gflops as the paper counts)"),
         ("classes", f"{config.num_classes}, {sum(map(bool, checkpoint.labels))} of them named"),
         ("null class", _null_class(checkpoint)),
         ("noise", f"{schedule.num_train_timesteps} steps, {betas}"),

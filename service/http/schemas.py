@@ -197,6 +197,9 @@ class ModelAnswer(BaseModel):
     samplers: list[str]
     guidance_channels: int
     can_guide: bool = Field(default=True, description="Whether it takes a cfg other than 1.")
+    conditioning: str = Field(
+        default="adaln-zero", description="How its blocks take in timestep and class, by the DiT paper's four names."
+    )
     dtype: str
     precision: str = Field(default="", description="fp8 where the large products are in float8.")
     weights: str = Field(default="", description="model or ema, of a checkpoint that tells them apart.")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dit_serve.models.checkpoints.components.component_weights import NO_WEIGHTS, WEIGHTS_ENDINGS
-from dit_serve.models.checkpoints.components.transformer_config import TRANSFORMERS
+from dit_serve.models.checkpoints.components.transformer_config import OWN_TRANSFORMER, TRANSFORMERS
 from dit_serve.models.checkpoints.files import read_config, read_json, reason
 from dit_serve.models.errors import CheckpointError, listed
 from dit_serve.models.labels import Names, names_of
@@ -88,7 +88,7 @@ def _is_model(folder: Path) -> bool:
     with contextlib.suppress(CheckpointError, OSError):
         if (folder / "model_index.json").exists():
             return True
-        return read_json(folder / "config.json").get("_class_name") in TRANSFORMERS
+        return read_json(folder / "config.json").get("_class_name") in (*TRANSFORMERS, OWN_TRANSFORMER)
     return False
 
 
@@ -128,7 +128,8 @@ def read_index(folder: Path) -> dict[str, Any]:
     )
     if unknown:
         raise CheckpointError(f"{path}: entries that are not a DiT's: {listed(unknown)}: choose a plain DiT checkpoint")
-    _check_component(path, "transformer", index.get("transformer"), TRANSFORMERS)
+    if index.get("transformer") != ["dit_serve", OWN_TRANSFORMER]:
+        _check_component(path, "transformer", index.get("transformer"), TRANSFORMERS)
     if "scheduler" in index:
         _check_component(path, "scheduler", index["scheduler"], None)
     if "vae" in index:

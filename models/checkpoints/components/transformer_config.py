@@ -1,5 +1,8 @@
 """The architecture in a transformer's config.json of diffusers' layout; what cannot be honoured is refused by name.
 
+A transformer of ours with other blocks than adaLN-Zero has a class of its own, which diffusers does not know, and an
+entry `conditioning`.
+
 What diffusers or its trainers leave in the file and no network is built of (the averaging's state, the number format)
 is ignored with one line in the log. Knows no tensors but the stored table of positions, which is compared and dropped.
 
@@ -16,6 +19,7 @@ from typing import Any
 
 import torch
 
+from dit_serve.models.architecture import Conditioned
 from dit_serve.models.checkpoints.files import read_config
 from dit_serve.models.checkpoints.tensor_files import StoredTensor, read_tensor
 from dit_serve.models.dit import DiTConfig
@@ -23,6 +27,13 @@ from dit_serve.models.errors import CheckpointError, listed
 from dit_serve.models.tokens import sincos_positions
 
 TRANSFORMERS = ("DiTTransformer2DModel", "Transformer2DModel")
+OWN_TRANSFORMER = "DiTServeTransformer"  # a name for what diffusers has no class for
+# What its blocks may be, and what its config calls their norms: diffusers' own classes take none but ada_norm_zero.
+OWN_NORMS: Mapping[Conditioned, str] = {
+    "in-context": "layer_norm",
+    "cross-attention": "layer_norm",
+    "adaln": "ada_norm",
+}
 # Of each size what DiTTransformer2DModel assumes where a config is silent, and the largest value that is believed.
 _SIZES = {
     "num_attention_heads": (16, 1024),
@@ -68,12 +79,13 @@ def read_transformer_config(path: Path) -> DiTConfig:
         CheckpointError: a setting is unknown or cannot be honoured (all are named), or the sizes contradict each other.
     """
     config = read_config(path)
-    if config.get("_class_name") not in TRANSFORMERS:
+    class_name = config.get("_class_name")
+    if class_name not in (*TRANSFORMERS, OWN_TRANSFORMER):
         raise CheckpointError(
-            f"{path}: _class_name must be {' or '.join(TRANSFORMERS)}, got {str(config.get('_class_name'))[:80]!r}: "
-            "choose a DiT"
+            f"{path}: _class_name must be {' or '.join(TRANSFORMERS)}, got {str(class_name)[:80]!r}: choose a DiT"
         )
-    _refuse_settings(path, config)
+    conditioning = _conditioning(path, config) if class_name == OWN_TRANSFORMER else "adaln-zero"
+    _refuse_settings(path, config, conditioning)
     size = {name: default if config.get(name) is None else int(config[name]) for name, (default, _) in _SIZES.items()}
     channels, outputs = size["in_channels"], size["out_channels"] or size["in_channels"]
     if outputs not in (channels, 2 * channels):
@@ -93,15 +105,30 @@ def read_transformer_config(path: Path) -> DiTConfig:
             learn_sigma=outputs == 2 * channels,
             frequency_shift=1.0,
             mlp_norm_eps=float(config.get("norm_eps", 1e-5)),
+            conditioning=conditioning,
         )
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}: correct the file, or download it again") from error
 
 
-def _refuse_settings(path: Path, config: Mapping[str, Any]) -> None:
-    known = {*_SIZES, *_FIXED, *_WITHOUT_EFFECT, *NO_PART, "norm_eps"}
+def _conditioning(path: Path, config: Mapping[str, Any]) -> Conditioned:
+    """The blocks of a transformer of ours."""
+    given = config.get("conditioning")
+    for each in OWN_NORMS:
+        if each == given:
+            return each
+    raise CheckpointError(
+        f"{path}: conditioning must be {' or '.join(OWN_NORMS)}, got {str(given)[:80]!r}: correct the file"
+    )
+
+
+def _refuse_settings(path: Path, config: Mapping[str, Any], conditioning: Conditioned) -> None:
+    fixed = _FIXED
+    if conditioning in OWN_NORMS:
+        fixed = {"conditioning": (conditioning,), "norm_type": (OWN_NORMS[conditioning],)}
+    known = {*_SIZES, *fixed, *_WITHOUT_EFFECT, *NO_PART, "norm_eps"}
     refused = {key for key in config if key not in known and not key.startswith("_")}
-    refused |= {key for key in _FIXED if key in config and config[key] not in _FIXED[key]}
+    refused |= {key for key in fixed if key in config and config[key] not in fixed[key]}
     refused |= {key for key, (_, most) in _SIZES.items() if not _is_size(config.get(key), most)}
     epsilon = config.get("norm_eps", 1e-5)
     if type(epsilon) not in (int, float) or not 0 < epsilon < 1:

@@ -9,6 +9,7 @@ from typing import get_args
 import pytest
 import torch
 
+from dit_serve.models.architecture import CONDITIONED, Conditioned
 from dit_serve.models.checkpoints.layouts import (
     LABEL_TABLE,
     Layout,
@@ -42,14 +43,30 @@ def test_diffusers_pieces_are_the_tensors_of_its_model(learn_sigma: bool) -> Non
     assert shapes == {name: tuple(tensor.shape) for name, tensor in transformer(config).state_dict().items()}
 
 
+@pytest.mark.parametrize("learn_sigma", [True, False])
+@pytest.mark.parametrize("conditioning", CONDITIONED)
+def test_our_own_pieces_are_the_tensors_of_our_model(conditioning: Conditioned, learn_sigma: bool) -> None:
+    config = replace(TINY, learn_sigma=learn_sigma, mlp_ratio=3.0, in_channels=3, conditioning=conditioning)
+    with torch.device("meta"):
+        expected = {name: tuple(tensor.shape) for name, tensor in DiT(config).state_dict().items()}
+    del expected["pos_embed"]  # computed
+    assert {piece.source: piece.shape for piece in pieces("dit-serve", config)} == expected
+
+
 @pytest.mark.parametrize(
     ("layout", "config"),
-    [("original", TINY), ("diffusers", TINY), ("diffusers", replace(TINY, per_block_embedders=True))],
+    [
+        ("original", TINY),
+        ("diffusers", TINY),
+        ("diffusers", replace(TINY, per_block_embedders=True)),
+        *(("dit-serve", replace(TINY, conditioning=each)) for each in CONDITIONED),
+        ("dit-serve", replace(TINY, per_block_embedders=True)),
+    ],
 )
 def test_pieces_cover_every_row_of_the_model_and_overlap_only_whole(layout: Layout, config: DiTConfig) -> None:
     with torch.device("meta"):
         rows = {name: tensor.shape[0] for name, tensor in DiT(config).state_dict().items()}
-    if layout == "diffusers":
+    if layout != "original":
         del rows["pos_embed"]
     covered: dict[str, list[int]] = {name: [] for name in rows}
     for target, start, stop in {(piece.target, piece.start, piece.stop) for piece in pieces(layout, config)}:
@@ -66,6 +83,9 @@ def test_what_is_written_is_named_and_shaped_as_it_is_read(layout: Layout) -> No
 def test_the_layout_is_recognised_by_names() -> None:
     assert recognise(stored(original_state(TINY)), "x") == "original"
     assert recognise(stored(dict(transformer(TINY).state_dict())), "x") == "diffusers"
+    for conditioning in CONDITIONED:
+        model = DiT(replace(TINY, conditioning=conditioning))
+        assert recognise(stored(model.state_dict()), "x") == "dit-serve"
 
 
 @pytest.mark.parametrize("names", [(), ("fc.weight",), ("blocks.0.x", "transformer_blocks.0.x")])

@@ -11,9 +11,11 @@ import torch
 
 from benchmarks.random_models import Sizes, write_folder
 from dit_serve import Pipeline, SampleSpec, load_pipeline
+from dit_serve.models.architecture import Conditioned
 from dit_serve.models.sampling.card import CudaCard
 from dit_serve.models.sampling.sample import Sample
 from tests.cards import no_waiting
+from tests.models.conditioned import OTHERS, save_conditioned
 
 pytestmark = pytest.mark.gpu
 
@@ -62,6 +64,18 @@ def test_the_bucket_changes_no_bit(pipeline: Pipeline, spec: SampleSpec) -> None
     alone = walked(pipeline, spec).latents
     for company in (1, 3, 7, 15, 30):
         assert torch.equal(walked(pipeline, spec, company).latents, alone), company
+
+
+@pytest.mark.parametrize("conditioning", OTHERS)
+def test_with_other_blocks_neither_graph_nor_bucket_changes_a_bit(conditioning: Conditioned, tmp_path: Path) -> None:
+    save_conditioned(tmp_path / "x", conditioning)
+    captured, eager = (load_pipeline(tmp_path / "x", device="cuda") for _ in range(2))
+    captured.warm_up()
+    assert captured.buckets == (1, 2, 4, 8, 16, 32, 64)
+    for spec in SPECS:
+        alone = walked(eager, spec).latents
+        for company in (0, 1, 3, 7, 30):
+            assert torch.equal(walked(captured, spec, company).latents, alone), (spec, company)
 
 
 def test_at_full_width_a_replayed_step_is_the_eager_one_bit_for_bit(wide: Path) -> None:

@@ -12,6 +12,8 @@ import torch
 from diffusers import DiTPipeline
 from PIL import Image
 
+from dit_serve import load_pipeline
+from dit_serve.models.architecture import CONDITIONED, Conditioned
 from dit_serve.models.training.dit import (
     Trainer,
     TrainingConfig,
@@ -22,6 +24,7 @@ from dit_serve.models.training.dit import (
     update_ema,
 )
 from dit_serve.models.training.saving import STATE_FILE
+from tests.models.conditioned import OTHERS
 from tests.models.tiny_vae import save_tiny_vae
 
 
@@ -93,9 +96,23 @@ def test_seed_decides_the_run(config: TrainingConfig) -> None:
     assert _take(Trainer(config), 3) != _take(Trainer(replace(config, seed=1)), 3)
 
 
-def test_training_lowers_the_loss(config: TrainingConfig) -> None:
-    losses = _take(Trainer(replace(config, steps=150)), 150)
+@pytest.mark.parametrize("conditioning", CONDITIONED)
+def test_training_lowers_the_loss(config: TrainingConfig, conditioning: Conditioned) -> None:
+    losses = _take(Trainer(replace(config, steps=150, conditioning=conditioning)), 150)
     assert sum(losses[-20:]) < 0.8 * sum(losses[:20])
+
+
+@pytest.mark.parametrize("conditioning", OTHERS)
+def test_what_is_trained_with_other_blocks_is_resumed_and_sampled(
+    config: TrainingConfig, conditioning: Conditioned
+) -> None:
+    config = replace(config, conditioning=conditioning, stored="float16")
+    train(replace(config, steps=2))
+    train(config)
+    assert _state(config)["step"] == 6
+    pipeline = load_pipeline(config.out, device="cpu")
+    assert (pipeline.info.conditioning, pipeline.info.class_name(1)) == (conditioning, "snow")
+    assert pipeline.generate(["snow"], [0], steps=2)[0].shape == (32, 32, 3)
 
 
 def test_snr_weighting_changes_the_weights_and_not_the_reported_terms(config: TrainingConfig) -> None:
@@ -113,8 +130,19 @@ def test_finished_run_is_not_trained_further(config: TrainingConfig) -> None:
 
 def test_resume_refuses_another_architecture(config: TrainingConfig) -> None:
     train(replace(config, steps=1))
-    with pytest.raises(ValueError, match="another architecture"):
+    with pytest.raises(ValueError, match=r"another architecture \(depth 2, not 3\): remove it or choose another out"):
         train(replace(config, depth=3))
+    with pytest.raises(ValueError, match=r"another architecture \(conditioning adaln-zero, not adaln\): remove it"):
+        train(replace(config, conditioning="adaln"))
+
+
+def test_a_run_of_before_there_were_other_blocks_is_resumed(config: TrainingConfig) -> None:
+    train(replace(config, steps=1))
+    state = _state(config)
+    del state["architecture"]["conditioning"]  # type: ignore[attr-defined]
+    torch.save(state, config.out / STATE_FILE)
+    train(config)
+    assert _state(config)["step"] == 6
 
 
 def test_bfloat16_arithmetic_keeps_float32_weights(config: TrainingConfig) -> None:

@@ -9,20 +9,22 @@ from typing import Any
 import pytest
 import torch
 
+from dit_serve.models.architecture import Conditioned
 from dit_serve.models.dit import DiT, DiTConfig
 from dit_serve.models.training.growth import grown, load_state
+from tests.models.conditioned import OTHERS
 
 COARSE = DiTConfig(input_size=4, patch_size=2, hidden_size=16, depth=2, num_heads=2, num_classes=3)
 
 
-def _state() -> dict[str, Any]:
+def _state(config: DiTConfig = COARSE) -> dict[str, Any]:
     """A saved run with no tensor left at zero."""
     generator = torch.Generator().manual_seed(0)
     noise = {
         name: tensor + 0.1 * torch.randn(tensor.shape, generator=generator) if name != "pos_embed" else tensor
-        for name, tensor in DiT(COARSE).state_dict().items()
+        for name, tensor in DiT(config).state_dict().items()
     }
-    return {"architecture": asdict(COARSE), "ema": noise}
+    return {"architecture": asdict(config), "ema": noise}
 
 
 def _model(config: DiTConfig, weights: dict[str, torch.Tensor]) -> DiT:
@@ -31,15 +33,18 @@ def _model(config: DiTConfig, weights: dict[str, torch.Tensor]) -> DiT:
     return model
 
 
-@pytest.mark.parametrize("factor", [1, 2, 3])
-def test_grown_network_does_to_sums_what_the_coarser_one_did(factor: int) -> None:
-    state = _state()
-    finer = replace(COARSE, input_size=4 * factor, patch_size=2 * factor)
+@pytest.mark.parametrize(
+    ("factor", "conditioning"), [(1, "adaln-zero"), (2, "adaln-zero"), (3, "adaln-zero"), *((2, c) for c in OTHERS)]
+)
+def test_grown_network_does_to_sums_what_the_coarser_one_did(factor: int, conditioning: Conditioned) -> None:
+    coarse = replace(COARSE, conditioning=conditioning)
+    state = _state(coarse)
+    finer = replace(coarse, input_size=4 * factor, patch_size=2 * factor)
     x = torch.randn(3, 4, 4, 4, generator=torch.Generator().manual_seed(1))
     t, y = torch.tensor([0, 500, 999]), torch.tensor([0, 1, 3])
     spread = x.repeat_interleave(factor, 2).repeat_interleave(factor, 3) / factor
     with torch.inference_mode():
-        expected = _model(COARSE, state["ema"])(x, t, y)
+        expected = _model(coarse, state["ema"])(x, t, y)
         found = _model(finer, grown(state, finer))(spread, t, y)
     sums = torch.nn.functional.avg_pool2d(found, factor) * factor
     torch.testing.assert_close(sums, expected, atol=1e-5, rtol=1e-4)  # the order of float32 additions differs
@@ -52,6 +57,7 @@ def test_grown_network_does_to_sums_what_the_coarser_one_did(factor: int) -> Non
         replace(COARSE, input_size=8),  # more tokens
         replace(COARSE, patch_size=1, input_size=2),  # coarser
         replace(COARSE, num_classes=4),
+        replace(COARSE, conditioning="adaln"),
     ],
 )
 def test_growing_into_another_shape_is_refused(other: DiTConfig) -> None:

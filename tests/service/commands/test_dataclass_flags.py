@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -24,6 +24,7 @@ class Example:
     widths: tuple[int, ...] = field(default=(1, 2), metadata={"help": "of the levels"})
     start: Path | None = field(default=None, metadata={"help": "where from, if anywhere."})
     is_mirrored: bool = field(default=False, metadata={"help": "turned around"})
+    kind: Literal["round", "square"] = field(default="round", metadata={"help": "of which form"})
 
     def __post_init__(self) -> None:
         if self.rate < 0:
@@ -41,8 +42,8 @@ def test_flags_that_are_not_given_leave_the_defaults() -> None:
 
 
 def test_each_type_is_read() -> None:
-    flags = "--out x --name b --rate 1e-3 --widths 3,4,5 --start y --is-mirrored".split()
-    assert parse(Example, *flags) == Example(Path("x"), "b", 1e-3, (3, 4, 5), Path("y"), True)
+    flags = "--out x --name b --rate 1e-3 --widths 3,4,5 --start y --is-mirrored --kind square".split()
+    assert parse(Example, *flags) == Example(Path("x"), "b", 1e-3, (3, 4, 5), Path("y"), True, "square")
 
 
 def test_a_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,7 +51,10 @@ def test_a_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert parse(Example, "--out=~/x", "--start=~").out == Path("/home/somebody/x")
 
 
-@pytest.mark.parametrize("arguments", [[], ["--out", "x", "--rate", "fast"], ["--out", "x", "--widths", "1,b"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--out", "x", "--rate", "fast"], ["--out", "x", "--widths", "1,b"], ["--out", "x", "--kind", "oval"]],
+)
 def test_wrong_values_are_wrong_usage(arguments: list[str]) -> None:
     with pytest.raises(SystemExit):
         parse(Example, *arguments)
@@ -70,6 +74,7 @@ def test_help_is_the_sentence_and_the_default_or_that_there_is_none() -> None:
     assert "--widths WIDTHS of the levels; default 1,2" in text
     assert "--start START where from, if anywhere --is" in text
     assert "--is-mirrored, --no-is-mirrored turned around; default False" in text
+    assert "--kind {round,square} of which form; default round" in text
 
 
 @pytest.mark.parametrize(("command", "config"), [("train", TrainingConfig), ("train-autoencoder", AutoencoderConfig)])

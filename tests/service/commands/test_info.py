@@ -9,8 +9,11 @@ import pytest
 from safetensors.torch import save_file
 
 from dit_serve import load_pipeline
+from dit_serve.models.architecture import Conditioned
+from dit_serve.models.registry import multiply_adds, parameter_count
 from dit_serve.service.cli import main
 from tests.models.checkpoints.written import TINY, original_state
+from tests.models.conditioned import OTHERS, save_conditioned
 
 
 def test_info_tells_what_is_in_a_checkpoint(random_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -20,11 +23,26 @@ def test_info_tells_what_is_in_a_checkpoint(random_folder: Path, capsys: pytest.
     assert lines["name"] == "random-64"
     assert lines["variant"] == "none of the published sizes"
     assert lines["latents"] == "4 x 8 x 8, patch 2"
+    assert (lines["conditioning"], lines["layout"]) == ("adaln-zero", "diffusers")
     assert lines["network"] == "2 blocks, width 48, 4 heads"
     assert lines["classes"] == "10, 10 of them named"
     assert lines["sha256"] == load_pipeline(random_folder).info.sha256
     counted = sum(tensor.numel() for tensor in model.state_dict().values())
     assert lines["parameters"] == f"{counted:,}"
+
+
+@pytest.mark.parametrize("conditioning", OTHERS)
+def test_info_tells_which_blocks_and_what_they_cost(
+    conditioning: Conditioned, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = save_conditioned(tmp_path / "mine", conditioning).config
+    assert main(["info", str(tmp_path / "mine")]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if "  " in line)
+    assert (lines["conditioning"], lines["layout"]) == (conditioning, "dit-serve")
+    assert lines["parameters"] == f"{parameter_count(config):,}"
+    cost = multiply_adds(config)
+    paper = f"{cost / 1e9:.4g} Gflops as the paper counts"
+    assert lines["multiply-adds"] == f"{cost:,} per forward pass of one sequence ({paper})"
 
 
 def test_info_takes_what_serve_takes(random_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,6 +44,6 @@ def test_a_model_is_told_with_the_values_of_its_worker() -> None:
     info = ModelInfo("a", 64, 10, (), 1000, ("ddim",), 3, "bfloat16", "cpu", "ab")
     assert ModelAnswer.model_validate(info).model_dump() == {
         "name": "a", "resolution": 64, "num_classes": 10, "max_steps": 1000, "samplers": ["ddim"],
-        "guidance_channels": 3, "can_guide": True, "dtype": "bfloat16", "precision": "", "weights": "",
-        "devices": [], "weights_sha256": "ab", "is_default": False,
+        "guidance_channels": 3, "can_guide": True, "conditioning": "adaln-zero", "dtype": "bfloat16", "precision": "",
+        "weights": "", "devices": [], "weights_sha256": "ab", "is_default": False,
     }

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from dit_serve.models.dit import DiTConfig
 from tests.models.checkpoints.written import original_state, save_folder, training_checkpoint, transformer
+from tests.models.conditioned import OTHERS, save_conditioned
 from tests.models.tiny_vae import save_tiny_vae
 
 ORIGINAL_NAMES = (
@@ -86,6 +87,9 @@ def _folders(base: Path) -> list[Seed]:
         shutil.rmtree(folder / "vae")
         save_tiny_vae(folder / "vae")
         seeds.append(Seed(name, folder, ""))
+    for conditioning in OTHERS:
+        save_conditioned(base / conditioning, conditioning, SMALL)
+        seeds.append(Seed(conditioning, base / conditioning, ""))
     transformer(SMALL).save_pretrained(base / "transformer")
     seeds.append(Seed("transformer", base / "transformer", ""))
     seeds.append(Seed("transformer-file", base / "transformer", "diffusion_pytorch_model.safetensors"))
