@@ -21,6 +21,7 @@ from benchmarks.scaling.tables import TABLES
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = "scaling-study.md"
 FOLDER = "scaling"  # beside the page: plots and results
+NOTHING_YET = "*Not measured yet: the command writes it.*"  # what stands between the marks of a page without figures
 _MARKED = re.compile(r"(<!-- scaling: ([a-z-]+) -->\n)(.*?)(<!-- /scaling -->)", re.DOTALL)
 
 

@@ -85,7 +85,7 @@ def training(figure: Any, study: Study) -> None:
         _logarithmic(axes, "training steps")
         axes.set_title(f"patch {patch}")
         axes.set_xticks(study_checkpoints(study), labels=[str(step) for step in study_checkpoints(study)])
-        axes.minorticks_off()
+        axes.xaxis.minorticks_off()
     for axes in panels[1:]:
         axes.set_ylabel("")
     _legend(panels[-1], [(f"width {width}", COLOURS[i], MARKERS[i]) for i, width in enumerate(widths)])
@@ -111,7 +111,7 @@ def blocks(figure: Any, study: Study) -> None:
         axes.plot(curve.x, curve.distance, color=COLOURS[i], marker=MARKERS[i])
     _logarithmic(axes, "training steps")
     axes.set_xticks(study_checkpoints(study), labels=[str(step) for step in study_checkpoints(study)])
-    axes.minorticks_off()
+    axes.xaxis.minorticks_off()
     _legend(axes, [(block, COLOURS[i], MARKERS[i]) for i, block in enumerate(BLOCKS)])
 
 
@@ -169,8 +169,12 @@ def _patches(study: Study) -> list[int]:
 
 def _logarithmic(axes: Any, label: str) -> None:
     """Both axes by their logarithm: distances span a decade or two, as the compute does."""
+    from matplotlib.ticker import LogFormatter
+
     axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.6)))
     axes.set_xlabel(label)
     axes.set_ylabel(DISTANCE)
 

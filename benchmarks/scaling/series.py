@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -104,29 +105,45 @@ def correlation(points: Sequence[Measured]) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Overtaking:
-    """A smaller model that, given more steps, is better than a larger one that takes at least as much compute."""
+class Passing:
+    """How many steps a model needs to be better than the next smaller one ever is.
+
+    Attributes:
+        smaller: at its best, over all numbers of steps.
+        larger: with the fewest steps that are better; None where none are.
+    """
 
     smaller: Measured
-    larger: Measured
+    larger: Measured | None
 
 
-def overtakings(study: Study) -> list[Overtaking]:
-    """Every larger model and number of steps that a smaller one of no more compute is better than, with the best."""
-    found = []
+def passings(study: Study) -> list[Passing]:
+    """Each model at the finest patch but the largest, of each seed, against the next larger one."""
     points = sampling_points(study)
-    for larger in points:
-        rivals = [
-            point
-            for point in points
-            if point.model.seed == larger.model.seed
-            and point.model.gflops < larger.model.gflops
-            and point.sampling_gflops <= larger.sampling_gflops
-        ]
-        best = min(rivals, key=lambda point: point.quality.distance, default=None)
-        if best is not None and best.quality.distance < larger.quality.distance:
-            found.append(Overtaking(best, larger))
+    found = []
+    for seed in dict.fromkeys(point.model.seed for point in points):
+        models = dict.fromkeys(point.model for point in points if point.model.seed == seed)
+        for small, large in pairwise(sorted(models, key=lambda model: model.gflops)):
+            best = min((p for p in points if p.model == small), key=lambda point: point.quality.distance)
+            better = [p for p in points if p.model == large and p.quality.distance < best.quality.distance]
+            found.append(Passing(best, min(better, key=lambda point: point.sampling_steps, default=None)))
     return found
+
+
+def overtaken(study: Study) -> list[Measured]:
+    """Every larger model and number of steps that a smaller one of no more compute is better than."""
+    points = sampling_points(study)
+    return [
+        larger
+        for larger in points
+        if any(
+            smaller.quality.distance < larger.quality.distance
+            for smaller in points
+            if smaller.model.seed == larger.model.seed
+            and smaller.model.gflops < larger.model.gflops
+            and smaller.sampling_gflops <= larger.sampling_gflops
+        )
+    ]
 
 
 def _curves(points: Sequence[Measured], abscissa: Callable[[Measured], float]) -> list[Curve]:

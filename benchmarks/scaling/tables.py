@@ -76,7 +76,7 @@ def blocks(study: Study) -> str:
 
 
 def sampling(study: Study) -> str:
-    """Distances by sampling steps and model, and where a smaller model overtakes a larger one."""
+    """Distances by sampling steps and model, and what more steps make of a smaller model."""
     points = series.sampling_points(study)
     networks = _by_network(points)
     rows = []
@@ -84,15 +84,20 @@ def sampling(study: Study) -> str:
         own = [[p for p in group if p.sampling_steps == steps] for group in networks]
         rows.append((steps, *(f"{_spread(own)} ({own[0].sampling_gflops:.3g})" for own in own)))
     table = report.table(("steps", *(f"{group[0].model.label}: distance (Gflops)" for group in networks)), rows)
-    found = series.overtakings(study)
-    lines = [
-        f"* {each.smaller.model.label} of {each.smaller.sampling_steps} steps ({each.smaller.quality.distance:.2f}, "
-        f"{each.smaller.sampling_gflops:.3g} Gflops) is better than {each.larger.model.label} of "
-        f"{each.larger.sampling_steps} ({each.larger.quality.distance:.2f}, {each.larger.sampling_gflops:.3g}).\n"
-        for each in found
-    ]
-    count = f"A smaller model of no more compute is better in {len(found)} of {len(points)} points"
-    return f"{_plot('sampling')}\n{table}\n{count}{':' if lines else '.'}\n{''.join(['', *lines])}"
+    passings = [(_in_words(each.smaller), _in_words(each.larger)) for each in series.passings(study)]
+    passed = report.table(
+        ("a model at its best", "the next larger one with the fewest steps that are better"), passings
+    )
+    count = f"{len(series.overtaken(study))} of these {len(points)} points are overtaken"
+    return f"{_plot('sampling')}\n{table}\n{passed}\n{count}: a smaller model of no more compute is better.\n"
+
+
+def _in_words(point: Measured | None) -> str:
+    """Whose point, with how many steps, what it takes and how good it is."""
+    if point is None:
+        return "none"
+    what = f"{point.model.label}, {point.sampling_steps} steps, {point.sampling_gflops:.3g} Gflops"
+    return f"{what}: {point.quality.distance:.2f}"
 
 
 def guidance(study: Study) -> str:
