@@ -67,6 +67,7 @@ class Plan:
 
 SMOKE = Plan(
     sizes=(Size(16, 1, 2), Size(24, 2, 2)),
+    patches=(2, 8),
     block_size=0,
     steps=3,
     batch_size=4,

@@ -6,7 +6,6 @@ last save to the bits it would have had. So the command may be stopped at any mo
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -33,6 +32,7 @@ from benchmarks.scaling.results import (
     write_json,
     write_study,
 )
+from dit_serve.models.checkpoints.cache import files_sha256
 from dit_serve.models.evaluation.fashion import WEIGHTS
 from dit_serve.models.pipeline import Pipeline, load_pipeline
 from dit_serve.models.registry import multiply_adds, parameter_count
@@ -42,7 +42,6 @@ from dit_serve.models.training.saving import STATE_FILE
 
 ABOUT = "about.json"
 FLOORS = "floors.json"
-AUTOENCODER_WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 Made = TypeVar("Made")
 
@@ -154,9 +153,9 @@ class Runner:
             "data": self.sources.data,
             "train_pictures": len(self.pictures.train),
             "test_pictures": len(self.pictures.test),
-            "autoencoder_sha256": hashlib.sha256((self.sources.vae / AUTOENCODER_WEIGHTS).read_bytes()).hexdigest(),
+            "autoencoder_sha256": files_sha256(sorted(each for each in self.sources.vae.iterdir() if each.is_file())),
             "downsampling": self.pictures.vae.downsampling,
-            "judge_sha256": hashlib.sha256(WEIGHTS.read_bytes()).hexdigest(),
+            "judge_sha256": files_sha256([WEIGHTS]),
             "sampler": SAMPLER,
             "plan": plain(asdict(self.plan)),
         }

@@ -35,8 +35,8 @@ def setting(study: Study) -> str:
         ),
         ("processor time", f"{sum(seconds) / 60:.0f} minutes of training, {sampled / 60:.0f} of sampling and judging"),
         ("machine", "; ".join(dict.fromkeys(training.machine for training in study.trainings))),
-        ("autoencoder", f"SHA-256 {about['autoencoder_sha256'][:16]}…"),
-        ("judge", f"SHA-256 {about['judge_sha256'][:16]}…"),
+        ("autoencoder", f"SHA-256 {about['autoencoder_sha256'][:16]}… of its files"),
+        ("judge", f"SHA-256 {about['judge_sha256'][:16]}… of its weights"),
     ]
     return report.table(("what", ""), rows)
 
