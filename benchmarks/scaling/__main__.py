@@ -26,6 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, CheckpointError) as error:
         print(f"scaling: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\nscaling: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
     print(f"{sources.out / RESULTS}; python -m benchmarks.scaling.page {sources.out / RESULTS} shows it")
     return 0
 
@@ -34,7 +37,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=main.__doc__)
     parser.add_argument("--out", default="build/scaling", help="folder of the whole study; one that is there goes on")
     parser.add_argument("--smoke", action="store_true", help="tiny networks, few steps and pictures")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one family of trainings each")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0], help="a family of trainings each; earlier ones stay"
+    )
     parser.add_argument("--vae", default="models/demo/fashion-64/vae", help="folder of the autoencoder")
     parser.add_argument("--data", default="fashion", help="fashion, or a folder with the same four files as MNIST")
     parser.add_argument("--steps", type=int, help="of every training, in place of the plan's")

@@ -104,7 +104,7 @@ class Judge:
         self._network: FashionNetwork = load_fashion_network()
         kept = out / FEATURES
         if not kept.is_file():
-            features, _ = self._seen(as_bytes(test.batch(rows)) for rows in torch.arange(len(test)).split(ROWS))
+            features, _ = self._seen(as_bytes(test.batch(rows)) for rows in torch.split(torch.arange(len(test)), ROWS))
             with replacing(kept) as partial, partial.open("wb") as file:
                 np.save(file, features)
         self._features: NDArray[np.float32] = np.load(kept)
@@ -139,8 +139,8 @@ def floors(pictures: Pictures, judge: Judge, count: int) -> dict[str, Quality]:
     """The quality of pictures that no model made: of the train part, and of the test part encoded and decoded."""
     seen = spread(len(pictures.train), count)
     tested = spread(len(pictures.test), count)
-    untouched = (as_bytes(pictures.train.batch(rows)) for rows in seen.split(ROWS))
-    restored = (decoded(pictures.vae, pictures.vae.encode(pictures.test.batch(r))) for r in tested.split(ROWS))
+    untouched = (as_bytes(pictures.train.batch(rows)) for rows in torch.split(seen, ROWS))
+    restored = (decoded(pictures.vae, pictures.vae.encode(pictures.test.batch(r))) for r in torch.split(tested, ROWS))
     return {
         "train": judge.quality(untouched, pictures.train.labels[seen]),
         "restored": judge.quality(restored, pictures.test.labels[tested]),

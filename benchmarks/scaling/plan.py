@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dit_serve.models.architecture import CONDITIONED, Conditioned
 from dit_serve.models.training.dit import TrainingConfig
 
-BLOCKS = ("in-context", "cross-attention", "adaln", "adaln-zero")  # the paper's order, section 3.2
-BEST_BLOCK = BLOCKS[-1]  # of the whole family, as in the paper
+BEST_BLOCK: Conditioned = "adaln-zero"  # of the whole family, as in the paper
 SAMPLER = "ddim"
 
 
@@ -47,7 +47,7 @@ class Plan:
     patches: tuple[int, ...] = (2, 4, 8)
     block_size: int = 1
     resolution: int = 64
-    steps: int = 1200
+    steps: int = 1000
     batch_size: int = 128
     learning_rate: float = 1e-3
     warmup_steps: int = 100
@@ -87,7 +87,7 @@ class Run:
 
     size: Size
     patch_size: int
-    conditioning: str
+    conditioning: Conditioned
     seed: int
 
     @property
@@ -148,7 +148,7 @@ def family(plan: Plan, seed: int) -> list[Point]:
 
 def blocks(plan: Plan, seed: int) -> list[Point]:
     """One size with each of the four blocks, over training."""
-    runs = [Run(plan.sizes[plan.block_size], plan.patches[0], block, seed) for block in BLOCKS]
+    runs = [Run(plan.sizes[plan.block_size], plan.patches[0], block, seed) for block in CONDITIONED]
     return [Point(run, step, plan.sampling_steps) for run in runs for step in plan.checkpoints]
 
 

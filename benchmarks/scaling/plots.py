@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.scaling import series
-from benchmarks.scaling.plan import BLOCKS
 from benchmarks.scaling.results import Study
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")  # Okabe and Ito, 2008
@@ -107,12 +106,12 @@ def blocks(figure: Any, study: Study) -> None:
     """Distance over training with each of the four blocks: figure 5 of the paper."""
     axes = figure.subplots()
     for curve in series.over_training_by_block(study):
-        i = BLOCKS.index(curve.model.conditioning)
+        i = series.BLOCK_ORDER[curve.model.conditioning]
         axes.plot(curve.x, curve.distance, color=COLOURS[i], marker=MARKERS[i])
     _logarithmic(axes, "training steps")
     axes.set_xticks(study_checkpoints(study), labels=[str(step) for step in study_checkpoints(study)])
     axes.xaxis.minorticks_off()
-    _legend(axes, [(block, COLOURS[i], MARKERS[i]) for i, block in enumerate(BLOCKS)])
+    _legend(axes, [(block, COLOURS[i], MARKERS[i]) for block, i in series.BLOCK_ORDER.items()])
 
 
 def sampling(figure: Any, study: Study) -> None:

@@ -6,7 +6,6 @@ Each file appears whole or not at all, so what is there is done. Knows no networ
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -177,8 +176,3 @@ def read_study(path: Path) -> Study:
 def measured(stored: dict[str, Any]) -> Measured:
     """A point as its own file has it."""
     return Measured(**stored | {"model": Model(**stored["model"]), "quality": Quality(**stored["quality"])})
-
-
-def of_seeds(points: Sequence[Measured], seeds: Sequence[int]) -> list[Measured]:
-    """The points of runs with one of these seeds."""
-    return [point for point in points if point.model.seed in seeds]

@@ -12,9 +12,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from benchmarks.scaling.plan import BEST_BLOCK, BLOCKS
+from benchmarks.scaling.plan import BEST_BLOCK
 from benchmarks.scaling.results import Measured, Model, Study
+from dit_serve.models.architecture import CONDITIONED
 
+BLOCK_ORDER: dict[str, int] = {block: i for i, block in enumerate(CONDITIONED)}
 PASSES = 3  # of a training step, in forward passes: one forward, two backward (section 4 of the paper)
 
 
@@ -58,7 +60,7 @@ def over_training_by_block(study: Study) -> list[Curve]:
     width, patch = plan["sizes"][plan["block_size"]]["hidden_size"], plan["patches"][0]
     points = [p for p in plainly_sampled(study) if (p.model.hidden_size, p.model.patch_size) == (width, patch)]
     curves = _curves(points, lambda point: point.step)
-    return sorted(curves, key=lambda curve: (BLOCKS.index(curve.model.conditioning), curve.model.seed))
+    return sorted(curves, key=lambda curve: (BLOCK_ORDER[curve.model.conditioning], curve.model.seed))
 
 
 def over_sampling(study: Study) -> list[Curve]:

@@ -29,6 +29,7 @@ from benchmarks.scaling.results import (
     Training,
     measured,
     read_json,
+    read_study,
     write_json,
     write_study,
 )
@@ -80,14 +81,20 @@ class Runner:
         self._trainings: dict[Path, Training] = {}
 
     def study(self, seeds: list[int]) -> Study:
-        """Trains and measures what is not there yet, stage by stage, and writes all of it as one file."""
+        """Trains and measures what is not there yet, stage by stage, and writes all of it as one file.
+
+        Args:
+            seeds: of the trainings; those of an earlier study in the folder stay in it.
+        """
         points: dict[Point, Measured] = {}
-        for seed in seeds:
+        path = self.sources.out / RESULTS
+        earlier = [model.seed for model in read_study(path).models()] if path.exists() else []
+        for seed in dict.fromkeys([*earlier, *seeds]):
             for stage, wanted in STAGES.items():
                 for (run, step), group in groupby(wanted(self.plan, seed), key=lambda point: (point.run, point.step)):
                     points |= self._measure(stage, run, step, list(group))
         study = Study(self.about, self.floors, tuple(self._trainings.values()), tuple(points.values()))
-        write_study(self.sources.out / RESULTS, study)
+        write_study(path, study)
         return study
 
     def _measure(self, stage: str, run: Run, step: int, points: list[Point]) -> dict[Point, Measured]:
@@ -137,7 +144,7 @@ class Runner:
             sampler=SAMPLER,
             output_type="latents",
         )
-        batches = torch.from_numpy(np.stack(latents)).split(ROWS)
+        batches = torch.split(torch.from_numpy(np.stack(latents)), ROWS)
         quality = self.judge.quality((decoded(pipeline.vae, batch) for batch in batches), class_ids)
         took = time.process_time() - start
         model = described(point.run, pipeline)

@@ -10,7 +10,7 @@ from statistics import fmean
 
 from benchmarks import report
 from benchmarks.scaling import series
-from benchmarks.scaling.plan import BLOCKS
+from benchmarks.scaling.plan import BEST_BLOCK
 from benchmarks.scaling.results import Measured, Model, Study
 
 PAPERS_CORRELATION = -0.93  # figure 8 of the paper
@@ -62,7 +62,7 @@ def family(study: Study) -> str:
 
 def training(study: Study) -> str:
     """Distances of the family over training."""
-    points = [p for p in series.plainly_sampled(study) if p.model.conditioning == BLOCKS[-1]]
+    points = [p for p in series.plainly_sampled(study) if p.model.conditioning == BEST_BLOCK]
     table = _over_training(points, "width/patch", lambda model: model.label)
     return f"{_plot('training')}\n{table}\n{_plot('compute')}"
 
@@ -71,7 +71,7 @@ def blocks(study: Study) -> str:
     """Distances of the four blocks over training."""
     networks = {curve.model for curve in series.over_training_by_block(study)}
     points = [p for p in series.plainly_sampled(study) if p.model in networks]
-    points.sort(key=lambda point: BLOCKS.index(point.model.conditioning))
+    points.sort(key=lambda point: series.BLOCK_ORDER[point.model.conditioning])
     return f"{_plot('blocks')}\n{_over_training(points, 'block', lambda model: model.conditioning)}"
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from benchmarks.scaling.plan import STAGES, Plan, Point
 from benchmarks.scaling.results import Measured, Model, Quality, Study, Training
 from benchmarks.scaling.study import plain
-from dit_serve.models.dit import DiTConfig
+from dit_serve.models.architecture import DiTConfig
 from dit_serve.models.registry import multiply_adds, parameter_count
 
 
@@ -29,7 +29,7 @@ def _measured(plan: Plan, point: Point) -> Measured:
     run = point.run
     config = DiTConfig(
         input_size=8, patch_size=run.patch_size, hidden_size=run.size.hidden_size, depth=run.size.depth,
-        num_heads=run.size.num_heads, num_classes=10,
+        num_heads=run.size.num_heads, num_classes=10, conditioning=run.conditioning,
     )  # fmt: skip
     gflops = multiply_adds(config) / 1e9
     model = Model(

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from benchmarks.scaling.__main__ import main
-from benchmarks.scaling.plan import BLOCKS, SMOKE, STAGES, Plan
+from benchmarks.scaling.plan import SMOKE, STAGES, Plan, Point, Run
 from benchmarks.scaling.results import Measured, Study, read_study
 from benchmarks.scaling.study import Runner, Sources, step_of
-from dit_serve.models.dit import DiTConfig
+from dit_serve.models.architecture import CONDITIONED, DiTConfig
 from dit_serve.models.registry import multiply_adds, parameter_count
 from dit_serve.models.training.dit import Trainer
 from tests.models.tiny_vae import save_tiny_vae
@@ -61,7 +61,7 @@ def test_every_point_of_every_stage_is_measured(world: World) -> None:
     wanted = {point.name for stage in STAGES.values() for point in stage(SMOKE, 0)}
     assert {path.stem for path in (world.out / "points").iterdir()} == wanted
     assert len(world.study.points) == len(wanted)
-    assert {point.model.conditioning for point in world.study.points} == set(BLOCKS)
+    assert {point.model.conditioning for point in world.study.points} == set(CONDITIONED)
     assert {point.guidance_scale for point in world.study.points} == set(SMOKE.scales)
 
 
@@ -117,7 +117,7 @@ def test_a_study_that_was_cut_ends_in_the_same_figures(
     found = Runner(SMALLER, sources).study([0])
     whole = [figures(point) for point in world.study.points]
     assert all(figures(point) in whole for point in found.points)
-    assert len(found.points) == len(SMALLER.checkpoints) * len(BLOCKS) + len(SMALLER.ladder)
+    assert len(found.points) == len(SMALLER.checkpoints) * len(CONDITIONED) + len(SMALLER.ladder)
     cut_short = [leg.timed_steps for leg in found.trainings if leg.timed_steps != leg.steps]
     assert cut_short == ([1] if owner is Trainer else [])
 
@@ -160,6 +160,24 @@ def test_a_run_beyond_a_point_that_is_missing_is_not_measured_in_its_place(
     ]
 
 
+def test_another_seed_is_added_to_those_that_are_there(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measure, seen = Runner._measure, []
+
+    def until_new(runner: Runner, stage: str, run: Run, step: int, points: list[Point]) -> dict[Point, Measured]:
+        seen.append(run.seed)
+        if run.seed:
+            raise KeyboardInterrupt
+        return measure(runner, stage, run, step, points)
+
+    monkeypatch.setattr(Runner, "_measure", until_new)
+    assert main([*world.arguments(world.out), "--seeds", "7"]) == 130
+    assert seen[-1] == 7
+    assert set(seen[:-1]) == {0}
+    assert "the same command goes on" in capsys.readouterr().err
+
+
 def test_data_without_a_part_to_test_with_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--smoke", "--out", str(tmp_path), "--data", "digits"]) == 2
     assert "a folder with MNIST's four files" in capsys.readouterr().err
@@ -167,6 +185,6 @@ def test_data_without_a_part_to_test_with_are_refused(tmp_path: Path, capsys: py
 
 def test_the_whole_plan_is_one_family_and_three_more_blocks() -> None:
     runs = {point.run for stage in STAGES.values() for point in stage(Plan(), 0)}
-    assert len(runs) == len(Plan().sizes) * len(Plan().patches) + len(BLOCKS) - 1
+    assert len(runs) == len(Plan().sizes) * len(Plan().patches) + len(CONDITIONED) - 1
     assert {point.run.seed for point in STAGES["family"](Plan(), 7)} == {7}
     assert Plan().checkpoints[-1] == Plan().steps

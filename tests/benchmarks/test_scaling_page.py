@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from benchmarks.scaling import page, series
-from benchmarks.scaling.plan import BLOCKS, SMOKE, Plan
+from benchmarks.scaling.plan import SMOKE, Plan
 from benchmarks.scaling.results import Study, read_study, write_study
 from benchmarks.scaling.tables import TABLES
+from dit_serve.models.architecture import CONDITIONED
 from tests.benchmarks.scaling_studies import written_study
 
 GUIDE = page.DOCS / page.PAGE
@@ -37,7 +38,7 @@ def test_the_family_is_every_size_and_patch_once_by_its_cost() -> None:
     found = series.final(STUDY)
     assert len(found) == len(Plan().sizes) * len(Plan().patches)
     assert [point.model.gflops for point in found] == sorted(point.model.gflops for point in found)
-    assert {(point.step, point.sampling_steps, point.guidance_scale) for point in found} == {(1200, 20, 1.0)}
+    assert {(point.step, point.sampling_steps, point.guidance_scale) for point in found} == {(1000, 20, 1.0)}
 
 
 def test_the_correlation_is_of_the_logarithm() -> None:
@@ -62,7 +63,7 @@ def test_curves_of_training_have_every_checkpoint_and_all_compute() -> None:
 
 def test_blocks_are_compared_at_one_size_in_the_papers_order() -> None:
     curves = series.over_training_by_block(STUDY)
-    assert [curve.model.conditioning for curve in curves] == list(BLOCKS)
+    assert [curve.model.conditioning for curve in curves] == list(CONDITIONED)
     assert {curve.model.label for curve in curves} == {"96/2"}
 
 
@@ -109,7 +110,7 @@ def test_several_seeds_share_a_cell_with_their_range() -> None:
 
 
 def test_a_leg_that_was_not_timed_has_no_minutes() -> None:
-    legs = tuple(replace(leg, timed_steps=0) if leg.step == 150 else leg for leg in STUDY.trainings)
+    legs = tuple(replace(leg, timed_steps=0) if leg.step == 125 else leg for leg in STUDY.trainings)
     assert "| 4.0 |" in TABLES["family"](STUDY)
     assert "| – |" in TABLES["family"](replace(STUDY, trainings=legs))
 
