@@ -130,7 +130,7 @@ class Runner:
             return
         took = time.process_time() - processor, time.monotonic() - wall
         since = max((each for each in self.plan.checkpoints if each < step), default=0)
-        write_json(record, asdict(Training(run.name, step, step - since, step - max(before, since), *took, machine())))
+        write_json(record, asdict(Training(run.name, step, step - since, step - before, *took, machine())))
 
     def _sample(self, pipeline: Pipeline, point: Point) -> Measured:
         """The quality of a point's pictures: seeds 0 on, classes in turn, the same for every point."""
