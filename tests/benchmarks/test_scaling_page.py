@@ -38,7 +38,7 @@ def test_the_family_is_every_size_and_patch_once_by_its_cost() -> None:
     found = series.final(STUDY)
     assert len(found) == len(Plan().sizes) * len(Plan().patches)
     assert [point.model.gflops for point in found] == sorted(point.model.gflops for point in found)
-    assert {(point.step, point.sampling_steps, point.guidance_scale) for point in found} == {(1000, 20, 1.0)}
+    assert {(point.step, point.sampling_steps, point.guidance_scale) for point in found} == {(Plan().steps, 20, 1.0)}
 
 
 def test_the_correlation_is_of_the_logarithm() -> None:
@@ -56,8 +56,9 @@ def test_the_correlation_is_of_the_logarithm() -> None:
 def test_curves_of_training_have_every_checkpoint_and_all_compute() -> None:
     steps, compute = series.over_training(STUDY), series.over_compute(STUDY)
     assert [curve.x for curve in steps] == [Plan().checkpoints] * 12
+    batch = Plan().batch_size
     for by_step, by_compute in zip(steps, compute, strict=True):
-        assert by_compute.x == pytest.approx([3 * 128 * step * by_step.model.gflops for step in by_step.x])
+        assert by_compute.x == pytest.approx([3 * batch * step * by_step.model.gflops for step in by_step.x])
         assert by_compute.distance == by_step.distance
 
 
@@ -110,7 +111,7 @@ def test_several_seeds_share_a_cell_with_their_range() -> None:
 
 
 def test_a_leg_that_was_not_timed_has_no_minutes() -> None:
-    legs = tuple(replace(leg, timed_steps=0) if leg.step == 125 else leg for leg in STUDY.trainings)
+    legs = tuple(replace(leg, timed_steps=0) if leg.step == Plan().checkpoints[0] else leg for leg in STUDY.trainings)
     assert "| 4.0 |" in TABLES["family"](STUDY)
     assert "| – |" in TABLES["family"](replace(STUDY, trainings=legs))
 
