@@ -11,7 +11,8 @@ MOUNTED := $(addprefix docker/,nginx.conf prometheus.yml alerts.yml no-keys.txt 
 COMPOSE ?= $(if $(shell docker compose version 2>/dev/null),docker compose,podman-compose)
 UP ?= --build
 
-.PHONY: help serve test test-slow test-system up down check demo demo-fashion demo-quality bench chaos soak sbom lock docs clean
+.PHONY: help serve test test-slow test-system up down check demo demo-fashion demo-quality bench chaos soak scaling sbom lock \
+	docs clean
 .DEFAULT_GOAL := serve
 
 $(READY): pyproject.toml constraints.txt
@@ -95,6 +96,11 @@ chaos: $(READY)  ## overload, disconnects, kills, poison, slow clients and host 
 
 soak: $(READY)  ## half an hour of mixed company, against a real server: every sum comes out and nothing has grown
 	$(BIN)/python -m benchmarks.soak --minutes 30 --clients 5
+
+scaling: $(READY)  ## train and measure a family of DiTs as the paper did, and write docs/scaling-study.md (an hour of two cores)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m benchmarks.scaling
+	$(BIN)/python -m benchmarks.scaling.page
 
 clean:  ## removes .venv, build and caches
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

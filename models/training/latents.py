@@ -6,11 +6,14 @@ Knows datasets and the autoencoder, no network that learns from the latents.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from dit_serve.models.progress import told_steps
 from dit_serve.models.training.datasets import Dataset, mirrored, shifted
+from dit_serve.models.training.saving import replacing
 from dit_serve.models.vae import VAE
 
 ENCODE_ROWS = 64  # images encoded at once; more takes memory and gains nothing
@@ -33,11 +36,29 @@ class Augmentation:
 class LatentSource:
     """Draws (latents, labels) at random; each image has `views` augmented versions where they are kept in memory."""
 
-    def __init__(self, dataset: Dataset, vae: VAE, augmentation: Augmentation, views: int, cache_bytes: int) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        vae: VAE,
+        augmentation: Augmentation,
+        views: int,
+        cache_bytes: int,
+        kept: Path | None = None,
+    ) -> None:
+        """Encodes all views, where they fit.
+
+        Args:
+            kept: a file to read them from, or to write them to where there is none.
+
+        Raises:
+            ValueError: the file holds latents of another shape.
+            CheckpointError: it cannot be written.
+        """
         self._dataset, self._vae, self._augmentation = dataset, vae, augmentation
         one = self._encode(torch.zeros(1, dtype=torch.int64), torch.Generator().manual_seed(VIEWS_SEED))
         size = views * len(dataset) * one.numel() * one.element_size()
-        self._views = self._encode_views(views) if size <= cache_bytes else None
+        shape = (views, len(dataset), *one.shape[1:])
+        self._views = self._kept_views(shape, kept) if size <= cache_bytes else None
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """`count` images with replacement: latents (count, C, h, w) float32 and labels (count,) int64, on the CPU."""
@@ -47,6 +68,18 @@ class LatentSource:
             return self._encode(rows, generator), labels
         view = torch.randint(len(self._views), (count,), generator=generator)
         return self._views[view, rows], labels
+
+    def _kept_views(self, shape: tuple[int, ...], kept: Path | None) -> torch.Tensor:
+        """All augmented versions, from the file where there is one: (V, N, C, h, w)."""
+        if kept is None:
+            return self._encode_views(shape[0])
+        if not kept.is_file():
+            with replacing(kept) as partial:
+                save_file({"views": self._encode_views(shape[0]).contiguous()}, partial)
+        views = load_file(kept).get("views")
+        if views is None or views.shape != shape:
+            raise ValueError(f"{kept} does not hold latents of {shape}: remove it, and they are computed again")
+        return views
 
     def _encode_views(self, views: int) -> torch.Tensor:
         """All augmented versions: (V, N, C, h, w)."""

@@ -64,6 +64,19 @@ def test_cache_is_left_out_by_a_byte(vae: VAE) -> None:
         assert images.batches - before == batches
 
 
+def test_kept_latents_are_read_and_not_computed_again(vae: VAE, tmp_path: Path) -> None:
+    kept = tmp_path / "kept" / "latents.safetensors"
+    first, second = Stripes(), Stripes()
+    written = LatentSource(first, vae, Augmentation(reach=1), 2, 1 << 20, kept)
+    read = LatentSource(second, vae, Augmentation(reach=1), 2, 1 << 20, kept)
+    assert (first.batches, second.batches) == (3, 1)  # one to learn the shape
+    plain = LatentSource(Stripes(), vae, Augmentation(reach=1), 2, 1 << 20)
+    for source in (read, plain):
+        assert torch.equal(source.draw(20, _generator())[0], written.draw(20, _generator())[0])
+    with pytest.raises(ValueError, match=r"does not hold latents of \(3, 6, 4, 4, 4\): remove it"):
+        LatentSource(Stripes(), vae, Augmentation(), 3, 1 << 20, kept)
+
+
 def test_views_are_augmented_versions(vae: VAE) -> None:
     plain = LatentSource(Stripes(), vae, Augmentation(), 5, 1 << 20)
     moved = LatentSource(Stripes(), vae, Augmentation(reach=2), 5, 1 << 20)
