@@ -109,6 +109,25 @@ def fetch_vae(path_or_id: str | Path, *, is_asked: bool = True) -> Path:
     raise CheckpointError(f"{path_or_id}: holds no autoencoder (config.json and weights): {files}")
 
 
+def fetch_file(hub_id: str, names: tuple[str, ...]) -> Path:
+    """Return the first of these files that a repository has.
+
+    Args:
+        hub_id: owner/name, or owner/name@revision.
+        names: files, the one that is wanted most first.
+
+    Raises:
+        CheckpointError: it has none of them, or cannot be downloaded.
+    """
+    repository, revision = _split(hub_id, None)
+    folder = _download(repository, revision, list(names))
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    files = _single_files(_listing(repository, folder.name))
+    raise CheckpointError(f"{repository}: the hub's repository has no {' and no '.join(names)}: {files}")
+
+
 def _single_files(names: list[str]) -> str:
     """What to do with a place that has nothing of diffusers' layout, given the names of its files."""
     files = sorted((name for name in names if name.endswith(WEIGHTS_ENDINGS)), reverse=True)

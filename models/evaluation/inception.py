@@ -29,6 +29,7 @@ from safetensors.torch import load_file
 from dit_serve.models.checkpoints.cache import cache_room, files_sha256
 from dit_serve.models.checkpoints.convert import ensure_safetensors
 from dit_serve.models.checkpoints.files import reason
+from dit_serve.models.checkpoints.hub import fetch_file, is_hub_id
 from dit_serve.models.checkpoints.nearest import hint
 from dit_serve.models.checkpoints.trust import make_folder
 from dit_serve.models.device import plain_arithmetic
@@ -40,6 +41,7 @@ PACKAGE, TESTED = "torch_fidelity", "0.4.0"
 INSTALL = f"pip install --no-deps torch-fidelity=={TESTED}"
 FILE = "weights-inception-2015-12-05-6726825d.pth"
 URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{FILE}"
+HUB_FILES = (FILE, FILE.replace(".pth", ".safetensors"), "model.safetensors")  # of a repository that is named alone
 SPATIAL_CHANNELS = 7
 _DOWNLOADS = "downloads"  # the cache's folder
 
@@ -79,7 +81,7 @@ def load_inception(device: torch.device, weights: str | None = None) -> Inceptio
     """The network with its published weights, downloaded once into the cache, or with other ones.
 
     Args:
-        weights: a file or URL of the same state dict, as .pth or safetensors; None for the published ones.
+        weights: a file, URL or hub id of the same state dict, as .pth or safetensors; None for the published ones.
 
     Raises:
         EvaluationError: torch-fidelity is missing, or the weights do not fit it.
@@ -128,13 +130,15 @@ def _is_of_package(name: str) -> bool:
 
 
 def _weights_file(weights: str | None) -> Path:
-    """The file on this machine, downloaded if it is a URL that was not yet."""
+    """The file on this machine, downloaded if it is a URL or of a hub and was not yet."""
     if weights is None:
         usual = Path(torch.hub.get_dir()) / "checkpoints" / FILE  # where torch-fidelity itself downloads it to
         return usual if usual.is_file() else _downloaded(URL, "6726825d")
     if weights.startswith(("https://", "http://")):
         return _downloaded(weights, None)
     path = Path(expanded(weights))
+    if not path.exists() and is_hub_id(weights):
+        return fetch_file(weights, HUB_FILES)
     if not path.exists():
         raise EvaluationError(f"{path}: no such file of Inception weights: check the path{hint(path)}")
     return path

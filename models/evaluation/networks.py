@@ -55,7 +55,7 @@ def load_network(name: str, device: torch.device, inception_weights: str | None 
 
     Args:
         device: where it runs.
-        inception_weights: file or URL of the Inception's weights; None for the published ones.
+        inception_weights: file, URL or hub id of the Inception's weights; None for the published ones.
 
     Raises:
         EvaluationError: it is not installed, or its weights cannot be used.

@@ -45,7 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("reference", metavar="REFERENCE", help=f"what it is measured against: {what}")
     parser.add_argument("--features", choices=NETWORKS, default="inception", help="network; default %(default)s")
     parser.add_argument(
-        "--inception-weights", metavar="PATH", help="file or URL of the Inception's weights; default the published ones"
+        "--inception-weights",
+        metavar="PATH",
+        help="file, URL or hub id of the Inception's weights; default the published ones",
     )
     add_flags(parser, Sampling)
     parser.add_argument(

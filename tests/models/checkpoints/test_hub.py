@@ -25,11 +25,14 @@ CLIENT = """
 import json, sys
 from dit_serve.models.checkpoints.checkpoint import open_checkpoint
 from dit_serve.models.errors import CheckpointError
-from dit_serve.models.checkpoints.hub import fetch_vae
+from dit_serve.models.checkpoints.hub import fetch_file, fetch_vae
 for kind, name, revision in json.loads(sys.argv[1]):
     try:
         if kind == "vae":
             print(json.dumps({"vae": str(fetch_vae(name))}))
+            continue
+        if kind == "file":
+            print(json.dumps({"file": str(fetch_file(name, ("none.pth", "model_index.json", "vae/config.json")))}))
             continue
         found = open_checkpoint(name, revision=revision)
         print(json.dumps({"name": found.name, "revision": found.revision, "weights": [str(p) for p in found.weights],
@@ -119,6 +122,8 @@ def online(hub: FakeHub, home: Path) -> dict[str, Result]:
         "files": ("dit", "owner/files", None),
         "files as vae": ("vae", "owner/files", None),
         "no vae": ("vae", "owner/empty", None),
+        "file": ("file", "owner/both@v1", None),
+        "no file": ("file", "owner/empty", None),
     }
     return dict(zip(cases, ask(home, hub.url, *cases.values()), strict=True))
 
@@ -128,6 +133,11 @@ def test_a_hub_id_opens_as_its_folder_at_one_commit(online: dict[str, Result]) -
     assert online["whole"]["revision"] == MAIN
     assert online["whole"]["classes"] == 10
     assert str(online["whole"]["vae"]).endswith("/vae")
+
+
+def test_a_single_file_is_the_first_of_those_that_will_do(online: dict[str, Result]) -> None:
+    assert str(online["file"]["file"]).endswith(f"{OLD}/model_index.json")
+    assert str(online["no file"]["error"]).startswith("owner/empty: the hub's repository has no none.pth and no model")
 
 
 def test_a_revision_is_resolved_and_honoured_both_ways_of_giving_it(online: dict[str, Result]) -> None:
