@@ -11,8 +11,7 @@ MOUNTED := $(addprefix docker/,nginx.conf prometheus.yml alerts.yml no-keys.txt 
 COMPOSE ?= $(if $(shell docker compose version 2>/dev/null),docker compose,podman-compose)
 UP ?= --build
 
-.PHONY: help serve test test-slow test-system up down check demo demo-fashion demo-quality bench chaos soak scaling sbom lock \
-	docs clean
+.PHONY: help serve test test-slow test-system up down check demo demo-fashion demo-quality bench chaos soak scaling sbom lock docs clean
 .DEFAULT_GOAL := serve
 
 $(READY): pyproject.toml constraints.txt
