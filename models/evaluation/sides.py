@@ -18,7 +18,7 @@ from dit_serve.models.evaluation.caching import measure_once
 from dit_serve.models.evaluation.evaluation import Evaluation, compare
 from dit_serve.models.evaluation.measuring import Measured, from_archive, measure, with_stored
 from dit_serve.models.evaluation.networks import INCEPTION_SHA256, FeatureNetwork, load_network
-from dit_serve.models.evaluation.options import Wanted
+from dit_serve.models.evaluation.options import Sampling, Wanted
 from dit_serve.models.evaluation.sampled import ModelImages
 from dit_serve.models.evaluation.sources import ArchiveImages, DatasetImages, ImageSource, Kind, kind_of, open_pictures
 from dit_serve.models.options import expanded
@@ -135,6 +135,8 @@ def _warnings(sides: list[_Side], network: FeatureNetwork | None, wanted: Wanted
             f"{sides[0].text}: images are {width}x{height}, and those of {sides[1].text} {other_width}x{other_height}: "
             "the network scales both to its own size, and sees the difference"
         )
+    if wanted.sampling != Sampling() and not any(side.kind == "model" for side in sides):
+        found.append("neither side is a model: flags that say how images are made, such as --images, do nothing")
     if sides[0].text == sides[1].text:
         found.append(f"{sides[0].text}: is compared with itself")
     if network is None:

@@ -224,3 +224,11 @@ def test_a_cache_that_cannot_be_written_costs_time_alone(
     (own_cache / caching.ROOM).write_text("in the way")
     path = save_npz(tmp_path / "a.npz", arr_0=random_images(30))
     assert compared(path, path).evaluation.fid == pytest.approx(0.0, abs=1e-6)
+
+
+def test_flags_of_a_model_where_there_is_none_are_warned_of(tmp_path: Path) -> None:
+    path = str(save_npz(tmp_path / "a.npz", features=np.random.default_rng().normal(size=(20, 3))))
+    asked = evaluate(path, path, Wanted(sampling=Sampling(images=100))).evaluation.warnings
+    assert any("neither side is a model: flags" in warning for warning in asked)
+    usual = evaluate(path, path, Wanted()).evaluation.warnings
+    assert not any("neither side is a model" in warning for warning in usual)
