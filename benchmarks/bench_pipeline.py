@@ -3,7 +3,7 @@
     make bench            # or: python -m benchmarks.bench_pipeline --out FILE
     python -m benchmarks.bench_pipeline --checkpoint FOLDER --dtype bfloat16 --batch 8
 
-Both demo models in float32 and in bfloat16, then DiT-XL/2's shape in bfloat16: all 28 blocks with random weights, few
+The demo models in float32 and in bfloat16, then DiT-XL/2's shape in bfloat16: all 28 blocks with random weights, few
 steps, and a small autoencoder, so that the figure is the transformer's. Images are guided, two sequences each. "Free
 shapes" is ours without the promise that an image does not depend on its batch (DIT_BATCH_INVARIANT=false). The runs
 alternate, and the fastest of each is taken, because a shared machine only ever makes a run slower.

@@ -1,6 +1,6 @@
 """What bfloat16 and fp8 cost in quality: whole walks of 50 steps, on the same weights and the same noise.
 
-    python -m benchmarks.bench_quality                      # both demo models, and 2 blocks of DiT-XL/2's width
+    python -m benchmarks.bench_quality                      # the demo models, and 2 blocks of DiT-XL/2's width
     python -m benchmarks.bench_quality --images 32 --out FILE
 
 A row a model and arithmetic: "ours" is the pipeline as it is served; "torch's operators" the same pipeline with every

@@ -13,9 +13,9 @@ from dit_serve.service.errors import SettingsError
 from dit_serve.service.settings import SECRET, HttpLimits, add_flags, read_settings, setting_fields
 
 
-def test_the_defaults_serve_both_demo_models_on_loopback() -> None:
+def test_the_defaults_serve_all_demo_models_on_loopback() -> None:
     settings = read_settings({}, {})
-    assert settings.models == ("digits-64", "digits-128")
+    assert settings.models == ("digits-64", "digits-128", "fashion-64")
     assert (settings.host, settings.port) == ("127.0.0.1", 8000)
 
 
