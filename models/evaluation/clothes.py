@@ -81,9 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"test part: {np.mean(found == test.labels.numpy()):.1%} recognised")
     for size in (600, count):
         distance = frechet_distance(statistics_of(features[:size]), statistics_of(features[-5000:]))
-        print(f"{size} test pictures to 5,000 others: {distance:.2f}")
+        print(f"{size} test pictures to 5,000 others: {distance:.3f}")
     real = judge.read_all(train, count)[0]
-    print(f"{count} train pictures to the test part: {frechet_distance(statistics_of(real), judge.real):.2f}")
+    print(f"{count} train pictures to the test part: {frechet_distance(statistics_of(real), judge.real):.3f}")
 
     pipeline = load_pipeline(options.checkpoint)
     restored: list[NDArray[np.uint8]] = []
@@ -92,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     there_and_back, found = judge.read(restored)
     distance = frechet_distance(statistics_of(there_and_back), judge.real)
     share = np.mean(found == train.labels[:count].numpy())
-    print(f"the same train pictures through the autoencoder: {distance:.2f}, {share:.1%} recognised")
+    print(f"the same train pictures through the autoencoder: {distance:.3f}, {share:.1%} recognised")
     class_ids = [i % len(judge.names) for i in range(count)]
     made: Sequence[Any] = pipeline.generate(
         class_ids, range(count), steps=options.steps, guidance_scale=options.cfg, sampler=options.sampler

@@ -118,7 +118,7 @@ def _table(checkpoint: str, steps: int, measured: Sequence[Quality]) -> Table:
     table = Table("cfg", "recognised", "distance", title=f"{checkpoint}: {best.images} images, {steps} steps")
     for quality in measured:
         mark = " (best)" if quality is best else ""
-        table.add_row(f"{quality.guidance_scale:g}", f"{quality.recognised:.1%}", f"{quality.distance:.1f}{mark}")
+        table.add_row(f"{quality.guidance_scale:g}", f"{quality.recognised:.1%}", f"{quality.distance:.3g}{mark}")
     return table
 
 
