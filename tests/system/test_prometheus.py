@@ -28,6 +28,7 @@ LARGE = {"class_id": 2, "steps": 30, "n": 16, "cfg": 2}  # more than half of the
 REQUESTS: tuple[tuple[dict[str, object], str], ...] = (
     ({"class_id": 7, "steps": 10}, "image/png"),
     ({"class_id": 3, "steps": 10, "resolution": 128, "cfg": 1}, "image/png"),
+    ({"class_id": 9, "steps": 10, "model": "fashion-64"}, "image/png"),
     ({"class_id": 1, "steps": 20, "preview_every": 5}, "text/event-stream"),
     ({"class_id": 1000}, "image/png"),
     ({"class_id": 4, "steps": 50, "deadline_ms": 1}, "image/png"),
