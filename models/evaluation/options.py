@@ -11,7 +11,6 @@ from dit_serve.models.checks import MAX_SEED
 from dit_serve.models.options import ModelOptions
 
 NETWORKS = ("inception", "fashion")
-DATASETS = ("digits", "fashion", "fashion-test")
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,11 +22,10 @@ from dit_serve.models.checkpoints.hub import is_hub_id
 from dit_serve.models.checkpoints.nearest import hint
 from dit_serve.models.errors import EvaluationError
 from dit_serve.models.evaluation.archives import IMAGES, Archive
-from dit_serve.models.evaluation.options import DATASETS
 from dit_serve.models.evaluation.pictures import Pictures
 from dit_serve.models.options import expanded, split_name
 from dit_serve.models.registry import DEMOS, demo_path
-from dit_serve.models.training.datasets import PICTURE_SUFFIXES, Dataset, open_dataset
+from dit_serve.models.training.datasets import DATASETS, PICTURE_SUFFIXES, Dataset, open_dataset
 
 Kind = Literal["archive", "pictures", "dataset", "model"]
 _OF_A_MODEL = ("model_index.json", "config.json", "transformer", "transformer_ema")

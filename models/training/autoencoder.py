@@ -24,7 +24,7 @@ from diffusers import AutoencoderKL
 
 from dit_serve.models.progress import told_steps
 from dit_serve.models.training.datasets import DATA_HELP, Dataset, open_dataset, shifted
-from dit_serve.models.training.growth import load_state
+from dit_serve.models.training.growth import load_state, refuse_another_architecture
 from dit_serve.models.training.saving import STATE_FILE, STORED, replacing, told
 
 ENCODE_ROWS = 64  # images encoded at once when the latents are measured
@@ -151,9 +151,7 @@ class AutoencoderTrainer:
         """
         path = self.config.out / STATE_FILE
         state = load_state(path)
-        if state["architecture"] != _shape_of(self.vae):
-            found = state["architecture"]
-            raise ValueError(f"{path} is of another architecture, {found}: remove it or choose another out")
+        refuse_another_architecture(path, state["architecture"], _shape_of(self.vae))
         self.vae.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]

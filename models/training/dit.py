@@ -21,12 +21,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dit_serve.models.architecture import Conditioned
 from dit_serve.models.dit import DiT, DiTConfig
-from dit_serve.models.errors import listed
 from dit_serve.models.progress import told_steps
 from dit_serve.models.sampling.schedule import Schedule
 from dit_serve.models.training.datasets import DATA_HELP, open_dataset
 from dit_serve.models.training.export import export_pipeline
-from dit_serve.models.training.growth import grown, load_state
+from dit_serve.models.training.growth import grown, load_state, refuse_another_architecture
 from dit_serve.models.training.latents import Augmentation, LatentSource
 from dit_serve.models.training.losses import (
     LossTerms,
@@ -214,10 +213,8 @@ class Trainer:
         """
         path = self.config.out / STATE_FILE
         state = load_state(path)
-        before, now = asdict(DiTConfig(**state["architecture"])), asdict(self.model.config)  # old ones say less
-        if other := [f"{name} {before[name]}, not {now[name]}" for name in now if before[name] != now[name]]:
-            told = listed(other, 120)
-            raise ValueError(f"{path} is of another architecture ({told}): remove it or choose another out")
+        before = DiTConfig(**state["architecture"])  # old ones say less
+        refuse_another_architecture(path, asdict(before), asdict(self.model.config))
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.ema = {name: tensor.to(self.device) for name, tensor in state["ema"].items()}

@@ -47,7 +47,7 @@ class IdxPictures:
         if int(labels.max()) >= len(self.names):
             raise ValueError(f"{folder}: label {int(labels.max())} of {part}, but there are {len(self.names)} classes")
         self._resolution = resolution
-        upsample(np.zeros((1, *self.scans.shape[1:])), resolution)
+        upsample(np.zeros((1, *self.scans.shape[1:])), resolution)  # refuses what would fail at the first batch
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -6,6 +6,7 @@ layer fits as it is. Knows the tensors of models/dit.py; the training loop is el
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 
 from dit_serve.models.dit import DiTConfig
+from dit_serve.models.errors import listed
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -25,6 +27,17 @@ def load_state(path: Path) -> dict[str, Any]:
         raise ValueError(f"no saved run at {path}")
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state
+
+
+def refuse_another_architecture(path: Path, before: Mapping[str, object], now: Mapping[str, object]) -> None:
+    """Nothing, where a saved run's network is the one that is to go on.
+
+    Raises:
+        ValueError: it differs, with the entries that do.
+    """
+    if other := [f"{name} {before[name]}, not {now[name]}" for name in now if before[name] != now[name]]:
+        told = listed(other, 120)
+        raise ValueError(f"{path} is of another architecture ({told}): remove it or choose another out")
 
 
 def grown(state: dict[str, Any], config: DiTConfig) -> dict[str, torch.Tensor]:
