@@ -96,7 +96,7 @@ chaos: $(READY)  ## overload, disconnects, kills, poison, slow clients and host 
 soak: $(READY)  ## half an hour of mixed company, against a real server: every sum comes out and nothing has grown
 	$(BIN)/python -m benchmarks.soak --minutes 30 --clients 5
 
-scaling: $(READY)  ## train and measure a family of DiTs as the paper did, and write docs/scaling-study.md (an hour of two cores)
+scaling: $(READY)  ## train and measure a family of DiTs as the paper did, and write docs/scaling-study.md (an hour and a half of one core)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.scaling.page

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.scaling.plots import write_plots
@@ -21,7 +21,6 @@ from benchmarks.scaling.tables import TABLES
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = "scaling-study.md"
 FOLDER = "scaling"  # beside the page: plots and results
-NOTHING_YET = "*Not measured yet: the command writes it.*"  # what stands between the marks of a page without figures
 _MARKED = re.compile(r"(<!-- scaling: ([a-z-]+) -->\n)(.*?)(<!-- /scaling -->)", re.DOTALL)
 
 
@@ -48,16 +47,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def with_tables(text: str, study: Study, tables: dict[str, Callable[[Study], str]] = TABLES) -> str:
+def with_tables(text: str, study: Study) -> str:
     """The page's text with every table made anew.
 
     Raises:
         ValueError: the page and the tables do not name the same.
     """
     named = [match[2] for match in _MARKED.finditer(text)]
-    if sorted(named) != sorted(tables):
-        raise ValueError(f"the page needs the marks of {', '.join(tables)} once each, and has {', '.join(named)}")
-    return _MARKED.sub(lambda match: f"{match[1]}{tables[match[2]](study)}{match[4]}", text)
+    if sorted(named) != sorted(TABLES):
+        raise ValueError(f"the page needs the marks of {', '.join(TABLES)} once each, and has {', '.join(named)}")
+    return _MARKED.sub(lambda match: f"{match[1]}{TABLES[match[2]](study)}{match[4]}", text)
 
 
 if __name__ == "__main__":

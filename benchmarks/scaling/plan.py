@@ -47,8 +47,8 @@ class Plan:
     patches: tuple[int, ...] = (2, 4, 8)
     block_size: int = 1
     resolution: int = 64
-    steps: int = 1600
-    batch_size: int = 64  # small, so that an hour has many steps
+    steps: int = 2000
+    batch_size: int = 64  # small, so that an hour or two have many steps
     learning_rate: float = 1e-3
     warmup_steps: int = 100
     ema_decay: float = 0.999

@@ -61,13 +61,15 @@ def _figure() -> Iterator[Any]:
 def gflops(figure: Any, study: Study) -> None:
     """Distance against the model's Gflops: figure 8 of the paper."""
     points = series.final(study)
-    widths, patches = _widths(study), _patches(study)
+    widths, patches, wide = _widths(study), _patches(study), series.wide_enough(study, points)
     axes = figure.subplots()
     for point in points:
         colour, marker = COLOURS[widths.index(point.model.hidden_size)], MARKERS[patches.index(point.model.patch_size)]
-        axes.plot(point.model.gflops, point.quality.distance, marker, color=colour, markersize=8)
+        fill = "full" if point in wide else "none"
+        axes.plot(point.model.gflops, point.quality.distance, marker, color=colour, markersize=8, fillstyle=fill)
     _logarithmic(axes, "multiply-adds of one forward pass (Gflops, as the paper counts them)")
-    axes.set_title(f"correlation of log Gflops and distance: {series.correlation(points):.2f}")
+    hollow = "; hollow: narrower than a token has values" if len(wide) < len(points) else ""
+    axes.set_title(f"correlation of log Gflops and distance: {series.correlation(points):.2f}{hollow}")
     keys = [(f"width {width}", COLOURS[i], "s") for i, width in enumerate(widths)]
     _legend(axes, keys + [(f"patch {patch}", "#444444", MARKERS[i]) for i, patch in enumerate(patches)])
 

@@ -106,6 +106,16 @@ def correlation(points: Sequence[Measured]) -> float:
     return float(np.corrcoef(gflops, [point.quality.distance for point in points])[0, 1])
 
 
+def token_values(study: Study, model: Model) -> int:
+    """How many latent values a token stands for: all of its patch, whose noise a model passes through its width."""
+    return int(study.about["latent_channels"]) * model.patch_size**2
+
+
+def wide_enough(study: Study, points: Sequence[Measured]) -> list[Measured]:
+    """Those whose width holds all values of a token, as that of every model of the paper does."""
+    return [point for point in points if point.model.hidden_size >= token_values(study, point.model)]
+
+
 @dataclass(frozen=True, slots=True)
 class Passing:
     """How many steps a model needs to be better than the next smaller one ever is.

@@ -162,6 +162,7 @@ class Runner:
             "test_pictures": len(self.pictures.test),
             "autoencoder_sha256": files_sha256(sorted(each for each in self.sources.vae.iterdir() if each.is_file())),
             "downsampling": self.pictures.vae.downsampling,
+            "latent_channels": self.pictures.vae.latent_channels,
             "judge_sha256": files_sha256([WEIGHTS]),
             "sampler": SAMPLER,
             "plan": plain(asdict(self.plan)),

@@ -25,7 +25,8 @@ def setting(study: Study) -> str:
     sampled = sum(point.processor_seconds for point in study.points)
     rows = [
         ("pictures", f"{about['train_pictures']:,} to train on, {about['test_pictures']:,} to test with"),
-        ("latents", f"{plan['resolution']} pixels, down-sampled {about['downsampling']} times"),
+        ("pixels", f"{plan['resolution']} x {plan['resolution']}"),
+        ("latents", f"{about['latent_channels']} channels, down-sampled {about['downsampling']} times"),
         ("trainings", f"{len(study.models())}, {plan['steps']:,} steps of {plan['batch_size']} pictures each"),
         ("seeds", ", ".join(map(str, sorted({model.seed for model in study.models()})))),
         ("points", f"{len(study.points)}, {plan['pictures']:,} pictures each"),
@@ -54,10 +55,17 @@ def family(study: Study) -> str:
     """The family at the end of its training, and the correlation."""
     points = series.final(study)
     groups = _by_network(points)
-    rows = [(*_described(group[0].model), _minutes(study, group), *_qualities(group)) for group in groups]
-    heads = ("width/patch", "tokens", "parameters", "Gflops", "processor minutes of training", *QUALITY_HEADS)
-    found = f"Correlation of log Gflops and distance: **{series.correlation(points):.2f}** over {len(points)} points"
-    return f"{_plot('gflops')}\n{report.table(heads, rows)}\n{found} (the paper's: {PAPERS_CORRELATION:.2f}).\n"
+    rows = [(*_described(study, group[0].model), _minutes(study, group), *_qualities(group)) for group in groups]
+    heads = ("width/patch", "tokens", "values a token", "parameters", "Gflops", "minutes of training", *QUALITY_HEADS)
+    found = f"Correlation of log Gflops and distance: {_correlation(points)} (the paper's: {PAPERS_CORRELATION:.2f})"
+    wide = series.wide_enough(study, points)
+    if 3 <= len(wide) < len(points):
+        found += f"; {_correlation(wide)} that are at least as wide as a token has values, as all of the paper's are"
+    return f"{_plot('gflops')}\n{report.table(heads, rows)}\n{found}.\n"
+
+
+def _correlation(points: Sequence[Measured]) -> str:
+    return f"**{series.correlation(points):.2f}** over the {len(points)} points"
 
 
 def training(study: Study) -> str:
@@ -135,8 +143,9 @@ def _by_network(points: Sequence[Measured]) -> list[list[Measured]]:
     return list(groups.values())
 
 
-def _described(model: Model) -> tuple[str, int, str, str]:
-    return model.label, model.tokens, f"{model.parameters:,}", f"{model.gflops:.4g}"
+def _described(study: Study, model: Model) -> tuple[str, int, int, str, str]:
+    values = series.token_values(study, model)
+    return model.label, model.tokens, values, f"{model.parameters:,}", f"{model.gflops:.4g}"
 
 
 def _minutes(study: Study, group: Sequence[Measured]) -> str:

@@ -17,7 +17,8 @@ def written_study(plan: Plan, seeds: tuple[int, ...] = (0,)) -> Study:
     points = tuple(_measured(plan, point) for point in wanted)
     about = {
         "data": "fashion", "train_pictures": 60000, "test_pictures": 10000, "autoencoder_sha256": "a" * 64,
-        "downsampling": 8, "judge_sha256": "b" * 64, "sampler": "ddim", "plan": plain(asdict(plan)),
+        "downsampling": 8, "latent_channels": 8, "judge_sha256": "b" * 64, "sampler": "ddim",
+        "plan": plain(asdict(plan)),
     }  # fmt: skip
     floors = {"train": Quality(10, 0.5, 1.0, 1.0, 0.9), "restored": Quality(10, 0.25, 1.0, 1.0, 0.9)}
     ends = dict.fromkeys((point.run, point.step) for point in wanted)

@@ -53,6 +53,17 @@ def test_the_correlation_is_of_the_logarithm() -> None:
         series.correlation(points[:2])
 
 
+def test_a_model_is_told_apart_whose_width_holds_no_token() -> None:
+    found = series.wide_enough(STUDY, series.final(STUDY))
+    assert {point.model.label for point in found} == {"48/2", "96/2", "144/2", "192/2", "144/4", "192/4"}
+    assert [series.token_values(STUDY, point.model) for point in found] == [
+        8 * point.model.patch_size**2 for point in found
+    ]
+    table = TABLES["family"](STUDY)
+    assert f"**{series.correlation(found):.2f}** over the 6 points that are at least as wide" in table
+    assert "at least as wide" not in TABLES["family"](written_study(SMOKE))  # of none
+
+
 def test_curves_of_training_have_every_checkpoint_and_all_compute() -> None:
     steps, compute = series.over_training(STUDY), series.over_compute(STUDY)
     assert [curve.x for curve in steps] == [Plan().checkpoints] * 12
@@ -107,7 +118,7 @@ def test_several_seeds_share_a_cell_with_their_range() -> None:
     assert len(one.splitlines()) == len(two.splitlines())
     assert " to " in two.splitlines()[4]
     assert " to " not in one.splitlines()[4]
-    assert "over 24 points" in two
+    assert "over the 24 points" in two
 
 
 def test_a_leg_that_was_not_timed_has_no_minutes() -> None:
@@ -129,12 +140,8 @@ def test_tables_stand_between_their_marks_and_nothing_else_changes() -> None:
 
 def test_the_guide_shows_the_results_beside_it() -> None:
     text = GUIDE.read_text(encoding="utf-8")
-    results = page.DOCS / page.FOLDER / "results.json"
-    if not results.exists():  # nothing was measured yet: no figure stands in the page
-        shown = page.with_tables(text, STUDY, dict.fromkeys(TABLES, lambda study: f"{page.NOTHING_YET}\n"))
-        assert shown == text
-        return
-    assert page.with_tables(text, read_study(results)) == text, "run python -m benchmarks.scaling.page"
+    study = read_study(page.DOCS / page.FOLDER / "results.json")
+    assert page.with_tables(text, study) == text, "run python -m benchmarks.scaling.page"
 
 
 def test_the_command_writes_page_plots_and_results(tmp_path: Path) -> None:
