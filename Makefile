@@ -32,7 +32,7 @@ serve: $(READY)  ## run the service on the embedded demo models, http://127.0.0.
 	$(BIN)/dit serve
 
 test: $(READY)  ## every test that needs no GPU and few minutes
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-slow: $(READY)  ## full-size checkpoints: needs 16 GiB of memory and of disk
 	$(BIN)/python -m pytest -q -m slow
