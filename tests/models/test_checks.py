@@ -27,7 +27,7 @@ ONE_ASKED_FOR = [
 ]
 
 
-@pytest.mark.parametrize(("class_ids", "seeds"), ONE_ASKED_FOR, ids=repr)
+@pytest.mark.parametrize(("class_ids", "seeds"), ONE_ASKED_FOR, ids=lambda value: repr(value).partition(" at 0x")[0])
 def test_classes_and_seeds_come_in_whatever_holds_them(class_ids: object, seeds: object) -> None:
     (spec,) = read_specs(MODEL, class_ids, seeds, np.int32(20), np.float32(4), np.str_("ddim"))
     assert spec == SampleSpec(1, 5, *WISHES)

@@ -32,7 +32,7 @@ def test_a_whole_number_of_any_library_is_an_int(value: object) -> None:
     assert (type(whole(value)), whole(value)) == (int, 7)
 
 
-@pytest.mark.parametrize("value", NOT_WHOLE, ids=repr)
+@pytest.mark.parametrize("value", NOT_WHOLE, ids=lambda value: repr(value).partition(" at 0x")[0])
 def test_what_is_no_whole_number_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match="must be a valid integer"):
         whole(value)
