@@ -79,7 +79,7 @@ docs: $(READY)  ## the table of settings in docs/operations.md
 demo: $(READY)  ## train the two models of digits again (about two hours of processor time)
 	$(BIN)/python -m dit_serve.models.demo.train
 
-demo-fashion: $(READY)  ## train the model of Fashion-MNIST again (about two hours of processor time; apt install dataset-fashion-mnist)
+demo-fashion: $(READY)  ## train the model of Fashion-MNIST again (about two and a half hours of processor time; apt install dataset-fashion-mnist)
 	$(BIN)/python -m dit_serve.models.demo.train_fashion
 
 demo-quality: $(READY)  ## measure the demo models: classifier accuracy and Frechet distance over 1,000 images each
