@@ -56,7 +56,8 @@ def family(study: Study) -> str:
     points = series.final(study)
     groups = _by_network(points)
     rows = [(*_described(study, group[0].model), _minutes(study, group), *_qualities(group)) for group in groups]
-    heads = ("width/patch", "tokens", "values a token", "parameters", "Gflops", "minutes of training", *QUALITY_HEADS)
+    network = ("width/patch", "tokens", "values a token", "parameters", "Gflops")
+    heads = (*network, "processor minutes of training", *QUALITY_HEADS)
     found = f"Correlation of log Gflops and distance: {_correlation(points)} (the paper's: {PAPERS_CORRELATION:.2f})"
     wide = series.wide_enough(study, points)
     if 3 <= len(wide) < len(points):
