@@ -61,7 +61,7 @@ class _Blocks:
     def __init__(self, features: np.ndarray, block: int, device: torch.device) -> None:
         self.count = len(features)
         self.device = device
-        self._features = torch.from_numpy(np.ascontiguousarray(features))
+        self._features = features
         self._block = block
 
     def __iter__(self) -> Iterator[tuple[slice, torch.Tensor]]:
@@ -71,7 +71,8 @@ class _Blocks:
         """The blocks from that row on, which begins one."""
         for start in range(first, self.count, self._block):
             rows = slice(start, min(start + self._block, self.count))
-            yield rows, self._features[rows].to(self.device, torch.float64)
+            copied = torch.from_numpy(self._features[rows].copy())  # those of a file may not be written to
+            yield rows, copied.to(self.device, torch.float64)
 
 
 def _reaches(points: _Blocks, neighbours: int) -> torch.Tensor:

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.distance import cdist
 
 from dit_serve.models.evaluation.manifolds import precision_recall
@@ -50,6 +51,15 @@ def test_far_apart_is_none_and_the_same_is_all() -> None:
     points = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
     assert precision_recall(points, points + 100.0) == (0.0, 0.0)
     assert precision_recall(points, points) == (1.0, 1.0)
+
+
+def test_features_of_a_file_are_only_read_and_nothing_is_warned_of() -> None:
+    points = np.frombuffer(np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32).tobytes(), np.float32)
+    torch.set_warn_always(True)  # or torch warns once a process
+    try:
+        assert precision_recall(points.reshape(50, 3), points.reshape(50, 3)) == (1.0, 1.0)
+    finally:
+        torch.set_warn_always(False)
 
 
 def test_copies_of_one_point_are_precise_and_recall_nearly_nothing() -> None:
