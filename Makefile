@@ -31,6 +31,7 @@ help:  ## this list
 serve: $(READY)  ## run the service on the embedded demo models, http://127.0.0.1:8000
 	$(BIN)/dit serve
 
+# One thread each: two processes of two threads on two cores wait for each other.
 test: $(READY)  ## every test that needs no GPU and few minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 

@@ -15,6 +15,7 @@ from benchmarks.scaling.__main__ import main
 from benchmarks.scaling.plan import SMOKE, STAGES, Plan, Point, Run
 from benchmarks.scaling.results import Measured, Study, read_study
 from benchmarks.scaling.study import Runner, Sources, step_of
+from benchmarks.scaling.tables import TABLES
 from dit_serve.models.architecture import CONDITIONED, DiTConfig
 from dit_serve.models.registry import multiply_adds, parameter_count
 from dit_serve.models.training.dit import Trainer
@@ -73,6 +74,12 @@ def test_networks_are_what_the_registry_says_of_them(world: World) -> None:
         )  # fmt: skip
         assert model.gflops == multiply_adds(config) / 1e9
         assert (model.parameters, model.tokens) == (parameter_count(config), config.tokens)
+
+
+def test_a_measured_study_has_all_that_the_page_shows(world: World) -> None:
+    tables = {name: table(world.study) for name, table in TABLES.items()}
+    assert "| latents | 4 channels, down-sampled 8 times |" in tables["setting"]
+    assert all(f"| {model.label} |" in tables["family"] for model in world.study.models())
 
 
 def test_all_are_trained_for_as_many_steps(world: World) -> None:
