@@ -30,3 +30,8 @@ def card_is_settled(request: pytest.FixtureRequest) -> Iterator[None]:
 
     with settled():
         yield
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes give a test no name: archives have the time in them, and every process must find the same tests."""
+    return argname if isinstance(val, bytes) else None
