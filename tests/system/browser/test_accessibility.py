@@ -1,4 +1,4 @@
-"""Nothing keeps people from the page: axe-core in every view, narrow and wide, light and dark; no motion unasked for."""
+"""Nothing keeps people from the page: axe-core in every view, narrow and wide, light and dark; no unwanted motion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two models side by side: which pixels differ, counted as Pillow and NumPy count them, and the flicker between them."""
+"""Two models side by side: which pixels differ, counted as NumPy counts them, and the flicker between them."""
 
 from __future__ import annotations
 

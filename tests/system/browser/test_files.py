@@ -15,6 +15,7 @@ import pytest
 from tests.service.running import ROOT, Running, free_port
 from tests.system.browser.conftest import Visit
 from tests.system.browser.driver import expect
+from tests.system.browser.watch import OWN_SCHEMES
 
 WEB = ROOT / "service" / "http" / "web"
 FILES = sorted(path for path in WEB.iterdir() if path.is_file())
@@ -75,8 +76,8 @@ def test_the_page_works_under_a_path_of_a_proxy(visit: Visit, fakes: Running, tm
         viewer.fill(steps=4, images=2)
         viewer.make()
         viewer.wait_for_pictures(2)
-        strange = [each.url for each in viewer.watch.requests if not each.url.startswith((f"{origin}{PREFIX}/", "blob:"))]
-        assert [url for url in strange if not url.startswith("data:")] == []
+        known = (f"{origin}{PREFIX}/", *OWN_SCHEMES)
+        assert [each.url for each in viewer.watch.requests if not each.url.startswith(known)] == []
         viewer.page.reload()
         viewer.wait_for_pictures(2)
         assert re.match(rf"{origin}{PREFIX}/#make\?", viewer.page.url)

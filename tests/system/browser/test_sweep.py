@@ -6,6 +6,7 @@ import io
 import os
 import re
 import signal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -92,11 +93,12 @@ def test_what_a_sweep_costs_is_told_before(visit: Visit, pictures: Running) -> N
     ("x", "values", "words"),
     [
         ("cfg", "1,21", "20"), ("steps", "5,x", "x"), ("steps", "0", "1"), ("sampler", "euler", "ddpm"),
-        ("class", "eleven", "eleven"), ("model", "nothing", "digits-128"), ("seed", "0..99", "64"), ("cfg", "1..2/0", "0"),
+        ("class", "eleven", "eleven"), ("model", "nothing", "digits-128"), ("seed", "0..99", "64"),
+        ("cfg", "1..2/0", "0"),
     ],
 )  # fmt: skip
 def test_wrong_values_are_told_in_a_sentence_and_nothing_is_made(
-    visit: Visit, fakes: Running, pictures: Running, x: str, values: str, words: str
+    visit: Visit, pictures: Running, x: str, values: str, words: str
 ) -> None:
     viewer = visit(pictures, FRAGMENT)
     viewer.sweep(x=x, x_values=values)
@@ -127,7 +129,7 @@ def test_the_contact_sheet_has_every_picture_pixel_for_pixel_in_its_place(
     rows, columns = sorted({y for y, _ in found}), sorted({x for _, x in found})
     assert found == [(y, x) for y in rows for x in columns]
     assert (len(rows), len(columns)) == (3, 4)
-    assert len({after - before for line in (rows, columns) for before, after in zip(line, line[1:], strict=False)}) == 1
+    assert len({after - before for line in (rows, columns) for before, after in pairwise(line)}) == 1
     assert sheet.shape[0] > rows[-1] + 128
     assert sheet.shape[1] > columns[-1] + 128
     headers = sheet[: rows[0], columns[0] :]

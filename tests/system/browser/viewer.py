@@ -1,4 +1,4 @@
-"""Somebody who uses the page: finds controls by the names that people hear, and types, presses and clicks as they do."""
+"""Somebody who uses the page: finds controls by the names that people hear; types, presses and clicks as they do."""
 
 from __future__ import annotations
 
@@ -140,7 +140,8 @@ class Viewer:
 
     def tile_bytes(self) -> list[bytes]:
         """The PNG that each tile shows now, in order."""
-        return [self.blob(url) for url in self.tiles.locator("img").evaluate_all("(all) => all.map((each) => each.src)")]
+        shown: list[str] = self.tiles.locator("img").evaluate_all("(all) => all.map((each) => each.src)")
+        return [self.blob(url) for url in shown]
 
     def blob(self, url: str) -> bytes:
         """What a blob: URL of this page stands for, even if it was given back."""

@@ -1,4 +1,4 @@
-"""What the pages of one browser context did, from the first request on, and the judgement that nothing of it was wrong."""
+"""What the pages of one browser context did, from the first request on, and the judgement that none of it is wrong."""
 
 from __future__ import annotations
 
