@@ -92,46 +92,6 @@ def test_a_seed_above_what_javascript_counts_is_drawn_exactly(visit: Visit, pict
     assert viewer.tile_bytes() == [generated(pictures, asked | {"seed": seed + k}) for k in range(2)]
 
 
-def test_keys_alone_find_a_class_set_every_field_and_make(visit: Visit, pictures: Running) -> None:
-    viewer = visit(pictures)
-    keyboard = viewer.page.keyboard
-    expect(viewer.button("Make")).to_be_enabled()
-    keyboard.press("/")
-    expect(viewer.classes).to_be_focused()
-    keyboard.type("f")  # 4 and 5
-    keyboard.press("ArrowDown")
-    keyboard.press("Enter")
-    expect(viewer.classes).to_have_value(re.compile("^5 five"))
-    for label, text in (("Steps", "10"), ("Guidance scale", "3"), ("Seed", "21"), ("Images", "2")):
-        viewer.tab_to(viewer.field(label))
-        keyboard.press("Control+a")
-        keyboard.type(text)
-    keyboard.press("Enter")
-    viewer.wait_for_pictures(2)
-    asked = {"model": "digits-64", "class_id": 5, "cfg": 3, "steps": 10}
-    assert viewer.tile_bytes() == [generated(pictures, asked | {"seed": seed}) for seed in (21, 22)]
-
-    viewer.tab_to(viewer.tiles.first)
-    keyboard.press("Enter")
-    dialog = viewer.page.get_by_role("dialog", name="Picture")
-    expect(dialog).to_contain_text("five")
-    keyboard.press("ArrowRight")
-    expect(dialog).to_contain_text("2 of 2")
-    keyboard.press("Escape")
-    expect(dialog).to_have_count(0)
-
-
-def test_tab_reaches_every_control_in_order_and_shows_where_it_is(visit: Visit, pictures: Running) -> None:
-    viewer = visit(pictures)
-    viewer.fill(steps=2, images=2)
-    viewer.make()
-    viewer.wait_for_pictures(2)
-    wanted, reached = viewer.tab_through()
-    assert len(wanted) >= 15
-    assert reached == wanted
-    assert viewer.unmarked_when_focused() == []
-
-
 @pytest.mark.parametrize("way", ["Escape", "Stop"])
 def test_what_is_stopped_frees_its_places_at_the_service(visit: Visit, fakes: Running, way: str) -> None:
     viewer = visit(fakes)

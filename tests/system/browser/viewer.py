@@ -32,9 +32,13 @@ FOCUSABLE = """() => [...document.querySelectorAll("*")].flatMap((element, place
   element.matches("a[href], button, input, select, textarea, summary, [tabindex]") && element.tabIndex >= 0
   && !element.disabled && element.checkVisibility({ visibilityProperty: true }) ? [place] : [])"""
 PLACE = """[...document.querySelectorAll("*")].indexOf(document.activeElement)"""
-MARKED = """() => {
-  const { outlineStyle, outlineWidth, boxShadow } = getComputedStyle(document.activeElement);
-  return (outlineStyle !== "none" && outlineWidth !== "0px") || boxShadow !== "none";
+IS_SEEN = """() => {
+  const element = document.activeElement;
+  const { outlineStyle, outlineWidth, boxShadow } = getComputedStyle(element);
+  const isMarked = (outlineStyle !== "none" && outlineWidth !== "0px") || boxShadow !== "none";
+  const { x, y, width, height } = element.getBoundingClientRect();
+  const places = [0.1, 0.5, 0.9].map((part) => document.elementFromPoint(x + width / 2, y + part * height));
+  return isMarked && places.some((each) => each === element || element.contains(each) || each?.contains(element));
 }"""
 
 
@@ -172,12 +176,12 @@ class Viewer:
             reached.append(self.page.evaluate(PLACE))
         return wanted, reached
 
-    def unmarked_when_focused(self) -> list[str]:
-        """Controls that look the same whether they have the focus or not."""
+    def unseen_when_focused(self) -> list[str]:
+        """Controls that look the same with the focus as without, or lie beneath something or out of the window."""
         found = []
         self.page.evaluate("document.activeElement.blur()")
         for _ in self.page.evaluate(FOCUSABLE):
             self.page.keyboard.press("Tab")
-            if not self.page.evaluate(MARKED):
-                found.append(self.page.evaluate("document.activeElement.outerHTML"))
+            if not self.page.evaluate(IS_SEEN):
+                found.append(self.page.evaluate("document.activeElement.outerHTML.slice(0, 300)"))
         return found
