@@ -1,4 +1,4 @@
-"""Everything goes by keys: Tab reaches what there is and is seen, letters do what the list says, or can be turned off."""
+"""Everything goes by keys: Tab reaches what there is and is seen there; letters do as listed, or are turned off."""
 
 from __future__ import annotations
 

@@ -38,7 +38,8 @@ IS_SEEN = """() => {
   const isMarked = (outlineStyle !== "none" && outlineWidth !== "0px") || boxShadow !== "none";
   const { x, y, width, height } = element.getBoundingClientRect();
   const places = [0.1, 0.5, 0.9].map((part) => document.elementFromPoint(x + width / 2, y + part * height));
-  return isMarked && places.some((each) => each === element || element.contains(each) || each?.contains(element));
+  return isMarked
+    && places.some((each) => element.contains(each) || each?.closest("label")?.contains(element));
 }"""
 
 
