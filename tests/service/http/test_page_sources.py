@@ -13,7 +13,7 @@ WEB = Path(__file__).parents[3] / "service/http/web"
 MOST_BYTES = 40_000
 MOST_LINES = 200
 LIT_HTML = "lit-html.js"
-LIT_HTML_SHA256 = "b878e7f95dec8a9b6e9b217faca6b6a11bad82ebc44c0caa77419ed83edd81f2"  # of lit-html.js in version 3.3.3 of the package
+LIT_HTML_SHA256 = "b878e7f95dec8a9b6e9b217faca6b6a11bad82ebc44c0caa77419ed83edd81f2"  # version 3.3.3
 
 
 def sources(*endings: str) -> list[Path]:
