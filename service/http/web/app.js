@@ -12,21 +12,23 @@ import { corner, duration, watchStatus } from "./status.js";
 import { remembered } from "./storage.js";
 
 const tabs = [make];
-let written = ""; // the fragment that the URL has, so that a change of ours is told from the reader's
+let written = ""; // the fragment that the URL has, as we wrote it
+let isFollowing = false; // the URL is being read: nothing is written into it
 
 const current = () => tabs.find(({ id }) => id === state.tab);
 
 function draw() {
   render(page(current()), document.querySelector("#page"));
   showDialogs();
-  if (state.models.length) keepUrl();
+  if (state.models.length && !isFollowing) keepUrl();
 }
 
 function page(tab) {
   return html`
     <header>
-      <a class="brand" href="#make" aria-label="dit-serve"><svg viewBox="0 0 8 8" aria-hidden="true"><rect width="8"
-        height="8" rx="2" fill="#36c"/><path d="M2 2h1v1h-1zM4 2h2v4h-2zM2 4h1v2h-1z" fill="#fff"/></svg><span>dit-serve</span></a>
+      <a class="brand" href="#make" aria-label="dit-serve"><svg viewBox="0 0 8 8" aria-hidden="true">
+        <rect width="8" height="8" rx="2" fill="#36c"/><path d="M2 2h1v1h-1zM4 2h2v4h-2zM2 4h1v2h-1z" fill="#fff"/>
+        </svg><span>dit-serve</span></a>
       <div role="tablist" aria-label="Views" @keydown=${turnTabs}>${tabs.map(tabButton)}</div>
       ${corner()}
       <button type="button" class="icon" aria-label="Keys" title="Keys (?)" @click=${() => toggleHelp()}>?</button>
@@ -73,7 +75,8 @@ function notices({ run }) {
   if (state.notice) told.push(html`<p class="notice">${state.notice}</p>`);
   if (state.trouble) told.push(html`<p class="notice">${state.trouble}</p>`);
   if (run?.state === "waiting") {
-    told.push(html`<p class="notice">${run.reason} <strong>Trying again in ${Math.ceil(run.waitSeconds)} s.</strong></p>`);
+    const seconds = Math.ceil(run.waitSeconds);
+    told.push(html`<p class="notice">${run.reason} <strong>Trying again in ${seconds} s.</strong></p>`);
   }
   if (run?.state === "failed") {
     const failed = run.cells.filter(({ state: each }) => each === "failed");
@@ -88,7 +91,7 @@ function makeNow(tab) {
   state.notice = "";
   tab.stop();
   tab.make();
-  history.pushState(null, "", (written = fragment(tab, true)));
+  enter(fragment(tab, true));
   changed();
   return true;
 }
@@ -96,7 +99,7 @@ function makeNow(tab) {
 function show(k) {
   state.tab = tabs[k].id;
   state.notice = "";
-  history.pushState(null, "", (written = fragment(tabs[k], isMade(tabs[k]))));
+  enter(fragment(tabs[k], isMade(tabs[k])));
   changed();
 }
 
@@ -113,19 +116,23 @@ function isMade(tab) {
   return Boolean(tab.run) && fragment(tab, true) === tab.madeAs;
 }
 
-/** Writes the view into the URL: what is typed after pictures were made is a new entry of the history. */
+/** Writes the view into the URL, as it is made and typed. */
 function keepUrl() {
   const tab = current();
   if (tab.run !== tab.seenRun) Object.assign(tab, { seenRun: tab.run, madeAs: fragment(tab, true) });
   const now = fragment(tab, isMade(tab));
-  if (now === written) return;
-  const wasMade = written.includes("made=1");
-  history[wasMade ? "pushState" : "replaceState"](null, "", now);
+  if (now !== written) enter(now);
+}
+
+/** Puts a fragment into the URL: a new entry of the history, where the last one has pictures to go back to. */
+function enter(now) {
+  history[written.includes("made=1") ? "pushState" : "replaceState"](null, "", now);
   written = now;
 }
 
 /** Has the page show what the URL says, with its pictures. */
 async function followUrl() {
+  isFollowing = true;
   const hasPictures = follow(location.hash, tabs);
   const tab = current();
   if (hasPictures) await Promise.all(state.models.map(({ name }) => classesOf(name)));
@@ -134,7 +141,8 @@ async function followUrl() {
     tab.make({ isAgain: true });
     Object.assign(tab, { seenRun: tab.run, madeAs: fragment(tab, true) });
   }
-  written = fragment(tab, isMade(tab)); // as we write it, which may not be as it was typed
+  written = fragment(tab, isMade(tab)); // which may not be as it was typed
+  isFollowing = false;
   history.replaceState(null, "", written);
   changed();
 }
