@@ -34,7 +34,7 @@ def check(page: Page, where: str, sizes: dict[str, tuple[int, int]] = SIZES) -> 
             found += [f"{where}, {size}, {scheme}: {each}" for each in violations(page)]
             wider = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
             found += [f"{where}, {size}: the page is {wider} pixels wider than the window"] if wider else []
-    assert found == []
+    assert not found, "\n".join(found)
 
 
 @pytest.mark.parametrize("view", VIEWS)

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from tests.service.running import Running
-from tests.system.browser.answers import generated, places_are_free
+from tests.system.browser.answers import all_generated, places_are_free
 from tests.system.browser.conftest import Visit
 from tests.system.browser.driver import expect
 from tests.system.browser.viewer import Viewer
@@ -77,7 +77,7 @@ def test_a_picture_has_the_bytes_of_the_api(visit: Visit, pictures: Running) -> 
     viewer.make()
     viewer.wait_for_pictures(3)
     asked = {"model": "fashion-64", "class_id": 8, "cfg": 2.5, "steps": 12, "sampler": "dpm++"}
-    assert viewer.tile_bytes() == [generated(pictures, asked | {"seed": seed}) for seed in (7, 8, 9)]
+    assert viewer.tile_bytes() == all_generated(pictures, [asked | {"seed": seed} for seed in (7, 8, 9)])
 
 
 def test_a_seed_above_what_javascript_counts_is_drawn_exactly(visit: Visit, pictures: Running) -> None:
@@ -90,7 +90,7 @@ def test_a_seed_above_what_javascript_counts_is_drawn_exactly(visit: Visit, pict
     viewer.wait_for_pictures(2)
     expect(viewer.tiles.nth(1)).to_have_accessible_name(f"three, seed {seed + 1}, done")
     asked = {"model": "digits-64", "class_id": 3, "steps": 4}
-    assert viewer.tile_bytes() == [generated(pictures, asked | {"seed": seed + k}) for k in range(2)]
+    assert viewer.tile_bytes() == all_generated(pictures, [asked | {"seed": seed + k} for k in range(2)])
 
 
 @pytest.mark.parametrize("way", ["Escape", "Stop"])
