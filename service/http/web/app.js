@@ -25,8 +25,9 @@ function draw() {
 function page(tab) {
   return html`
     <header>
-      <a class="brand" href="#make" aria-label="dit-serve"><svg viewBox="0 0 8 8" aria-hidden="true"><rect width="8"
-        height="8" rx="2" fill="#36c"/><path d="M2 2h1v1h-1zM4 2h2v4h-2zM2 4h1v2h-1z" fill="#fff"/></svg><span>dit-serve</span></a>
+      <a class="brand" href="#make" aria-label="dit-serve"><svg viewBox="0 0 8 8" aria-hidden="true">
+        <rect width="8" height="8" rx="2" fill="#36c"/><path d="M2 2h1v1h-1zM4 2h2v4h-2zM2 4h1v2h-1z" fill="#fff"/>
+        </svg><span>dit-serve</span></a>
       <div role="tablist" aria-label="Views" @keydown=${turnTabs}>${tabs.map(tabButton)}</div>
       ${corner()}
       <button type="button" class="icon" aria-label="Keys" title="Keys (?)" @click=${() => toggleHelp()}>?</button>
@@ -73,7 +74,8 @@ function notices({ run }) {
   if (state.notice) told.push(html`<p class="notice">${state.notice}</p>`);
   if (state.trouble) told.push(html`<p class="notice">${state.trouble}</p>`);
   if (run?.state === "waiting") {
-    told.push(html`<p class="notice">${run.reason} <strong>Trying again in ${Math.ceil(run.waitSeconds)} s.</strong></p>`);
+    const seconds = Math.ceil(run.waitSeconds);
+    told.push(html`<p class="notice">${run.reason} <strong>Trying again in ${seconds} s.</strong></p>`);
   }
   if (run?.state === "failed") {
     const failed = run.cells.filter(({ state: each }) => each === "failed");

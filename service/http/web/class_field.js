@@ -19,7 +19,7 @@ export function classField({ form, set }) {
         aria-expanded=${options.length ? "true" : "false"} aria-controls="class-options"
         aria-activedescendant=${options.length ? `class-option-${open.at}` : nothing}
         .value=${shown} placeholder=${labelOf(form.model, form.class_id)}
-        @focus=${(event) => begin(event.target)} @input=${(event) => typed(event.target.value)}
+        @focus=${(event) => begin(event.target, form)} @input=${(event) => typed(event.target.value)}
         @blur=${close} @keydown=${(event) => pressed(event, form, set)}>
       <button type="button" class="icon" aria-label="Surprise me" title="Surprise me: any class (s)"
         @click=${() => surprise(form, set)}>${dice}</button>
@@ -74,9 +74,9 @@ function recentOf(model) {
   return remembered("localStorage", `recent ${model}`).split(",").filter(Boolean).map(Number);
 }
 
-function begin(input) {
-  input.select();
+function begin(input, form) {
   Object.assign(open, { text: "", at: 0 });
+  open.at = Math.max(0, optionsOf(form).findIndex((each) => each.class_id === form.class_id));
   input.value = "";
   changed();
 }

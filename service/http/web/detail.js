@@ -62,9 +62,9 @@ export function detailDialog() {
               class=${(modelNamed(cell.request.model)?.resolution ?? 0) <= 160 ? "coarse" : ""} src=${cell.image.url}>`
           : html`<p class="fault">${cell.problem?.detail || cell.problem?.title || cell.state}</p>`}
         <figcaption class="row">
-          <button type="button" class="icon" aria-label="The one before" ?disabled=${at <= 0} @click=${() => turn(-1)}>←</button>
+          ${arrow("The one before", "←", -1, at <= 0)}
           <span class="muted">${at + 1} of ${cells.length}</span>
-          <button type="button" class="icon" aria-label="The next one" ?disabled=${at + 1 >= cells.length} @click=${() => turn(1)}>→</button>
+          ${arrow("The next one", "→", 1, at + 1 >= cells.length)}
         </figcaption>
       </figure>
       <div class="facts">
@@ -77,6 +77,11 @@ export function detailDialog() {
       </div>
     </div>
   </dialog>`;
+}
+
+function arrow(label, text, by, isOff) {
+  return html`<button type="button" class="icon" aria-label=${label} ?disabled=${isOff} @click=${() => turn(by)}>
+    ${text}</button>`;
 }
 
 function receipt(values) {
@@ -128,7 +133,8 @@ function again(cell) {
 
 function verdict(cell) {
   const text = verdictOf(cell);
-  return html`<span class="verdict ${text.startsWith("equal") ? "good" : text.startsWith("not") ? "bad" : ""}">${text}</span>`;
+  const kind = text.startsWith("equal") ? "good" : text.startsWith("not") ? "bad" : "";
+  return html`<span class="verdict ${kind}">${text}</span>`;
 }
 
 function verdictOf(cell) {

@@ -94,9 +94,8 @@ function settle(input, value, allowed) {
 
 function cfgField(model) {
   const set = (value) => put("cfg", value);
-  const label = "Guidance scale";
-  const isOff = !model.can_guide;
-  return numberField({ label, id: "cfg", value: state.form.cfg, min: 1, max: 20, step: "any", slide: [1, 10, 0.25], set, isOff });
+  const bounds = { min: 1, max: 20, step: "any", slide: [1, 10, 0.25], isOff: !model.can_guide };
+  return numberField({ label: "Guidance scale", id: "cfg", value: state.form.cfg, set, ...bounds });
 }
 
 function stepsField({ max_steps: max }) {
@@ -107,12 +106,14 @@ function stepsField({ max_steps: max }) {
 
 function samplerField({ samplers }) {
   const options = samplers.map((name) => [name, name]);
-  return selectField({ label: "Sampler", id: "sampler", value: state.form.sampler, options, set: (value) => put("sampler", value) });
+  const set = (value) => put("sampler", value);
+  return selectField({ label: "Sampler", id: "sampler", value: state.form.sampler, options, set });
 }
 
 function modelField() {
   const options = state.models.map(({ name, resolution }) => [name, `${name} · ${resolution} px`]);
-  return selectField({ label: "Model", id: "model", value: state.form.model, options, set: (value) => put("model", value) });
+  const set = (value) => put("model", value);
+  return selectField({ label: "Model", id: "model", value: state.form.model, options, set });
 }
 
 function seedField() {

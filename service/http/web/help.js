@@ -35,7 +35,8 @@ export function helpDialog() {
       <div class="row spread"><h2 id="help-title">Keys</h2>
         <button type="button" class="icon" aria-label="Close" @click=${() => toggleHelp(false)}>✕</button></div>
       <dl class="keys">${KEYS.map(([key, text]) => html`<div><dt><kbd>${key}</kbd></dt><dd>${text}</dd></div>`)}</dl>
-      <label class="check"><input type="checkbox" .checked=${state.hasKeys} @change=${set}> single letters are keys</label>
+      <label class="check"><input type="checkbox" .checked=${state.hasKeys} @change=${set}>
+        single letters are keys</label>
     </div>
   </dialog>`;
 }

@@ -35,7 +35,8 @@ export function isKeyWanted() {
 /** The question, while it is open. */
 export function keyDialog() {
   if (!asked) return nothing;
-  return html`<dialog id="key" class="sheet small" aria-labelledby="key-title" @cancel=${(event) => event.preventDefault()}>
+  const stay = (event) => event.preventDefault(); // without a key there is nothing to go back to
+  return html`<dialog id="key" class="sheet small" aria-labelledby="key-title" @cancel=${stay}>
     <form @submit=${answer}>
       <h2 id="key-title">An API key, please</h2>
       <p>This service answers to keys. Yours is kept in this tab alone, until it is closed.</p>

@@ -15,8 +15,8 @@ export const make = {
 
   panel() {
     const set = (value) => put("n", value);
-    return html`${formFields()}
-      ${numberField({ label: "Images", id: "images", value: state.form.n, min: 1, max: MOST_IMAGES, step: 1, slide: [1, MOST_IMAGES, 1], set })}`;
+    const bounds = { min: 1, max: MOST_IMAGES, step: 1, slide: [1, MOST_IMAGES, 1] };
+    return html`${formFields()} ${numberField({ label: "Images", id: "images", value: state.form.n, set, ...bounds })}`;
   },
 
   stage() {

@@ -1,4 +1,4 @@
-// The pictures that this page has: kept by what made them, so that going back and asking again costs the service nothing.
+// The pictures that this page has, kept by what made them: going back, or asking again, costs the service nothing.
 import { bytesOf, toJson } from "./api.js";
 import { modelNamed } from "./page.js";
 

@@ -45,7 +45,8 @@ from openai import OpenAI
 
 client = OpenAI(base_url="${base}", api_key=${key})
 extra = ${toJson({ cfg, steps, sampler, seed })}
-answer = client.images.generate(model=${toJson(model)}, prompt="${class_id}", response_format="b64_json", extra_body=extra)
+wanted = {"model": ${toJson(model)}, "prompt": "${class_id}", "response_format": "b64_json"}
+answer = client.images.generate(**wanted, extra_body=extra)
 Path("${class_id}-${seed}.png").write_bytes(base64.b64decode(answer.data[0].b64_json))
 `;
 }

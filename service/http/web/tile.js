@@ -9,7 +9,8 @@ const COARSE = 160; // pixels a side up to which a picture is shown in squares, 
 export function tile(cell, { caption, open }) {
   const { request, image, state, look } = cell;
   const isCoarse = (modelNamed(request.model)?.resolution ?? 256) <= COARSE;
-  return html`<button type="button" class="tile ${state}" aria-label=${nameOf(cell)} .cell=${cell} @click=${() => open(cell)}>
+  return html`<button type="button" class="tile ${state}" aria-label=${nameOf(cell)} .cell=${cell}
+    @click=${() => open(cell)}>
     <span class="frame">
       ${state === "failed"
         ? html`<span class="words">${cell.problem?.title ?? "failed"}</span>`
