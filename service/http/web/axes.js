@@ -15,7 +15,7 @@ const MOST_SEED = 2n ** 63n - 1n;
 export const AXES = {
   cfg: { title: "Guidance scale", field: "cfg", noun: "guidance scale", example: "1,1.5,4 or 1..4/0.5" },
   steps: { title: "Steps", field: "steps", noun: "number of steps", example: "10,20,50 or 10..50/10" },
-  sampler: { title: "Sampler", field: "sampler", noun: "sampler", example: "ddim,ddpm" },
+  sampler: { title: "Sampler", field: "sampler", noun: "sampler", example: "ddim, ddpm" },
   seed: { title: "Seed", field: "seed", noun: "seed", example: "0..7 or 5,99" },
   class: { title: "Class", field: "class_id", noun: "class", example: "0..7, or ids and names" },
   model: { title: "Model", field: "model", noun: "model", example: "the names of models" },
@@ -55,8 +55,8 @@ export function modelsOf({ x, y, texts, form }, catalogue) {
 
 /** What may be written for an axis of a sweep with these models. */
 export function exampleOf(axis, models, catalogue) {
-  if (axis === "sampler" && models.length > 0) return models[0].samplers.join(",");
-  if (axis === "model" && catalogue.models.length > 0) return catalogue.models.map(({ name }) => name).join(",");
+  if (axis === "sampler" && models.length > 0) return models[0].samplers.join(", ");
+  if (axis === "model" && catalogue.models.length > 0) return catalogue.models.map(({ name }) => name).join(", ");
   if (axis === "cfg" && models.some((model) => !model.can_guide)) return "1";
   return AXES[axis].example;
 }

@@ -27,7 +27,8 @@ export const sweep = {
     const plan = this.made ?? planned();
     if (plan.columns.length === 0) return html`<p class="empty">Every value of X with every value of Y.</p>`;
     return html`${bar()}
-      <div class="sweep" data-size=${shown.size} role="region" aria-label="Table of pictures" tabindex="0">
+      <div class="sweep-box" data-size=${shown.size} role="region" aria-label="Table of pictures" tabindex="0"
+        @focusin=${reveal}>
         ${table(plan, this.run?.cells)}
       </div>`;
   },
@@ -95,6 +96,11 @@ function table({ x, y, columns, rows, models }, cells) {
     </thead>
     <tbody>${rows.map(row)}</tbody>
   </table>`;
+}
+
+/** Brings a tile that the keyboard went to out from under the headers. */
+function reveal({ target }) {
+  if (target.matches(".tile:focus-visible")) target.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 
 const blank = html`<span class="blank"></span>`;
