@@ -12,14 +12,15 @@ import { corner, duration, watchStatus } from "./status.js";
 import { remembered } from "./storage.js";
 
 const tabs = [make];
-let written = ""; // the fragment that the URL has, so that a change of ours is told from the reader's
+let written = ""; // the fragment that the URL has, as we wrote it
+let isFollowing = false; // the URL is being read: nothing is written into it
 
 const current = () => tabs.find(({ id }) => id === state.tab);
 
 function draw() {
   render(page(current()), document.querySelector("#page"));
   showDialogs();
-  if (state.models.length) keepUrl();
+  if (state.models.length && !isFollowing) keepUrl();
 }
 
 function page(tab) {
@@ -90,7 +91,7 @@ function makeNow(tab) {
   state.notice = "";
   tab.stop();
   tab.make();
-  history.pushState(null, "", (written = fragment(tab, true)));
+  enter(fragment(tab, true));
   changed();
   return true;
 }
@@ -98,7 +99,7 @@ function makeNow(tab) {
 function show(k) {
   state.tab = tabs[k].id;
   state.notice = "";
-  history.pushState(null, "", (written = fragment(tabs[k], isMade(tabs[k]))));
+  enter(fragment(tabs[k], isMade(tabs[k])));
   changed();
 }
 
@@ -115,19 +116,23 @@ function isMade(tab) {
   return Boolean(tab.run) && fragment(tab, true) === tab.madeAs;
 }
 
-/** Writes the view into the URL: what is typed after pictures were made is a new entry of the history. */
+/** Writes the view into the URL, as it is made and typed. */
 function keepUrl() {
   const tab = current();
   if (tab.run !== tab.seenRun) Object.assign(tab, { seenRun: tab.run, madeAs: fragment(tab, true) });
   const now = fragment(tab, isMade(tab));
-  if (now === written) return;
-  const wasMade = written.includes("made=1");
-  history[wasMade ? "pushState" : "replaceState"](null, "", now);
+  if (now !== written) enter(now);
+}
+
+/** Puts a fragment into the URL: a new entry of the history, where the last one has pictures to go back to. */
+function enter(now) {
+  history[written.includes("made=1") ? "pushState" : "replaceState"](null, "", now);
   written = now;
 }
 
 /** Has the page show what the URL says, with its pictures. */
 async function followUrl() {
+  isFollowing = true;
   const hasPictures = follow(location.hash, tabs);
   const tab = current();
   if (hasPictures) await Promise.all(state.models.map(({ name }) => classesOf(name)));
@@ -136,7 +141,8 @@ async function followUrl() {
     tab.make({ isAgain: true });
     Object.assign(tab, { seenRun: tab.run, madeAs: fragment(tab, true) });
   }
-  written = fragment(tab, isMade(tab)); // as we write it, which may not be as it was typed
+  written = fragment(tab, isMade(tab)); // which may not be as it was typed
+  isFollowing = false;
   history.replaceState(null, "", written);
   changed();
 }
