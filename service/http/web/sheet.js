@@ -100,7 +100,7 @@ export function wrap(text, width, measure, most) {
   if (shown.length <= most) return shown;
   let last = shown[most - 1];
   while (last && measure(`${last}…`) > width) last = [...last].slice(0, -1).join("");
-  return [...shown.slice(0, most - 1), `${last}…`];
+  return [...shown.slice(0, most - 1), `${last.trimEnd()}…`];
 }
 
 function placed(cell, box) {
