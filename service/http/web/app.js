@@ -1,16 +1,19 @@
 // The page: views over one service. Starts everything, draws everything, and keeps the URL.
 import { ask, fromJson } from "./api.js";
+import { compare } from "./compare.js";
 import { detailDialog } from "./detail.js";
 import { follow, fragment } from "./fragment.js";
-import { helpDialog, listenToKeys, toggleHelp } from "./keyboard.js";
+import { gallery } from "./gallery.js";
 import { keyDialog } from "./key.js";
+import { helpDialog, listenToKeys, toggleHelp } from "./keyboard.js";
 import { html, render } from "./lit-html.js";
 import { make } from "./make.js";
 import { changed, classesOf, drawnBy, state } from "./page.js";
 import { secondsOf, stepsOf } from "./run.js";
 import { corner, duration, watchStatus } from "./status.js";
+import { sweep } from "./sweep.js";
 
-const tabs = [make];
+const tabs = [make, sweep, compare, gallery];
 
 let written = ""; // the fragment that the URL has, as we wrote it
 let isFollowing = false; // the URL is being read: nothing is written into it
@@ -65,6 +68,7 @@ function actions(tab) {
 }
 
 function costOf(requests) {
+  if (!requests.length) return "Nothing to make yet";
   const seconds = secondsOf(requests);
   return `${requests.length} picture${requests.length === 1 ? "" : "s"}, ${stepsOf(requests).toLocaleString("en")}
     evaluations of the network${seconds === null ? "" : `, about ${duration(seconds)}`}`;
@@ -114,12 +118,18 @@ function turnTabs(event) {
 
 /** Whether a view's pictures are those that its URL would make. */
 function isMade(tab) {
-  return Boolean(tab.run) && fragment(tab, true) === tab.madeAs;
+  return Boolean(tab.run) && madeOf(tab) === tab.madeAs;
+}
+
+/** What a view's pictures depend on: its fragment without the entries that only show them in another way. */
+function madeOf(tab) {
+  const [, params] = fragment(tab, true).split("?");
+  return tab.unmade ? String([...new URLSearchParams(params)].filter(([name]) => !tab.unmade.includes(name))) : params;
 }
 
 /** Writes a view into the URL, as it is made and typed. */
 function keepUrl(tab) {
-  if (tab.run !== tab.seenRun) Object.assign(tab, { seenRun: tab.run, madeAs: fragment(tab, true) });
+  if (tab.run !== tab.seenRun) Object.assign(tab, { seenRun: tab.run, madeAs: madeOf(tab) });
   const now = fragment(tab, isMade(tab));
   if (now !== written) enter(now);
 }
@@ -139,7 +149,7 @@ async function followUrl() {
   if (hasPictures && !isMade(tab) && tab.wanted().requests.length) {
     tab.run?.stop();
     tab.make({ isAgain: true });
-    Object.assign(tab, { seenRun: tab.run, madeAs: fragment(tab, true) });
+    Object.assign(tab, { seenRun: tab.run, madeAs: madeOf(tab) });
   }
   written = fragment(tab, isMade(tab)); // which may not be as it was typed
   isFollowing = false;

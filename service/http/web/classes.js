@@ -67,7 +67,8 @@ export function surprise(form, set) {
   announce(labelOf(form));
 }
 
-function labelOf({ model, class_id }) {
+/** A class in words: "207 golden retriever". */
+export function labelOf({ model, class_id }) {
   const name = className(model, class_id);
   return name === `class ${class_id}` ? name : `${class_id} ${name}`;
 }

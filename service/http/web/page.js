@@ -13,6 +13,7 @@ export const state = {
 };
 
 const classes = new Map(); // by model
+const asking = new Map(); // what brings them
 let drawing = null;
 let draw;
 
@@ -43,6 +44,7 @@ export function modelNamed(name) {
 export async function learnModels() {
   state.models = (await asked("v1/models")).models;
   classes.clear();
+  asking.clear();
   fitForm();
   await classesOf(state.form.model);
 }
@@ -58,14 +60,13 @@ export function fitForm() {
   if (!samplers.includes(form.sampler)) [form.sampler] = samplers;
 }
 
-/** The classes of a model, [{class_id, names}]; asked for once. */
-export async function classesOf(model) {
-  if (!classes.has(model)) classes.set(model, (await asked(`v1/classes?model=${encodeURIComponent(model)}`)).classes);
-  changed();
-  return classes.get(model);
+/** Has the classes of a model known; they are asked for once. */
+export function classesOf(model) {
+  if (!asking.has(model)) asking.set(model, learnClasses(model).catch(() => asking.delete(model)));
+  return asking.get(model);
 }
 
-/** The classes of a model as far as they are known by now. */
+/** The classes of a model, [{class_id, names}], as far as they are known by now. */
 export function knownClasses(model) {
   return classes.get(model) ?? [];
 }
@@ -91,6 +92,11 @@ export function remembered(storage, name) {
   } catch {
     return state[name] ?? "";
   }
+}
+
+async function learnClasses(model) {
+  classes.set(model, (await asked(`v1/classes?model=${encodeURIComponent(model)}`)).classes);
+  changed();
 }
 
 async function asked(path) {

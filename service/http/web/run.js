@@ -125,6 +125,13 @@ const told = {
   failed: (cell, problem) => Object.assign(cell, { state: "failed", problem }),
 };
 
+/** A URL of a blob that lives as long as its owner does. */
+export function urlFor(owner, blob) {
+  const url = URL.createObjectURL(blob);
+  forgotten.register(owner, url);
+  return url;
+}
+
 function isOpen({ state: word }) {
   return ["waiting", "queued", "running"].includes(word);
 }
@@ -136,9 +143,8 @@ function stepsMade(cells) {
 /** The picture in an image of the API: {bytes, url, receipt, timing}; its URL lives as long as it does. */
 function keep(request, { b64_png, timing_ms: timing, index, image, request_id, ...receipt }) {
   const bytes = Uint8Array.from(atob(b64_png), (letter) => letter.charCodeAt(0));
-  const url = URL.createObjectURL(new Blob([bytes], { type: "image/png" }));
-  const picture = { bytes, url, receipt, timing };
-  forgotten.register(picture, url);
+  const picture = { bytes, receipt, timing };
+  picture.url = urlFor(picture, new Blob([bytes], { type: "image/png" }));
   kept.set(nameOf(request), picture);
   let size = [...kept.values()].reduce((sum, each) => sum + each.bytes.length, 0);
   for (const [name, each] of kept) {

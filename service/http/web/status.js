@@ -44,7 +44,7 @@ export function corner() {
 /** Seconds in words: "0.4 s", "12 s", "3 min". */
 export function duration(seconds) {
   if (seconds >= 120) return `${Math.round(seconds / 60)} min`;
-  return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
+  return `${seconds.toFixed(seconds < 0.1 ? 2 : seconds < 10 ? 1 : 0)} s`;
 }
 
 function wordsOf({ status }) {

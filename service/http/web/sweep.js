@@ -1,148 +1,147 @@
-// The second view: two values are varied, one across and one down, and every picture of the table is made in one batch.
-// Knows what was last made, and how it is shown and saved; what is wanted, sweep_panel.js knows.
-import { AXES } from "./axes.js";
-import { openPicture } from "./detail.js";
-import { drawSeed } from "./fields.js";
-import { fragment } from "./fragment.js";
+// The second view: every value of X with every value of Y, as one table of pictures and as one PNG.
+import { AXES, planOf } from "./axes.js";
+import { labelOf } from "./classes.js";
+import { openPicture, save } from "./detail.js";
+import { drawSeed, formFields, selectField, textField } from "./fields.js";
 import { html, nothing } from "./lit-html.js";
-import { announce, changed, modelNamed, state } from "./page.js";
-import { Run, secondsOf, stepsOf } from "./run.js";
+import { announce, changed, classesOf, modelNamed, state } from "./page.js";
+import { Run } from "./run.js";
 import { drawSheet } from "./sheet.js";
-import { labelFor, planned, readAxes, sweepPanel, writeAxes } from "./sweep_panel.js";
 import { tile } from "./tile.js";
 
 const SIZES = { s: "Small", m: "Medium", l: "Large" };
-
-const shown = { size: "m", isSaving: false };
 
 export const sweep = {
   id: "sweep",
   title: "Sweep",
   run: null,
   made: null, // the plan that the run is of
+  x: "cfg",
+  y: "seed", // "" for one row
+  texts: {}, // what was typed, by axis
+  size: "m",
+  unmade: ["size"], // entries of the fragment that no picture depends on
 
-  panel: sweepPanel,
+  panel() {
+    const { problems } = this.wanted();
+    const varied = [this.x, this.y].filter(Boolean).map((axis) => AXES[axis].field);
+    return html`${axisFields("x", problems.x)}${axisFields("y", problems.y)}${formFields(new Set(varied))}`;
+  },
 
   stage() {
-    const plan = this.made ?? planned();
-    if (plan.columns.length === 0) return html`<p class="empty">Every value of X with every value of Y.</p>`;
-    return html`${bar()}
-      <div class="sweep-box" data-size=${shown.size} role="region" aria-label="Table of pictures" tabindex="0"
-        @focusin=${reveal}>
-        ${table(plan, this.run?.cells)}
-      </div>`;
+    const plan = this.run ? this.made : this.wanted();
+    const { x, y, columns, rows } = plan;
+    const cells = this.run?.cells;
+    const at = (k) => cells
+      ? tile(cells[k], { caption: nothing, open: (cell) => openPicture(cell, cells) })
+      : html`<span class="blank"></span>`;
+    if (!columns.length || !rows.length) return html`<p class="empty">Every value of X with every value of Y.</p>`;
+    return html`<div class="row spread">${sizes()}
+        <button type="button" ?disabled=${!this.run?.isOver} @click=${saveSheet}>Save contact sheet</button></div>
+      <div class="sweep-box ${this.size}" role="region" aria-label="Table of pictures" tabindex="0"><table>
+        <thead><tr>${y ? html`<td rowspan="2">${AXES[y].title}</td>` : nothing}
+            <th scope="colgroup" colspan=${columns.length}>${AXES[x].title}</th></tr>
+          <tr>${columns.map((value) => html`<th scope="col">${label(x, value, plan)}</th>`)}</tr></thead>
+        <tbody>${rows.map((row, k) => html`<tr>
+          ${y ? html`<th scope="row">${label(y, row, plan)}</th>` : nothing}
+          ${columns.map((_, j) => html`<td>${at(k * columns.length + j)}</td>`)}</tr>`)}</tbody>
+      </table></div>`;
   },
 
   make({ isAgain = false } = {}) {
-    const { x, y } = planned();
-    if (!isAgain && !state.isSeedKept && ![x, y].includes("seed")) drawSeed();
-    this.made = planned();
+    if (!isAgain && !state.isSeedKept && ![this.x, this.y].includes("seed")) drawSeed();
+    this.made = this.wanted();
     this.run = new Run(this.made.requests);
     this.run.start();
   },
 
-  stop() {
-    this.run?.stop();
-  },
-
-  cost() {
-    const { requests, problems } = planned();
-    if (problems.x || problems.y) return { problem: `The ${problems.x ? "X" : "Y"} values are not right yet.` };
-    if (problems.whole) return { problem: problems.whole };
-    return { images: requests.length, sequenceSteps: stepsOf(requests), seconds: secondsOf(requests) };
+  wanted() {
+    const { x, y } = this;
+    const form = { ...state.form };
+    const plan = planOf({ x, y, texts: { [x]: textOf(x), [y]: textOf(y) }, form });
+    for (const { name } of plan.models) classesOf(name);
+    const { problems } = plan;
+    const problem = problems.whole || ((problems.x || problems.y) && "Some values are not right yet.");
+    return { ...plan, x, y, form, problem };
   },
 
   write(params) {
-    writeAxes(params);
-    params.set("size", shown.size);
+    for (const side of ["x", "y"]) {
+      params.set(side, this[side]);
+      if (this[side]) params.set(`${side}v`, textOf(this[side]));
+    }
+    params.set("size", this.size);
   },
 
   read(params) {
-    readAxes(params);
-    if (params.get("size") in SIZES) shown.size = params.get("size");
-  },
-
-  /** The contact sheet of what was last made, as sheet.js takes it. */
-  sheet() {
-    const { x, y, columns, rows, models, form } = this.made;
-    const fixed = { model: form.model, class: labelFor("class", form.class_id, models), cfg: `cfg ${form.cfg}` };
-    Object.assign(fixed, { steps: `${form.steps} steps`, sampler: form.sampler, seed: `seed ${form.seed}` });
-    return {
-      title: Object.entries(fixed).filter(([axis]) => axis !== x && axis !== y).map(([, text]) => text),
-      xTitle: AXES[x].title,
-      yTitle: y ? AXES[y].title : "",
-      columns: columns.map((value) => labelFor(x, value, models)),
-      rows: rows.map((value) => (y ? labelFor(y, value, models) : "")),
-      cells: this.run.cells.map(({ request, image, state: word }) => ({
-        side: image?.receipt.resolution ?? modelNamed(request.model).resolution,
-        bytes: image?.bytes ?? null,
-        word,
-      })),
-    };
+    for (const side of ["x", "y"]) {
+      const axis = params.get(side);
+      if (axis in AXES || (side === "y" && axis === "")) this[side] = axis;
+      if (axis in AXES && params.has(`${side}v`)) this.texts[axis] = params.get(`${side}v`);
+    }
+    if (params.get("size") in SIZES) this.size = params.get("size");
   },
 };
 
-function table({ x, y, columns, rows, models }, cells) {
-  const picture = (k) => tile(cells[k], { caption: nothing, open: (cell) => openPicture(cell, cells) });
-  const row = (value, k) => html`<tr>
-    ${y ? html`<th scope="row"><span>${labelFor(y, value, models)}</span></th>` : nothing}
-    ${columns.map((_, column) => html`<td>${cells ? picture(k * columns.length + column) : blank}</td>`)}
-  </tr>`;
-  return html`<table>
-    <thead>
-      <tr>${y ? html`<td rowspan="2"><span>${AXES[y].title}</span></td>` : nothing}
-        <th scope="colgroup" colspan=${columns.length}><span>${AXES[x].title}</span></th></tr>
-      <tr>${columns.map((value) => html`<th scope="col"><span>${labelFor(x, value, models)}</span></th>`)}</tr>
-    </thead>
-    <tbody>${rows.map(row)}</tbody>
-  </table>`;
-}
-
-/** Brings a tile that the keyboard went to out from under the headers. */
-function reveal({ target }) {
-  if (target.matches(".tile:focus-visible")) target.scrollIntoView({ block: "nearest", inline: "nearest" });
-}
-
-const blank = html`<span class="blank"></span>`;
-
-/** The bar above the table: how large its pictures are, and the way to save them together. */
-function bar() {
-  const { run } = sweep;
-  const canSave = run?.isOver && run.cells.some(({ image }) => image) && !shown.isSaving;
-  return html`<div class="row spread">
-    <fieldset class="sizes"><legend class="unseen">Size of pictures</legend>
-      ${Object.entries(SIZES).map(sizeButton)}</fieldset>
-    <button type="button" ?disabled=${!canSave} @click=${save}>Save contact sheet</button>
-  </div>`;
-}
-
-function sizeButton([size, title]) {
-  return html`<label title="${title} pictures">
-    <input type="radio" name="size" .checked=${shown.size === size} @change=${() => resize(size)}>
-    <span aria-hidden="true">${size.toUpperCase()}</span><span class="unseen">${title}</span>
-  </label>`;
-}
-
-/** Shows the pictures in another size; they are still those that the URL would make. */
-function resize(size) {
-  const isMade = sweep.run && fragment(sweep, true) === sweep.madeAs;
-  shown.size = size;
-  if (isMade) sweep.madeAs = fragment(sweep, true);
+function set(values) {
+  Object.assign(sweep, values);
   changed();
 }
 
-async function save() {
-  shown.isSaving = true;
-  changed();
-  try {
-    const url = URL.createObjectURL(await drawSheet(sweep.sheet()));
-    const download = `sweep-${[sweep.made.x, sweep.made.y].filter(Boolean).join("-")}.png`;
-    Object.assign(document.createElement("a"), { href: url, download }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 60_000); // some browsers read it after the click
-    announce("The contact sheet is saved.");
-  } catch (error) {
-    state.notice = error.message;
-  }
-  shown.isSaving = false;
-  changed();
+/** What stands in an axis's box: what was typed, else values that are worth a look. */
+function textOf(axis) {
+  const { can_guide, max_steps, num_classes, samplers } = modelNamed(state.form.model);
+  const worth = {
+    cfg: can_guide ? "1,2,4,8" : "1",
+    steps: [5, 10, 20, 50].filter((steps) => steps <= max_steps).join() || "1",
+    sampler: samplers.join(),
+    seed: "0..3",
+    class: `0..${Math.min(num_classes, 8) - 1}`,
+    model: state.models.map(({ name }) => name).join(),
+  };
+  return sweep.texts[axis] ?? worth[axis];
+}
+
+function axisFields(side, problem) {
+  const [axis, other] = side === "x" ? [sweep.x, "y"] : [sweep.y, "x"];
+  const options = Object.entries(AXES).map(([name, { title }]) => [name, title]);
+  if (side === "y") options.unshift(["", "Nothing"]);
+  const name = side.toUpperCase();
+  const choose = (chosen) => { // who takes the other side's axis exchanges them
+    if (chosen && chosen === sweep[other]) sweep[other] = axis || "cfg";
+    set({ [side]: chosen });
+  };
+  const type = (text) => set({ texts: { ...sweep.texts, [axis]: text } });
+  const values = { label: `${name} values`, id: `${side}-values`, value: textOf(axis), set: type, problem };
+  return html`<div class="axis whole">${selectField({ label: name, id: side, value: axis, options, set: choose })}
+    ${axis ? textField({ ...values, hint: AXES[axis].example }) : nothing}
+    ${side === "y" && axis ? html`<button type="button" class="icon swap" aria-label="Exchange X and Y"
+      title="Exchange X and Y" @click=${() => set({ x: sweep.y, y: sweep.x })}>⇅</button>` : nothing}</div>`;
+}
+
+function label(axis, value, { models }) {
+  return axis === "class" ? labelOf({ model: models[0].name, class_id: value }) : String(value);
+}
+
+function sizes() {
+  return html`<fieldset class="sizes"><legend class="unseen">Size of pictures</legend>
+    ${Object.entries(SIZES).map(([size, title]) => html`<label title=${title}><input type="radio" name="size"
+      aria-label=${title} .checked=${sweep.size === size} @change=${() => set({ size })}>
+      ${title[0]}</label>`)}</fieldset>`;
+}
+
+async function saveSheet() {
+  const { made: plan, run } = sweep;
+  const { x, y, form } = plan;
+  const fixed = Object.entries(AXES).filter(([axis]) => axis !== x && axis !== y);
+  const url = URL.createObjectURL(await drawSheet({
+    title: fixed.map(([axis, { title, field }]) => `${title} ${label(axis, form[field], plan)}`).join(", "),
+    axes: [AXES[x].title, AXES[y]?.title ?? ""],
+    columns: plan.columns.map((value) => label(x, value, plan)),
+    rows: plan.rows.map((value) => (y ? label(y, value, plan) : "")),
+    cells: run.cells,
+  }));
+  save(url, `sweep-${x}${y && `-${y}`}.png`);
+  setTimeout(() => URL.revokeObjectURL(url), 60_000); // some browsers read it after the click
+  announce("The contact sheet is saved.");
 }
