@@ -35,7 +35,7 @@ export function detailDialog() {
   const { cell, cells } = shown;
   if (!cell) return nothing;
   const { request, image, problem, state: word } = cell;
-  const name = className(request.model, request.class_id);
+  const name = image?.receipt.class_name || className(request.model, request.class_id);
   const isLoaded = state.models.some((model) => model.name === request.model);
   const close = () => openPicture();
   const ways = Object.keys(waysOf(cell)).map((way) => html`<button type="button" @click=${() => copy(cell, way)}>

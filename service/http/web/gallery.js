@@ -166,10 +166,7 @@ function line(row, rows) {
   const kind = verdict === "equal" ? "good" : verdict.startsWith("not") ? "bad" : "";
   const cells = Object.entries(COLUMNS).map(([key, value]) => html`<td class="${key} ${key === "verdict" ? kind : ""}">
     ${receipt || ["file", "verdict"].includes(key) ? String(value(row)) : nothing}</td>`);
-  const select = ({ target }) => {
-    row.isSelected = target.checked;
-    changed();
-  };
+  const select = ({ target }) => changed((row.isSelected = target.checked));
   return html`<tr><td><input type="checkbox" aria-label="Select ${name}" .checked=${row.isSelected}
       @change=${select}></td>
     <td>${url ? html`<button type="button" class="tile" aria-label="Open ${name}" @click=${() => open(row, rows)}>

@@ -34,7 +34,7 @@ export async function drawSheet({ title, axes: [xTitle, yTitle], columns, rows, 
   const write = (lines, x, y) => lines.forEach((line, k) => context.fillText(line, x, y + k * LINE));
   write(titleLines, MARGIN, MARGIN);
   write([xTitle], left, headTop - LINE);
-  write([yTitle], MARGIN, top - LINE - GAP / 2);
+  write([yTitle], MARGIN, top - LINE - GAP);
   columnLines.forEach((lines, k) => write(lines, left + k * (side + GAP), headTop));
   rowLines.forEach((lines, k) => write(lines, MARGIN, top + k * (side + GAP)));
   bitmaps.forEach((bitmap, k) => {
