@@ -5,7 +5,7 @@
     GET  /v1/classes      what can be asked for
     GET  /livez, /readyz  for orchestrators
     GET  /docs            the API in a browser
-    GET  /                where to find all this
+    GET  /                where to find all this; in a browser, the page
 
 Knows the front (`service.front.front`) and no worker, queue or model.
 """
@@ -33,10 +33,11 @@ from dit_serve.service.http.catalog import catalog_router
 from dit_serve.service.http.deadline import HEADER as DEADLINE_HEADER
 from dit_serve.service.http.generate import generate_endpoint, generate_router
 from dit_serve.service.http.middleware import PROBES, REQUEST_ID, RequestMiddleware, problem_response, request_id
-from dit_serve.service.http.openapi import VERSION, completed, description_route
+from dit_serve.service.http.openapi import OPEN_DOCUMENTS, VERSION, completed, description_route
 from dit_serve.service.http.pages import DESCRIPTION, OPEN_PAGES, page_routes
 from dit_serve.service.http.prefix import PrefixMiddleware
 from dit_serve.service.http.probes import probe_router
+from dit_serve.service.http.web_page import WebPage
 from dit_serve.service.settings import Settings
 from dit_serve.service.telemetry.tally import Tally
 from dit_serve.service.telemetry.traces import request_telemetry
@@ -78,16 +79,18 @@ def create_app(front: Front, settings: Settings, tally: Tally | None = None) -> 
     generate = generate_endpoint(front, settings.limits)
     # Found first and called as it is: FastAPI's own way to an endpoint costs more than all that this one does.
     app.router.routes.insert(0, Route("/generate", generate, methods=["POST"]))
-    app.router.routes += [*page_routes(), description_route(DESCRIPTION, lambda: app.openapi())]
-    routers = (generate_router(generate), catalog_router(front), probe_router(front))
+    page = WebPage()
+    app.router.routes += [*page.routes(), *page_routes(), description_route(DESCRIPTION, lambda: app.openapi())]
+    routers = (generate_router(generate), catalog_router(front, page), probe_router(front))
     for router in routers:
         app.include_router(router)
     # The last one added stands before all others.
-    app.add_middleware(KeyGuard, digests=digests, open_paths=OPEN_PAGES.union(PROBES))
+    app.add_middleware(KeyGuard, digests=digests, open_paths=OPEN_PAGES.union(PROBES, OPEN_DOCUMENTS, page.files))
     if settings.cors_origins:
         app.add_middleware(CORSMiddleware, **_cors(settings.cors_origins))  # before the guard: a preflight has no key
     paths = _paths(app, *routers)
-    app.add_middleware(RequestMiddleware, tally=tally, routes=paths)
+    files = frozenset(page.files)  # counted as one, and never written down: a page has dozens of them
+    app.add_middleware(RequestMiddleware, tally=tally, routes=paths - files, quiet=files)
     app.add_middleware(PrefixMiddleware, root_path=settings.root_path, paths=paths)
     app.state.tally = tally
     app.openapi_version = VERSION

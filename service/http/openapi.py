@@ -19,6 +19,7 @@ from dit_serve.service.http.schemas import STREAM, ProblemDocument
 Responses = dict[int | str, dict[str, Any]]
 
 VERSION = "3.2.0"  # the first one that can describe a stream of events (`itemSchema`)
+OPEN_DOCUMENTS = ("/",)  # open without a key, beside the probes: it says where things are, as this description does
 _SCHEMAS = "#/components/schemas/{model}"
 
 
@@ -49,7 +50,7 @@ def documented_events() -> dict[str, Any]:
 def completed(describe: Callable[[], dict[str, Any]], *, has_keys: bool) -> Callable[[], dict[str, Any]]:
     """A description of the API with the schemas that `problems` and `documented_events` refer to.
 
-    With keys it says that one is needed, for all operations but the probes.
+    With keys it says that one is needed, for all operations but those that are open.
     """
 
     @cache  # it takes milliseconds to make, and anybody may ask for it
@@ -64,7 +65,7 @@ def completed(describe: Callable[[], dict[str, Any]], *, has_keys: bool) -> Call
             schemes["key"] = {"type": "apiKey", "in": "header", "name": "X-API-Key"}
             components["securitySchemes"] = schemes
             document["security"] = [{name: []} for name in schemes]
-            for path in PROBES:
+            for path in (*PROBES, *OPEN_DOCUMENTS):
                 document["paths"][path]["get"]["security"] = []
         return document
 
