@@ -1,6 +1,7 @@
 """The HTTP application: routes, and nothing behind them.
 
     POST /generate        a class id in, a PNG out
+    POST /v1/batch        many of these at once
     GET  /v1/models       what is loaded
     GET  /v1/classes      what can be asked for
     GET  /livez, /readyz  for orchestrators
@@ -29,6 +30,7 @@ from starlette.routing import Route
 from dit_serve.service.errors import FieldError, InternalError, InvalidRequest, MethodNotAllowed, NotFound, Problem
 from dit_serve.service.front.front import Front
 from dit_serve.service.http.auth import KeyGuard, read_digests
+from dit_serve.service.http.batch import batch_endpoint, batch_router
 from dit_serve.service.http.catalog import catalog_router
 from dit_serve.service.http.deadline import HEADER as DEADLINE_HEADER
 from dit_serve.service.http.generate import generate_endpoint, generate_router
@@ -76,12 +78,13 @@ def create_app(front: Front, settings: Settings, tally: Tally | None = None) -> 
         telemetry=request_telemetry(),
         redirect_slashes=False,  # it would redirect to wherever the Host header points
     )
-    generate = generate_endpoint(front, settings.limits)
+    generate, batch = generate_endpoint(front, settings.limits), batch_endpoint(front, settings.limits)
     # Found first and called as it is: FastAPI's own way to an endpoint costs more than all that this one does.
     app.router.routes.insert(0, Route("/generate", generate, methods=["POST"]))
+    app.router.routes.insert(1, Route("/v1/batch", batch, methods=["POST"]))
     page = WebPage()
     app.router.routes += [*page.routes(), *page_routes(), description_route(DESCRIPTION, lambda: app.openapi())]
-    routers = (generate_router(generate), catalog_router(front, page), probe_router(front))
+    routers = (generate_router(generate), batch_router(batch), catalog_router(front, page), probe_router(front))
     for router in routers:
         app.include_router(router)
     # The last one added stands before all others.

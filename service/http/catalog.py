@@ -69,6 +69,7 @@ def discovery(prefix: str = "") -> dict[str, Any]:
         "service": "dit-serve",
         "version": version(),
         "generate": {"method": "POST", "href": f"{prefix}/generate", "example": example},
+        "batch": {"method": "POST", "href": f"{prefix}/v1/batch", "example": {"requests": [example]}},
         **{name: {"method": "GET", "href": prefix + path} for name, path in (paths | documents).items()},
     }
 

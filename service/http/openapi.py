@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from dit_serve.service.errors import Problem
+from dit_serve.service.http.batch_schemas import BATCH_STREAM
 from dit_serve.service.http.middleware import PROBES
 from dit_serve.service.http.prefix import PER_PREFIX, prefix_of
 from dit_serve.service.http.schemas import STREAM, ProblemDocument
@@ -37,10 +38,10 @@ def problems(*statuses: int) -> Responses:
     return documented
 
 
-def documented_events() -> dict[str, Any]:
+def documented_events(stream: Mapping[str, type]) -> dict[str, Any]:
     """The documentation of a stream: its events by name, with the data of each (OpenAPI 3.2, section 4.14.4)."""
     events = []
-    for name, kind in STREAM.items():
+    for name, kind in stream.items():
         data = {"type": "string", "contentMediaType": "application/json", "contentSchema": _reference(kind)}
         properties = {"event": {"const": name}, "data": data}
         events.append({"type": "object", "properties": properties, "required": list(properties)})
@@ -57,7 +58,8 @@ def completed(describe: Callable[[], dict[str, Any]], *, has_keys: bool) -> Call
     def described() -> dict[str, Any]:
         document = describe()
         components = document.setdefault("components", {})
-        adapters: list[Any] = [(kind, "serialization", TypeAdapter(kind)) for kind in STREAM.values()]
+        kinds = dict.fromkeys([*STREAM.values(), *BATCH_STREAM.values(), ProblemDocument])
+        adapters: list[Any] = [(kind, "serialization", TypeAdapter(kind)) for kind in kinds]
         _, schemas = TypeAdapter.json_schemas(adapters, ref_template=_SCHEMAS)
         components["schemas"] = {**schemas["$defs"], **components.get("schemas", {})}
         if has_keys:
