@@ -7,6 +7,7 @@ integer. Knows no HTTP beyond its JSON.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -28,6 +29,11 @@ def spellings(name: str, field: FieldInfo) -> tuple[str, ...]:
     """The names that a field may come under, the documented one first."""
     alias = field.validation_alias
     return tuple(map(str, alias.choices)) if isinstance(alias, AliasChoices) else (str(alias or name),)
+
+
+def whole(value: object) -> object:
+    """A number that is an integer as one, however it was written; else the value as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _document(schema: dict[str, Any], kind: type[BaseModel]) -> None:
@@ -96,11 +102,9 @@ class GenerateRequest(BaseModel):
     )
     @classmethod
     def _whole(cls, value: object, info: ValidationInfo) -> object:
-        if not isinstance(value, float) or not value.is_integer():
-            return value
-        if info.field_name == "seed" and abs(value) >= MAX_EXACT_FLOAT:
+        if info.field_name == "seed" and isinstance(value, float) and MAX_EXACT_FLOAT <= abs(value) < math.inf:
             raise PydanticCustomError("inexact", "must be written without point and exponent from 2^53 on, to be exact")
-        return int(value)
+        return whole(value)
 
 
 @dataclass(frozen=True, slots=True)
