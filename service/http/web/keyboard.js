@@ -26,7 +26,7 @@ export function toggleHelp() {
 /** The list, while it is open. */
 export function helpDialog() {
   if (!isOpen) return nothing;
-  const set = ({ target }) => remember("localStorage", "no letters", target.checked ? "" : "1");
+  const set = ({ target }) => remember("localStorage", "no keys", target.checked ? "" : "1");
   return html`<dialog id="help" class="sheet small" aria-labelledby="help-title" @close=${toggleHelp}
     @click=${({ target }) => target.id === "help" && target.close()}><form method="dialog">
       <div class="row spread"><h2 id="help-title">Keys</h2>
@@ -67,7 +67,7 @@ export function listenToKeys(go) {
 }
 
 function hasLetters() {
-  return !remembered("localStorage", "no letters");
+  return !remembered("localStorage", "no keys");
 }
 
 /** Moves the focus to the nearest tile in a direction, by where tiles lie. */
