@@ -180,6 +180,10 @@ class Outlook:
         """Predicted time until all accepted work is done."""
         return self.seconds_until_free(self._ledger.sequences)
 
+    def places(self, model: str) -> int:
+        """The most rows that a batch of a model has, on the worker where it has most."""
+        return max((worker.places.get(model, 0) for worker in self._workers), default=0) or self._most_places
+
     def _drawing(self, pace: Pace) -> _Drawing:
         drawing, now = self._drawings.get(pace), self._clock()
         if drawing is None or now - drawing.at >= min(drawing.took_seconds / DRAWING_SHARE, MOST_SECONDS):

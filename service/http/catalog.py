@@ -61,7 +61,7 @@ def catalog_router(front: Front, page: WebPage) -> APIRouter:
 
 def discovery(prefix: str = "") -> dict[str, Any]:
     """The document at /, with this before all paths."""
-    paths = {"models": "/v1/models", "classes": "/v1/classes?q="}
+    paths = {"models": "/v1/models", "classes": "/v1/classes?q=", "status": "/v1/status"}
     paths |= {"live": "/livez", "ready": "/readyz", "health": "/health"}
     documents = {"documentation": "/docs", "openapi": "/openapi.json"}
     example = {"class_id": 7, "cfg": 4, "steps": 20}

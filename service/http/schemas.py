@@ -231,3 +231,32 @@ class ClassesAnswer(BaseModel):
     model: str
     resolution: int
     classes: list[ClassAnswer]
+
+
+class QueueAnswer(BaseModel):
+    """All accepted work."""
+
+    running: int = Field(description="Images under way.")
+    waiting: int = Field(description="Images that are accepted and do not run yet.")
+    places_taken: int = Field(description="Places of all these: two an image, or one if cfg is 1.")
+    places: int = Field(description="Most places; a request that needs more than are free is answered 429.")
+    seconds: float = Field(description="Predicted time until all accepted work is done.")
+
+
+class ModelStatus(BaseModel):
+    """What images of a model take, by what was measured of late."""
+
+    step_seconds: float | None = Field(description="A step of a full batch, of all places; null before any was made.")
+    image_seconds: float | None = Field(description="An image beside its steps; null before any was made.")
+    places: int = Field(description="Most places of one step.")
+
+
+class StatusAnswer(BaseModel):
+    """How the service is, and how long work takes."""
+
+    ready: bool = Field(description="Whether new work would be started now, as GET /readyz says.")
+    reason: str = Field(description="Why not; empty if it is ready.")
+    workers: int
+    workers_up: int
+    queue: QueueAnswer
+    models: dict[str, ModelStatus]
