@@ -101,7 +101,8 @@ def test_a_full_comparison_is_for_everybody(visit: Visit, pictures: Running) -> 
     viewer.view("Compare")
     viewer.fill(left_model="digits-64", right_model="fashion-64", classes="1,2", seeds="0..1", steps=3)
     viewer.make()
-    expect(viewer.page.get_by_text("pixels differ").first).to_be_visible()
+    viewer.wait_for_pictures(8)
+    expect(viewer.page.get_by_text(re.compile("of 4,?096 pixels differ"))).to_have_count(4)
     check(viewer.page, "Compare, full")
 
 
