@@ -30,7 +30,7 @@ from dit_serve.service.wire.job import JobEnd
 
 QUEUED_SECONDS = 2.0  # between two places told
 PING_SECONDS = 15.0  # of silence, before proxies take the connection for dead
-PACE_SECONDS = 0.05  # at least, between two steps told: a fast model makes more of them than anybody can see
+PACE_SECONDS = 0.05  # between two steps told, unless there is a look or an end: a fast model makes more than one sees
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +81,10 @@ class Watch:
         self._untold = dict(enumerate(accepted))
         self._images_told = 0
         self._first_problem: Problem | None = None
-        self._changed, self._ended = asyncio.Event(), asyncio.Event()
+        self._changed, self._urgent = asyncio.Event(), asyncio.Event()
         for each in accepted:
-            each.changed = self._changed
-            each.result.add_done_callback(self._on_end)
+            each.changed = self._on_change
+            each.result.add_done_callback(lambda _: self._on_change(True))
 
     @property
     def untold(self) -> Collection[Accepted]:
@@ -99,11 +99,11 @@ class Watch:
                 yield KEEPALIVE_COMMENT if self._is_begun else self._queued()
                 continue
             self._changed.clear()
-            self._ended.clear()
+            self._urgent.clear()
             for event in self._news():
                 yield event
             if not self._is_over:
-                await _set_within(self._ended, PACE_SECONDS)
+                await _set_within(self._urgent, PACE_SECONDS)
         self.status = self._final_status()
 
     @property
@@ -114,9 +114,10 @@ class Watch:
     def _is_begun(self) -> bool:
         return len(self._untold) < len(self._steps_told) or any(each.is_running for each in self._untold.values())
 
-    def _on_end(self, _: object) -> None:
+    def _on_change(self, at_once: bool) -> None:
         self._changed.set()
-        self._ended.set()
+        if at_once:
+            self._urgent.set()
 
     def _queued(self) -> bytes:
         place = self._outlook.place(list(self._untold.values()))
