@@ -22,7 +22,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
-from dit_serve.service.errors import Problem, problem_body
+from dit_serve.service.errors import NotReady, Problem, ShuttingDown, problem_body
 from dit_serve.service.front.ledger import Accepted
 from dit_serve.service.front.outlook import Outlook
 from dit_serve.service.telemetry.tally import CLIENT_LEFT
@@ -41,7 +41,8 @@ class Telling:
         kinds: of its events, by name.
         names: what is said in each event of an image to tell it from the others, in their order.
         completed: what is said of an image in its last event besides, from its number and its end.
-        goes_on: whether the others are told of when one has failed; else that is the last event.
+        goes_on: whether the others are told of when one has failed; else that is the last event. What is not made
+            because nothing is made any more is told as one last failure then, of no image.
     """
 
     kinds: Mapping[str, Callable[..., object]]
@@ -81,6 +82,7 @@ class Watch:
         self._untold = dict(enumerate(accepted))
         self._images_told = 0
         self._first_problem: Problem | None = None
+        self._has_lost_service = False
         self._changed, self._urgent = asyncio.Event(), asyncio.Event()
         for each in accepted:
             each.changed = self._on_change
@@ -104,6 +106,9 @@ class Watch:
                 yield event
             if not self._is_over:
                 await _set_within(self._urgent, PACE_SECONDS)
+        if self._has_lost_service:
+            assert self._first_problem is not None
+            yield self._failed(None, self._first_problem)
         self.status = self._final_status()
 
     @property
@@ -131,7 +136,7 @@ class Watch:
             yield from self._look(image, each)
             yield from self._step(image, each)
             if each.result.done():
-                yield self._end(image, each.result.result())
+                yield from self._end(image, each.result.result())
             if self._is_over:
                 return
 
@@ -150,15 +155,20 @@ class Watch:
             said = {"step": step, "steps": each.job.spec.steps, "eta_seconds": eta_seconds}
             yield self._telling.event("progress", image, said)
 
-    def _end(self, image: int, end: JobEnd | Problem) -> bytes:
+    def _end(self, image: int, end: JobEnd | Problem) -> Iterator[bytes]:
         del self._untold[image]
-        if isinstance(end, Problem):
+        if isinstance(end, JobEnd):
+            self._images_told += 1
+            said = {"request_id": self._request_id, **self._telling.completed(image, end)}
+            yield self._telling.event("completed", image, said)
+        elif self._telling.goes_on and isinstance(end, NotReady | ShuttingDown):
+            self._first_problem, self._has_lost_service = end, True
+        else:
             self._first_problem = self._first_problem or end
-            named = image if self._telling.goes_on else None
-            return self._telling.event("failed", named, problem_body(end, self._request_id))
-        self._images_told += 1
-        said = {"request_id": self._request_id, **self._telling.completed(image, end)}
-        return self._telling.event("completed", image, said)
+            yield self._failed(image if self._telling.goes_on else None, end)
+
+    def _failed(self, image: int | None, problem: Problem) -> bytes:
+        return self._telling.event("failed", image, problem_body(problem, self._request_id))
 
     def _final_status(self) -> int:
         """As of an answer in JSON: of many images one is enough, else each has to come."""
