@@ -1,8 +1,23 @@
 // The pixels of pictures, and how two pictures differ in them.
-// Decoded as they stand in the file: no colour management, no premultiplied alpha. Knows canvases; no server, no view.
+// Decoded as they stand in the file: no colour management, no premultiplied alpha.
+// Knows canvases; no server and no view.
 
-/** A picture that cannot be read, or that must not be compared, as one sentence without its full stop. */
+const COARSE = 160; // pixels a side up to which a difference is shown in squares, as tiles are
+
+/** Why pixels cannot be read, as one sentence without its full stop. */
 export class PixelsError extends Error {}
+
+/** How two PNGs differ: what `difference` says, with a canvas for its image; where it throws, a problem. */
+export async function compared(one, other, factor = 1) {
+  try {
+    checkReading();
+    const { image, ...facts } = difference(await decode(one), await decode(other), factor);
+    return { ...facts, canvas: image && canvasOf(image) };
+  } catch (error) {
+    if (!(error instanceof PixelsError)) throw error;
+    return { differ: 0, of: 0, largest: 0, canvas: null, problem: error.message };
+  }
+}
 
 /** The pixels of a PNG's bytes, as ImageData. */
 export async function decode(bytes) {
@@ -59,6 +74,14 @@ export function checkReading() {
   if (read.data.some((value, place) => value !== written.data[place])) {
     throw new PixelsError("this browser changes the pixels that a page reads: allow this page to read its canvas");
   }
+}
+
+function canvasOf(image) {
+  const { width, height } = image;
+  const className = width <= COARSE ? "coarse" : "";
+  const canvas = Object.assign(document.createElement("canvas"), { width, height, className });
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  return canvas;
 }
 
 function contextOf(width, height) {

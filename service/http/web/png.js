@@ -4,7 +4,8 @@
 // Reference: PNG (third edition), W3C 2025, sections 5.3, 11.3.3.2 (tEXt) and 11.3.3.4 (iTXt).
 
 const SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
-const MAX_BYTES = 64 << 20;
+/** Bytes of the largest file that is read. */
+export const MAX_BYTES = 64 << 20;
 const MAX_CHUNKS = 65536; // of 64 MiB in pieces as encoders make them there are a few thousand
 const MAX_SIDE = 4096;
 const MAX_TEXT = 4096; // characters of a value: a class's name, a path as a system has it
