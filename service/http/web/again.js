@@ -17,7 +17,8 @@ export function requestOf(receipt, models) {
   const texts = { seed: String(receipt.seed), class: String(receipt.class_id) };
   const wish = { x: "seed", y: "class", texts, form: { ...receipt, model: model.name } };
   const { requests, problems } = planSweep(wish, { models, classes: () => [] });
-  return { request: requests[0] ?? null, problem: problems.x || problems.y || problems.whole };
+  const problem = problems.x || problems.y || problems.whole;
+  return { request: requests[0] ?? null, problem: problem.replace(/\.$/, "") };
 }
 
 /** How a picture that was made again differs from the file: {kind: "equal", "near" or "unequal", words}. */

@@ -177,15 +177,15 @@ function trio(view, pair) {
   const result = view.differences.of(pair, view.factor);
   const isSwapped = view.flicker.isHeld && left.image && right.image;
   const names = pair.map(({ request }) => className(request.model, request.class_id));
-  const each = (cell, shown) => tile({ ...cell, image: shown.image }, {
-    caption: shown.request.model, open: () => openPicture(cell, cells),
-  });
+  const side = (cell, shown) => html`<div role="group" aria-label=${cell.request.model}>
+    ${tile({ ...cell, image: shown.image }, { caption: nothing, open: () => openPicture(cell, cells) })}
+    <span class="caption">${shown.request.model}</span></div>`;
   return html`<li>
     <h2>${names[0] === names[1] ? names[0] : names.join(" | ")} <span>seed ${String(left.request.seed)}</span></h2>
     <div class="trio">
-      ${each(left, isSwapped ? right : left)} ${each(right, right)}
+      ${side(left, isSwapped ? right : left)} ${side(right, right)}
       <div class="difference"><span class="frame">${result?.canvas ?? nothing}</span>
-        <span class="caption">difference × ${result?.drawn ?? view.factor}</span></div>
+        <span class="caption">difference${result?.problem ? "" : ` × ${result?.drawn ?? view.factor}`}</span></div>
     </div>
     <p>${result ? inWords(result) : nothing}</p>
   </li>`;

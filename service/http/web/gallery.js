@@ -10,6 +10,7 @@ import { MAX_BYTES, PngError, readPng, receiptOf } from "./png.js";
 import { Run } from "./run.js";
 
 const MOST_FILES = 1000;
+const DRAWN_EVERY = 50; // files that are read; to draw a table of many rows takes longer than to read one
 
 export const gallery = {
   id: "gallery",
@@ -68,9 +69,9 @@ export const gallery = {
     this.note = left ? `${left} of ${files.length} files were left out: ${MOST_FILES} is the most.` : "";
     this.reading += taken.length;
     for (const file of taken) {
-      this.rows = [...this.rows, await rowOf(file)];
+      this.rows.push(await rowOf(file));
       this.reading -= 1;
-      changed();
+      if (this.rows.length % DRAWN_EVERY === 0) changed();
     }
     announce(`${this.note} ${tally(this)}`);
     changed();

@@ -5,6 +5,7 @@ import { html, nothing } from "./lit-html.js";
 import { changed, state } from "./page.js";
 import { requestOf } from "./again.js";
 
+const { compare: inOrder } = new Intl.Collator("en", { numeric: true });
 const COARSE = 160; // pixels a side up to which a picture is shown in squares, as tiles are
 
 /** The columns that can be sorted by: name in the fragment, heading, what a row sorts by, what it shows. */
@@ -40,7 +41,8 @@ export function tally({ rows, reading }) {
 
 /** The controls beside the table. */
 export function galleryPanel(view) {
-  const hint = html`<p class="hint whole">Receipts are read in this page; no file is sent anywhere.</p>`;
+  const hint = html`<p class="hint whole">Receipts are read in this page: no file leaves it. Make again sends the
+    values of receipts alone.</p>`;
   if (!view.rows.length) return hint;
   const filter = ({ target }) => {
     view.filter = target.value;
@@ -76,21 +78,22 @@ export function dropZone(view) {
 /** The table. */
 export function table(view) {
   const rows = sorted(view, view.rows.filter((row) => isShown(view, row)));
-  const selected = rows.filter(({ isSelected }) => isSelected).length;
-  const selectAll = (event) => {
-    for (const row of rows) row.isSelected = event.target.checked;
+  const usable = rows.filter(({ receipt }) => receipt);
+  const selected = usable.filter(({ isSelected }) => isSelected).length;
+  const selectAll = ({ target }) => {
+    for (const row of usable) row.isSelected = target.checked;
     changed();
   };
   return html`<p class="summary">${tally(view)} <span class="fault">${view.note}</span></p>
     <div class="files" role="region" aria-label="Files" tabindex="0"><table>
       <thead><tr>
-        <th><input type="checkbox" aria-label="Select all" .checked=${selected > 0 && selected === rows.length}
-          .indeterminate=${selected > 0 && selected < rows.length} @change=${selectAll}></th>
+        <th><input type="checkbox" aria-label="Select all" .checked=${selected > 0 && selected === usable.length}
+          .indeterminate=${selected > 0 && selected < usable.length} @change=${selectAll}></th>
         <th scope="col">Picture</th>
         ${COLUMNS.map((column) => heading(view, column))}
         <th><span class="unseen">Remove</span></th>
       </tr></thead>
-      <tbody>${rows.map((row) => line(view, row, rows))}</tbody>
+      <tbody>${rows.map((row) => line(view, row, usable))}</tbody>
     </table></div>
     ${rows.length ? nothing : html`<p class="hint">No file has all of these words.</p>`}`;
 }
@@ -114,7 +117,7 @@ function heading(view, [id, title]) {
   return html`<th scope="col" aria-sort=${order}><button type="button" @click=${sort}>${title}</button></th>`;
 }
 
-function line(view, row, rows) {
+function line(view, row, usable) {
   const { name, receipt, url } = row;
   const { kind, words } = verdict(row);
   const select = (event) => {
@@ -124,9 +127,11 @@ function line(view, row, rows) {
   const remove = () => view.remove([row]);
   const picture = html`<img alt="" loading="lazy" class=${receipt?.resolution <= COARSE ? "coarse" : ""} src=${url}>`;
   return html`<tr>
-    <td><input type="checkbox" aria-label="Select ${name}" .checked=${row.isSelected} @change=${select}></td>
     <td>${receipt
-      ? html`<button type="button" aria-label="Open ${name}" @click=${() => open(row, rows)}>${picture}</button>`
+      ? html`<input type="checkbox" aria-label="Select ${name}" .checked=${row.isSelected} @change=${select}>`
+      : nothing}</td>
+    <td>${receipt
+      ? html`<button type="button" aria-label="Open ${name}" @click=${() => open(row, usable)}>${picture}</button>`
       : url ? picture : nothing}</td>
     ${COLUMNS.slice(0, -1).map(([id, , value, text = value]) => html`<td class=${id} title=${full(id, receipt)}>${
       receipt || id === "name" ? String(text(row)) : nothing}</td>`)}
@@ -154,7 +159,7 @@ function sorted({ sort: { by, isDown } }, rows) {
   const places = rows.map((row) => [value(row) ?? "", row]);
   const order = ([a], [b]) => {
     if (a === "" || b === "") return (a === "") - (b === ""); // what is not known comes last, either way
-    const more = typeof a === "string" ? a.localeCompare(b, "en", { numeric: true }) : (a > b) - (a < b);
+    const more = typeof a === "string" ? inOrder(a, b) : (a > b) - (a < b);
     return isDown ? -more : more;
   };
   return places.sort(order).map(([, row]) => row);
@@ -162,8 +167,8 @@ function sorted({ sort: { by, isDown } }, rows) {
 
 /** Opens a row's picture, large; the arrow keys go through the others that are shown. */
 function open(row, rows) {
-  const cells = rows.filter(({ receipt }) => receipt).map(cellOf);
-  openPicture(cells[rows.filter(({ receipt }) => receipt).indexOf(row)], cells);
+  const cells = rows.map(cellOf);
+  openPicture(cells[rows.indexOf(row)], cells);
 }
 
 function cellOf({ bytes, url, receipt }) {
