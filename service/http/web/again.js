@@ -28,7 +28,7 @@ export async function verdictOf(file, made) {
   const texts = textsThatDiffer(readPng(file), readPng(made)).join(", ");
   const { problem, differ, of } = await compared(file, made);
   if (problem) return { kind: "unequal", words: `not equal: ${problem}` };
-  if (!differ) return { kind: "near", words: `pixels equal, the file differs: ${texts || "packed in another way"}` };
+  if (!differ) return { kind: "near", words: `not equal: the pixels are, the file is not (${texts || "packed otherwise"})` };
   const others = texts ? `; other ${texts}` : "";
   return { kind: "unequal", words: `not equal: ${differ} pixels of ${of} differ${others}` };
 }

@@ -11,6 +11,7 @@ const COARSE = 160; // pixels a side up to which a picture is shown in squares, 
 /** The columns that can be sorted by: name in the fragment, heading, what a row sorts by, what it shows. */
 const COLUMNS = [
   ["name", "File", (row) => row.name],
+  ["verdict", "Verdict", (row) => verdict(row).words],
   ["class", "Class", ({ receipt }) => receipt?.class_id, ({ receipt }) => `${receipt.class_id} ${receipt.class_name}`],
   ["cfg", "cfg", ({ receipt }) => receipt?.cfg],
   ["steps", "Steps", ({ receipt }) => receipt?.steps],
@@ -19,7 +20,6 @@ const COLUMNS = [
   ["model", "Model", ({ receipt }) => receipt?.model],
   ["weights", "Weights", ({ receipt }) => receipt?.weights_sha256, ({ receipt }) => receipt.weights_sha256.slice(0, 8)],
   ["version", "Version", ({ receipt }) => receipt?.version],
-  ["verdict", "Verdict", (row) => verdict(row).words],
 ];
 
 /** Whether a row has all words of the filter. */
@@ -54,7 +54,6 @@ export function galleryPanel(view) {
   return html`${picker(view)}${hint}
     <div class="field whole"><label for="filter">Filter</label><input id="filter" type="search" autocomplete="off"
       spellcheck="false" placeholder="Words of a name, class, model …" .value=${view.filter} @input=${filter}></div>
-    <button type="button" @click=${() => view.remove(view.rows)}>Remove all</button>
     <div class="actions">
       <p class="hint" id="wanted">${wanted.length} of ${view.rows.length} ${kind}</p>
       <div class="row">
@@ -84,7 +83,10 @@ export function table(view) {
     for (const row of usable) row.isSelected = target.checked;
     changed();
   };
-  return html`<p class="summary">${tally(view)} <span class="fault">${view.note}</span></p>
+  return html`<div class="bar">
+      <p>${tally(view)} <span class="fault">${view.note}</span></p>
+      <button type="button" @click=${() => view.remove(view.rows)}>Remove all</button>
+    </div>
     <div class="files" role="region" aria-label="Files" tabindex="0"><table>
       <thead><tr>
         <th><input type="checkbox" aria-label="Select all" .checked=${selected > 0 && selected === usable.length}
@@ -103,7 +105,7 @@ function picker(view) {
     view.add([...target.files]);
     target.value = ""; // so that the same files can be chosen again
   };
-  return html`<label class="picker">Add PNGs<input type="file" class="unseen" multiple accept="image/png,.png"
+  return html`<label class="picker whole">Add PNGs<input type="file" class="unseen" multiple accept="image/png,.png"
     @change=${take}></label>`;
 }
 
@@ -133,9 +135,10 @@ function line(view, row, usable) {
     <td>${receipt
       ? html`<button type="button" aria-label="Open ${name}" @click=${() => open(row, usable)}>${picture}</button>`
       : url ? picture : nothing}</td>
-    ${COLUMNS.slice(0, -1).map(([id, , value, text = value]) => html`<td class=${id} title=${full(id, receipt)}>${
-      receipt || id === "name" ? String(text(row)) : nothing}</td>`)}
-    <td class="verdict ${kind}">${words}</td>
+    <td class="name">${name}</td>
+    <td class="verdict ${kind}">${words || "–"}</td>
+    ${COLUMNS.slice(2).map(([id, , value, text = value]) => html`<td class=${id} title=${full(id, receipt)}>${
+      receipt ? String(text(row)) : nothing}</td>`)}
     <td><button type="button" class="icon" aria-label="Remove ${name}" @click=${remove}>✕</button></td>
   </tr>`;
 }
