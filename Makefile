@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
+BROWSER := .venv/browser
 TOOLS := build/tools
 LOCKED_EXTRAS := gpu traces
 NEEDED_BY_TORCH := filelock fsspec jinja2 networkx setuptools sympy typing-extensions
@@ -11,7 +12,7 @@ MOUNTED := $(addprefix docker/,nginx.conf prometheus.yml alerts.yml no-keys.txt 
 COMPOSE ?= $(if $(shell docker compose version 2>/dev/null),docker compose,podman-compose)
 UP ?= --build
 
-.PHONY: help serve test test-slow test-system up down check demo demo-fashion demo-quality bench chaos soak scaling sbom lock docs clean
+.PHONY: help serve test test-slow test-system up down check demo demo-fashion demo-quality bench chaos soak scaling sbom lock docs page-pictures clean
 .DEFAULT_GOAL := serve
 
 $(READY): pyproject.toml constraints.txt
@@ -19,6 +20,10 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps torch-fidelity  # it asks for torchvision
 	touch $(READY)
+
+$(BROWSER): $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[browser]'
+	touch $(BROWSER)
 
 $(TOOLS)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(TOOLS)
@@ -38,7 +43,7 @@ test: $(READY)  ## every test that needs no GPU and few minutes
 test-slow: $(READY)  ## full-size checkpoints: needs 16 GiB of memory and of disk
 	$(BIN)/python -m pytest -q -m slow
 
-test-system: $(READY)  ## containers, the compose stack, Prometheus, a soak, an attack on memory, really run: Debian, as root, twenty minutes
+test-system: $(BROWSER)  ## containers, the compose stack, Prometheus, a browser, a soak, an attack on memory, really run: Debian, as root, 25 minutes
 	PYTHON=$(PYTHON) tests/system/install.sh
 	$(BIN)/python -m pytest -q -m system
 
@@ -76,6 +81,9 @@ lock: $(TOOLS)/ready  ## requirements.lock: what serving needs at the versions o
 
 docs: $(READY)  ## the table of settings in docs/operations.md
 	$(BIN)/python -m docs.settings_table docs/operations.md
+
+page-pictures: $(BROWSER)  ## the pictures of docs/page.md, of a real server in a real browser (apt install chromium fonts-dejavu-core)
+	$(BIN)/python -m docs.page_pictures docs/page
 
 demo: $(READY)  ## train the two models of digits again (about two hours of processor time)
 	$(BIN)/python -m dit_serve.models.demo.train

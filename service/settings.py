@@ -137,7 +137,8 @@ class Settings(BaseModel):
     limits: HttpLimits = HttpLimits()
     api_keys: tuple[SecretStr, ...] = Field(
         default=(),
-        description="Keys, comma-separated; all requests but for probes and /docs need one. Without keys all is open.",
+        description="Keys, comma-separated; all requests but for probes, /docs and the page need one. Without keys all "
+        "is open.",
     )
     api_keys_file: str | None = Field(
         default=None, description="File with more such keys, one per line; lines that start with # are none."

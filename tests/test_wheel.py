@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.wheel import build_wheel
+from tests.wheel import ROOT, build_wheel
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,13 @@ def test_no_link_is_left_in_the_wheel(site: Path) -> None:
 def test_the_wheel_imports_itself_and_cheaply(site: Path) -> None:
     told = run(site, "-c", "import dit_serve, sys; print(dit_serve.__file__, 'torch' in sys.modules)")
     assert told.split() == [str(site / "dit_serve" / "__init__.py"), "False"]
+
+
+def test_the_wheel_brings_the_page(site: Path) -> None:
+    packed = site / "dit_serve" / "service" / "http" / "web"
+    assert {file.name: file.read_bytes() for file in packed.iterdir()} == {
+        file.name: file.read_bytes() for file in (ROOT / "service" / "http" / "web").iterdir()
+    }
 
 
 def test_the_wheel_brings_the_demo_models_and_names(site: Path) -> None:

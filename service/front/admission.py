@@ -87,7 +87,7 @@ class Admission:
         """Why these jobs of one request are not accepted, with the time when they would be; None if they are.
 
         Args:
-            jobs: what is asked, of one model.
+            jobs: what is asked, of any models.
             deadline_seconds: how long they may take, None for any time.
         """
         needed = sum(job.sequences for job in jobs)
@@ -108,10 +108,10 @@ class Admission:
         )
 
     def _too_late(self, jobs: Sequence[Job], deadline_seconds: float) -> DeadlineTooShort | None:
-        if self._is_to_be_tried(jobs[0].model):
-            return None
-        predicted = self._outlook.finish_seconds(jobs, Pace.LOW)
-        if predicted <= deadline_seconds:
+        tried = {model for model in {job.model for job in jobs} if self._is_to_be_tried(model)}
+        known = [job for job in jobs if job.model not in tried]  # if these are too late, so are all of them
+        predicted = self._outlook.finish_seconds(known, Pace.LOW) if known else 0.0
+        if not known or predicted <= deadline_seconds:
             return None
         return DeadlineTooShort(
             f"the finish is expected in {predicted:.1f} seconds, the deadline is in {max(0.0, deadline_seconds):.1f}",

@@ -75,6 +75,10 @@ class StepTimes:
         """Whether any step of this model was made."""
         return bool(self._steps.get(model))
 
+    def is_imaged(self, model: str) -> bool:
+        """Whether any image of this model was made."""
+        return model in self._images
+
     def is_known(self, model: str, within_seconds: float) -> bool:
         """Whether enough of its steps were made to trust their figures, and one of them so lately."""
         windows = self._steps.get(model, {}).values()

@@ -103,12 +103,23 @@ class Course:
             self._waiting.setdefault(row.model, deque()).append(row)
         self._play(running, begun_seconds)
 
-    def end_behind(self, job: Job, count: int = 1) -> float:
-        """When so many jobs like this one would be done that came now, behind all others and with them in a batch."""
-        at_once = max(1, min(count, self._costs.places(job.model) // job.sequences))
-        left = job.spec.steps * math.ceil(count / at_once)
-        images = self._costs.image_seconds(job.model) * (1 if self._costs.decodes_beside else count)
-        return self._end_beside(job.model, job.sequences * at_once, left) + images
+    def end_behind(self, jobs: Sequence[Job]) -> float:
+        """When all of these jobs would be done that came now, behind all others and with each other in batches.
+
+        The model that ends last makes its steps beside the others; the steps of those are before that end.
+        """
+        by_model: dict[str, list[Job]] = {}
+        for job in jobs:
+            by_model.setdefault(job.model, []).append(job)
+        turns = {model: _turns(own, self._costs.places(model)) for model, own in by_model.items()}
+        ends = {model: self._end_beside(model, sequences, steps) for model, (sequences, steps) in turns.items()}
+        last = max(ends, key=ends.__getitem__)
+        own_steps = {model: steps * self._more(model, sequences) for model, (sequences, steps) in turns.items()}
+        others = sum(own_steps.values()) - own_steps[last]
+        images = [len(own) * self._costs.image_seconds(model) for model, own in by_model.items()]
+        if self._costs.decodes_beside:
+            images = [self._costs.image_seconds(last)]
+        return ends[last] + others + sum(images)
 
     def put_off(self, seconds: float) -> None:
         """Has whoever comes wait for so much more work, which is not played through."""
@@ -125,8 +136,7 @@ class Course:
             if left == steps and used > room:
                 continue
             missed = int(index == 0)  # the step under way
-            company = max(used, self._company.get(model, 0))
-            own = self._price(model, company + sequences) - self._price(model, company)
+            own = self._more(model, sequences, used)
             taken = min(left, stretch.rounds - missed)
             left -= taken
             if left == 0:
@@ -216,6 +226,11 @@ class Course:
             seconds += self._price(model, max(used, self._company.get(model, 0)))
         return seconds
 
+    def _more(self, model: str, sequences: int, used: int = 0) -> float:
+        """How much longer a model's step takes with so many sequences beside those that it has."""
+        company = max(used, self._company.get(model, 0))
+        return self._price(model, company + sequences) - self._price(model, company)
+
     def _price(self, model: str, sequences: int) -> float:
         if not sequences:
             return 0.0
@@ -223,3 +238,17 @@ class Course:
         if key not in self._prices:
             self._prices[key] = self._costs.step_seconds(model, sequences)
         return self._prices[key]
+
+
+def _turns(jobs: Sequence[Job], places: int) -> tuple[int, int]:
+    """The sequences, on the average, and the steps of one model's jobs, each of which begins as soon as it has room."""
+    under_way: list[tuple[int, int]] = []  # the step after which a job leaves, and its sequences
+    begins = used = 0
+    for job in jobs:
+        while used and used + job.sequences > places:
+            begins, freed = heapq.heappop(under_way)
+            used -= freed
+        heapq.heappush(under_way, (begins + job.spec.steps, job.sequences))
+        used += job.sequences
+    steps = max(end for end, _ in under_way)
+    return round(sum(job.sequences * job.spec.steps for job in jobs) / steps), steps

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
 from prometheus_client import CollectorRegistry
@@ -170,7 +170,7 @@ class Front:
             self.give_up(accepted)
         return [end for each in accepted if isinstance(end := each.result.result(), JobEnd)]
 
-    def give_up(self, accepted: Sequence[Accepted], outcome: Outcome = Outcome.CANCELLED) -> None:
+    def give_up(self, accepted: Iterable[Accepted], outcome: Outcome = Outcome.CANCELLED) -> None:
         """Ends jobs that nobody waits for: a sent one as soon as the worker has freed its row, others at once."""
         for each in accepted:
             if each.given_up is not None or each.result.done():

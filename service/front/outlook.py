@@ -9,7 +9,6 @@ Knows no process and no HTTP.
 
 from __future__ import annotations
 
-import math
 import time
 from bisect import bisect_left
 from collections import Counter
@@ -141,9 +140,11 @@ class Outlook:
 
     def place(self, accepted: Sequence[Accepted]) -> Place:
         """Where these jobs of one request stand."""
-        first = accepted[0]
-        position = 0 if first.is_running else self._drawing(Pace.USUAL).position(first.job.id)
+        first, drawing = accepted[0], self._drawing(Pace.USUAL)
+        position = 0 if first.is_running else drawing.position(first.job.id)
         etas = [self.eta_seconds(each) for each in accepted]
+        if new := [each.job for each in accepted if drawing.end(each.job.id) is None]:
+            etas.append(self.finish_seconds(new, Pace.USUAL))  # of which each alone would be done sooner
         return Place(position, None if None in etas else max(eta for eta in etas if eta is not None))
 
     def eta_seconds(self, accepted: Accepted) -> float | None:
@@ -154,18 +155,13 @@ class Outlook:
         drawing = self._drawing(Pace.USUAL)
         ends = drawing.end(job.id)
         if ends is None:
-            ends = self._end_behind(drawing, [job])
+            ends = _end_behind(drawing, [job])
         return max(0.0, drawing.at + ends - self._clock())
 
     def finish_seconds(self, jobs: Sequence[Job], pace: Pace) -> float:
-        """Predicted time until the jobs of one request would be done, if it were accepted now.
-
-        Args:
-            jobs: of one model, alike.
-            pace: of the steps.
-        """
+        """Predicted time until the jobs of one request, of whatever models, would be done, if it were accepted now."""
         drawing = self._drawing(pace)
-        return max(0.0, drawing.at + self._end_behind(drawing, jobs) - self._clock())
+        return max(0.0, drawing.at + _end_behind(drawing, jobs) - self._clock())
 
     def seconds_until_free(self, wanted: int) -> float:
         """Predicted time until so many of the places that are taken now are free, if nobody else comes.
@@ -183,6 +179,10 @@ class Outlook:
     def seconds_until_empty(self) -> float:
         """Predicted time until all accepted work is done."""
         return self.seconds_until_free(self._ledger.sequences)
+
+    def places(self, model: str) -> int:
+        """The most rows that a batch of a model has, on the worker where it has most."""
+        return max((worker.places.get(model, 0) for worker in self._workers), default=0) or self._most_places
 
     def _drawing(self, pace: Pace) -> _Drawing:
         drawing, now = self._drawings.get(pace), self._clock()
@@ -262,10 +262,12 @@ class Outlook:
             return False
         return 2 * (now - newest.accepted_at) < now - oldest[0].accepted_at
 
-    def _end_behind(self, drawing: _Drawing, jobs: Sequence[Job]) -> float:
-        """When jobs would be done that came at the moment of the drawing, shared by the workers."""
-        job, share = jobs[0], math.ceil(len(jobs) / len(drawing.courses))
-        return min(course.end_behind(job, share) for course in drawing.courses)
+
+def _end_behind(drawing: _Drawing, jobs: Sequence[Job]) -> float:
+    """When jobs would be done that came at the moment of the drawing: each worker has its share of every kind."""
+    alike = sorted(jobs, key=lambda job: (job.model, -job.sequences * job.spec.steps))
+    share = sorted(alike[:: len(drawing.courses)], key=lambda job: job.id)
+    return min(course.end_behind(share) for course in drawing.courses)
 
 
 def _row(accepted: Accepted, now: float) -> Row:

@@ -1,11 +1,13 @@
 """The HTTP application: routes, and nothing behind them.
 
     POST /generate        a class id in, a PNG out
+    POST /v1/batch        many of these at once
     GET  /v1/models       what is loaded
     GET  /v1/classes      what can be asked for
+    GET  /v1/status       how much there is to do
     GET  /livez, /readyz  for orchestrators
     GET  /docs            the API in a browser
-    GET  /                where to find all this
+    GET  /                where to find all this; in a browser, the page
 
 Knows the front (`service.front.front`) and no worker, queue or model.
 """
@@ -29,14 +31,17 @@ from starlette.routing import Route
 from dit_serve.service.errors import FieldError, InternalError, InvalidRequest, MethodNotAllowed, NotFound, Problem
 from dit_serve.service.front.front import Front
 from dit_serve.service.http.auth import KeyGuard, read_digests
+from dit_serve.service.http.batch import batch_endpoint, batch_router
 from dit_serve.service.http.catalog import catalog_router
 from dit_serve.service.http.deadline import HEADER as DEADLINE_HEADER
 from dit_serve.service.http.generate import generate_endpoint, generate_router
 from dit_serve.service.http.middleware import PROBES, REQUEST_ID, RequestMiddleware, problem_response, request_id
-from dit_serve.service.http.openapi import VERSION, completed, description_route
+from dit_serve.service.http.openapi import OPEN_DOCUMENTS, VERSION, completed, description_route
 from dit_serve.service.http.pages import DESCRIPTION, OPEN_PAGES, page_routes
 from dit_serve.service.http.prefix import PrefixMiddleware
 from dit_serve.service.http.probes import probe_router
+from dit_serve.service.http.status import STATUS, status_router
+from dit_serve.service.http.web_page import WebPage
 from dit_serve.service.settings import Settings
 from dit_serve.service.telemetry.tally import Tally
 from dit_serve.service.telemetry.traces import request_telemetry
@@ -75,25 +80,34 @@ def create_app(front: Front, settings: Settings, tally: Tally | None = None) -> 
         telemetry=request_telemetry(),
         redirect_slashes=False,  # it would redirect to wherever the Host header points
     )
-    generate = generate_endpoint(front, settings.limits)
-    # Found first and called as it is: FastAPI's own way to an endpoint costs more than all that this one does.
-    app.router.routes.insert(0, Route("/generate", generate, methods=["POST"]))
-    app.router.routes += [*page_routes(), description_route(DESCRIPTION, lambda: app.openapi())]
-    routers = (generate_router(generate), catalog_router(front), probe_router(front))
-    for router in routers:
-        app.include_router(router)
+    page = WebPage()
+    paths = _add_routes(app, front, settings, page)
     # The last one added stands before all others.
-    app.add_middleware(KeyGuard, digests=digests, open_paths=OPEN_PAGES.union(PROBES))
+    app.add_middleware(KeyGuard, digests=digests, open_paths=OPEN_PAGES.union(PROBES, OPEN_DOCUMENTS, page.files))
     if settings.cors_origins:
         app.add_middleware(CORSMiddleware, **_cors(settings.cors_origins))  # before the guard: a preflight has no key
-    paths = _paths(app, *routers)
-    app.add_middleware(RequestMiddleware, tally=tally, routes=paths)
+    files = frozenset(page.files)  # counted as one, and not written down: a page loads dozens, and asks for its status
+    app.add_middleware(RequestMiddleware, tally=tally, routes=paths - files, quiet=files | {STATUS})
     app.add_middleware(PrefixMiddleware, root_path=settings.root_path, paths=paths)
     app.state.tally = tally
     app.openapi_version = VERSION
     app.openapi = completed(app.openapi, has_keys=bool(digests))  # type: ignore[method-assign]
     _answer_errors(app, has_preflights=bool(settings.cors_origins))
     return app
+
+
+def _add_routes(app: FastAPI, front: Front, settings: Settings, page: WebPage) -> frozenset[str]:
+    """Adds everything that can be asked for; its paths."""
+    generate, batch = generate_endpoint(front, settings.limits), batch_endpoint(front, settings.limits)
+    # Found first and called as they are: FastAPI's own way to an endpoint costs more than all that these do.
+    app.router.routes.insert(0, Route("/generate", generate, methods=["POST"]))
+    app.router.routes.insert(1, Route("/v1/batch", batch, methods=["POST"]))
+    app.router.routes += [*page.routes(), *page_routes(), description_route(DESCRIPTION, lambda: app.openapi())]
+    makers = generate_router(generate), batch_router(batch)
+    routers = (*makers, catalog_router(front, page), status_router(front), probe_router(front))
+    for router in routers:
+        app.include_router(router)
+    return _paths(app, *routers)
 
 
 def _answer_errors(app: FastAPI, *, has_preflights: bool) -> None:

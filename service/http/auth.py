@@ -1,9 +1,9 @@
 """API keys: who has none is stopped before anything else is looked at.
 
-The guard stands before the application, so that every path is closed, whether there is a route or
-not and whenever it came to be; the probes and the documentation alone are open, by their exact path. A key comes as
-`Authorization: Bearer KEY` (RFC 6750) or `X-API-Key: KEY`. What is kept are digests, compared in
-constant time as bytes; a key is never written anywhere.
+The guard stands before the application, so that every path is closed, whether there is a route or not and whenever it
+came to be; the probes, the documentation and the page alone are open, by their exact path. A key comes as
+`Authorization: Bearer KEY` (RFC 6750) or `X-API-Key: KEY`. What is kept are digests, compared in constant time as
+bytes; a key is never written anywhere.
 """
 
 from __future__ import annotations

@@ -10,27 +10,34 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
 
 from dit_serve.models.labels import Labels
 from dit_serve.models.options import ModelInfo
 from dit_serve.service.errors import NotReady
 from dit_serve.service.front.front import RETRY_WHEN_LOADING_SECONDS, Front
+from dit_serve.service.http.negotiate import HTML, prefers_page
 from dit_serve.service.http.openapi import problems
 from dit_serve.service.http.prefix import PER_PREFIX, prefix_of
 from dit_serve.service.http.reading import find_model
 from dit_serve.service.http.schemas import ClassAnswer, ClassesAnswer, ModelAnswer, ModelsAnswer
+from dit_serve.service.http.web_page import WebPage
 from dit_serve.service.version import version
 
 
-def catalog_router(front: Front) -> APIRouter:
-    """The router of the catalogue."""
+def catalog_router(front: Front, page: WebPage) -> APIRouter:
+    """The router of the catalogue; / is the page to who prefers HTML."""
     router = APIRouter(tags=["catalogue"])
 
-    @router.get("/")
-    async def discover(request: Request, response: Response) -> dict[str, Any]:
-        """Where everything is."""
-        response.headers.update(PER_PREFIX)
-        return discovery(prefix_of(request))
+    documented_page: dict[str, Any] = {"content": {HTML: {"schema": {"type": "string"}}}}
+
+    @router.get("/", response_model=dict[str, Any], responses={200: documented_page})
+    async def discover(request: Request) -> Response:
+        """Where everything is; a browser gets the page that makes images."""
+        if prefers_page(", ".join(request.headers.getlist("accept"))):
+            return page.index(request)
+        headers = {**PER_PREFIX, "Vary": f"Accept, {PER_PREFIX['Vary']}"}
+        return JSONResponse(discovery(prefix_of(request)), headers=headers)
 
     @router.get("/v1/models", responses=problems(503))
     async def models() -> ModelsAnswer:
@@ -54,7 +61,7 @@ def catalog_router(front: Front) -> APIRouter:
 
 def discovery(prefix: str = "") -> dict[str, Any]:
     """The document at /, with this before all paths."""
-    paths = {"models": "/v1/models", "classes": "/v1/classes?q="}
+    paths = {"models": "/v1/models", "classes": "/v1/classes?q=", "status": "/v1/status"}
     paths |= {"live": "/livez", "ready": "/readyz", "health": "/health"}
     documents = {"documentation": "/docs", "openapi": "/openapi.json"}
     example = {"class_id": 7, "cfg": 4, "steps": 20}
@@ -62,6 +69,7 @@ def discovery(prefix: str = "") -> dict[str, Any]:
         "service": "dit-serve",
         "version": version(),
         "generate": {"method": "POST", "href": f"{prefix}/generate", "example": example},
+        "batch": {"method": "POST", "href": f"{prefix}/v1/batch", "example": {"requests": [example]}},
         **{name: {"method": "GET", "href": prefix + path} for name, path in (paths | documents).items()},
     }
 

@@ -7,7 +7,7 @@ front's judgement.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 
 from dit_serve.service.errors import FieldError, InvalidRequest
@@ -38,7 +38,7 @@ def asked_milliseconds(headers: Sequence[str], in_body: int | None) -> int | Non
 
 
 @contextmanager
-def expiring(front: Front, accepted: Sequence[Accepted], at: float | None) -> Generator[None, None, None]:
+def expiring(front: Front, accepted: Iterable[Accepted], at: float | None) -> Generator[None, None, None]:
     """Gives jobs up at a time of the event loop's clock, if the block has not ended before; None for never."""
     if at is None:
         yield

@@ -1,8 +1,8 @@
 """A request's answer as it comes about: server-sent events, from its place in the queue to its images.
 
-    queued → progress, preview … → completed, once per image; or failed, which is the last event
+    queued → progress, preview … → completed, once per image; or failed: of all that is missing, or of one image of many
 
-What each holds is `schemas.STREAM`, of which the documentation and the bytes are made.
+What each holds is `schemas.STREAM` or `batch_schemas.BATCH_STREAM`, of which the documentation and the bytes are made.
 
 Nothing is queued up for a reader: each time that it is ready for more it gets the newest state, so a
 slow one misses steps, and never an end. The worker waits for nobody.
@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from pydantic_core import to_json
@@ -23,14 +25,6 @@ from starlette.types import Receive, Scope, Send
 from dit_serve.service.errors import Problem, problem_body
 from dit_serve.service.front.ledger import Accepted
 from dit_serve.service.front.outlook import Outlook
-from dit_serve.service.http.schemas import (
-    STREAM,
-    CompletedEvent,
-    PreviewEvent,
-    ProblemDocument,
-    ProgressEvent,
-    QueuedEvent,
-)
 from dit_serve.service.telemetry.tally import CLIENT_LEFT
 from dit_serve.service.wire.job import JobEnd
 
@@ -39,37 +33,68 @@ PING_SECONDS = 15.0  # of silence, before proxies take the connection for dead
 PACE_SECONDS = 0.05  # at least, between two steps told: a fast model makes more of them than anybody can see
 
 
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """How a stream puts what happens to its images.
+
+    Args:
+        kinds: of its events, by name.
+        names: what is said in each event of an image to tell it from the others, in their order.
+        completed: what is said of an image in its last event besides, from its number and its end.
+        goes_on: whether the others are told of when one has failed; else that is the last event.
+    """
+
+    kinds: Mapping[str, Callable[..., object]]
+    names: Sequence[Mapping[str, int]]
+    completed: Callable[[int, JobEnd], Mapping[str, Any]]
+    goes_on: bool = False
+
+    def event(self, event: str, image: int | None, said: Mapping[str, Any]) -> bytes:
+        """An event, encoded.
+
+        Args:
+            event: its name.
+            image: its number; None for an event of all of them.
+            said: what is said of it.
+        """
+        names = {} if image is None else self.names[image]
+        data = to_json(self.kinds[event](**names, **said), exclude_none=event == "failed")
+        return format_sse_event(event=event, data_str=data.decode())
+
+
 class Watch:
     """The events of one request's images, for one reader.
 
     Args:
-        accepted: its jobs.
+        accepted: its jobs; each is let go of when its end is told, with the bytes of its image.
         outlook: tells where they stand in the queue, and when they will be done.
-        completed: makes an image's last event from its index and its end.
+        telling: puts it into words.
     """
 
-    def __init__(
-        self,
-        accepted: Sequence[Accepted],
-        outlook: Outlook,
-        completed: Callable[[int, JobEnd], CompletedEvent],
-    ) -> None:
+    def __init__(self, accepted: Sequence[Accepted], outlook: Outlook, telling: Telling) -> None:
         self.status = CLIENT_LEFT  # what the stream amounts to as an HTTP status, known with its last event
-        self._accepted = accepted
+        self._request_id = accepted[0].job.request_id
         self._outlook = outlook
-        self._completed = completed
+        self._telling = telling
         self._steps_told = [0] * len(accepted)
         self._previews_told = [0] * len(accepted)
-        self._untold = dict.fromkeys(range(len(accepted)))
+        self._untold = dict(enumerate(accepted))
+        self._images_told = 0
+        self._first_problem: Problem | None = None
         self._changed, self._ended = asyncio.Event(), asyncio.Event()
         for each in accepted:
             each.changed = self._changed
             each.result.add_done_callback(self._on_end)
 
+    @property
+    def untold(self) -> Collection[Accepted]:
+        """The jobs whose end is not told, as they are at each moment."""
+        return self._untold.values()
+
     async def events(self) -> AsyncIterator[bytes]:
-        """Every event in turn; ends after the last image's, or after a failure."""
+        """Every event in turn; ends after the last image's, or after a failure that no other image goes on after."""
         yield self._queued()
-        while self._untold:
+        while not self._is_over:
             if not await _set_within(self._changed, PING_SECONDS if self._is_begun else QUEUED_SECONDS):
                 yield KEEPALIVE_COMMENT if self._is_begun else self._queued()
                 continue
@@ -77,57 +102,68 @@ class Watch:
             self._ended.clear()
             for event in self._news():
                 yield event
-            if self._untold:
+            if not self._is_over:
                 await _set_within(self._ended, PACE_SECONDS)
         self.status = self._final_status()
 
     @property
+    def _is_over(self) -> bool:
+        return not self._untold or (self._first_problem is not None and not self._telling.goes_on)
+
+    @property
     def _is_begun(self) -> bool:
-        return any(each.is_running for each in self._accepted)
+        return len(self._untold) < len(self._steps_told) or any(each.is_running for each in self._untold.values())
 
     def _on_end(self, _: object) -> None:
         self._changed.set()
         self._ended.set()
 
     def _queued(self) -> bytes:
-        place = self._outlook.place(self._accepted)
-        request_id = self._accepted[0].job.request_id
-        return _event(QueuedEvent(request_id, place.position, _rounded(place.eta_seconds)))
+        place = self._outlook.place(list(self._untold.values()))
+        said = {"position": place.position, "eta_seconds": _rounded(place.eta_seconds)}
+        return self._telling.event("queued", None, {"request_id": self._request_id, **said})
 
     def _news(self) -> Iterator[bytes]:
         """What the reader does not know yet, looked up as late as can be."""
-        for index in list(self._untold):
-            each = self._accepted[index]
-            yield from self._look(index, each)
-            yield from self._step(index, each)
+        for image in list(self._untold):
+            each = self._untold[image]
+            yield from self._look(image, each)
+            yield from self._step(image, each)
             if each.result.done():
-                yield self._end(index, each.result.result())
-            if not self._untold:
+                yield self._end(image, each.result.result())
+            if self._is_over:
                 return
 
-    def _look(self, index: int, each: Accepted) -> Iterator[bytes]:
+    def _look(self, image: int, each: Accepted) -> Iterator[bytes]:
         preview = each.preview
-        if preview is not None and preview.step > self._previews_told[index]:
-            self._previews_told[index] = preview.step
-            yield _event(PreviewEvent(index, preview.step, base64.b64encode(preview.png).decode()))
+        if preview is not None and preview.step > self._previews_told[image]:
+            self._previews_told[image] = preview.step
+            said = {"step": preview.step, "b64_png": base64.b64encode(preview.png).decode()}
+            yield self._telling.event("preview", image, said)
 
-    def _step(self, index: int, each: Accepted) -> Iterator[bytes]:
+    def _step(self, image: int, each: Accepted) -> Iterator[bytes]:
         step = each.steps_done
-        if step > self._steps_told[index]:  # after a crash an image begins again; its reader is told of new steps alone
-            self._steps_told[index] = step
-            yield _event(ProgressEvent(index, step, each.job.spec.steps, _rounded(self._outlook.eta_seconds(each))))
+        if step > self._steps_told[image]:  # after a crash an image begins again; its reader is told of new steps alone
+            self._steps_told[image] = step
+            eta_seconds = _rounded(self._outlook.eta_seconds(each))
+            said = {"step": step, "steps": each.job.spec.steps, "eta_seconds": eta_seconds}
+            yield self._telling.event("progress", image, said)
 
-    def _end(self, index: int, end: JobEnd | Problem) -> bytes:
+    def _end(self, image: int, end: JobEnd | Problem) -> bytes:
+        del self._untold[image]
         if isinstance(end, Problem):
-            self._untold.clear()
-            body = problem_body(end, self._accepted[index].job.request_id)
-            return _event(ProblemDocument.model_validate(body))
-        del self._untold[index]
-        return _event(self._completed(index, end))
+            self._first_problem = self._first_problem or end
+            named = image if self._telling.goes_on else None
+            return self._telling.event("failed", named, problem_body(end, self._request_id))
+        self._images_told += 1
+        said = {"request_id": self._request_id, **self._telling.completed(image, end)}
+        return self._telling.event("completed", image, said)
 
     def _final_status(self) -> int:
-        ends = [each.result.result() for each in self._accepted if each.result.done()]
-        return next((end.status for end in ends if isinstance(end, Problem)), 200)
+        """As of an answer in JSON: of many images one is enough, else each has to come."""
+        if self._first_problem is None or (self._telling.goes_on and self._images_told):
+            return 200
+        return self._first_problem.status
 
 
 class EventStream(EventSourceResponse):
@@ -163,8 +199,3 @@ async def _set_within(event: asyncio.Event, seconds: float) -> bool:
 
 def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 3)
-
-
-def _event(data: object) -> bytes:
-    name = next(name for name, kind in STREAM.items() if kind is type(data))
-    return format_sse_event(event=name, data_str=to_json(data, exclude_none=name == "failed").decode())

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from fastapi import APIRouter
+from pydantic import BaseModel
 from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,14 +25,14 @@ from dit_serve.service.front.ledger import Accepted
 from dit_serve.service.http.body import read_json_body
 from dit_serve.service.http.deadline import HEADER as DEADLINE_HEADER
 from dit_serve.service.http.deadline import expiring
-from dit_serve.service.http.events import EventStream, Watch
+from dit_serve.service.http.events import EventStream, Telling, Watch
 from dit_serve.service.http.middleware import end_as, has_jobs, request_id
 from dit_serve.service.http.negotiate import EVENTS, JSON, PNG, choose_representation, is_stream
 from dit_serve.service.http.openapi import documented_events, problems
 from dit_serve.service.http.reading import Form, choose, make_jobs, read_form
 from dit_serve.service.http.schemas import (
     MAX_DEADLINE_MS,
-    CompletedEvent,
+    STREAM,
     GenerateAnswer,
     GeneratedImage,
     GenerateRequest,
@@ -44,6 +45,8 @@ from dit_serve.service.wire.job import Job, JobEnd, Timings
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
+NOT_KEPT = {"Vary": "Accept", "Cache-Control": "no-store"}
+
 
 def generate_endpoint(front: Front, limits: HttpLimits) -> Endpoint:
     """What answers POST /generate."""
@@ -52,17 +55,18 @@ def generate_endpoint(front: Front, limits: HttpLimits) -> Endpoint:
         arrived = asyncio.get_running_loop().time()
         body = await read_json_body(request, limits.max_body_bytes)
         accept = request.headers.get("accept")
-        form = _with_previews_seen(read_form(body, request.headers.getlist(DEADLINE_HEADER)), accept)
+        form = read_form(body, request.headers.getlist(DEADLINE_HEADER))
+        form = with_previews_seen(form, is_seen=is_stream(accept, form.request.n))
         if not form.faults:
             front.check_open()
         wanted = choose(form, front.models)
         representation = choose_representation(accept, wanted.request.n)
-        jobs = make_jobs(wanted, request_id(request), front.next_job_id, wanted.request.preview_every)
+        jobs = make_jobs(wanted, request_id(request), front.next_job_id)
         deadline = None if form.deadline_ms is None else arrived + form.deadline_ms / 1e3
         accepted = front.submit(jobs, deadline)
         has_jobs(request)
         if representation == EVENTS:
-            return stream(request, front, accepted, wanted.model, deadline)
+            return stream(request, front, accepted, _telling(jobs, wanted.model), deadline, _headers(jobs))
         with expiring(front, accepted, deadline), given_up_when_client_leaves(request, front, accepted):
             ends = await front.results(accepted)
         return answer(representation, jobs, ends, wanted.model)
@@ -78,7 +82,7 @@ def generate_router(endpoint: Endpoint) -> APIRouter:
         "/generate",
         response_model=GenerateAnswer,
         responses={200: _documented_forms(), **problems(400, 401, 406, 413, 415, 422, 429, 500, 503, 504)},
-        openapi_extra={"requestBody": _documented_body(), "parameters": [_documented_deadline()]},
+        openapi_extra={"requestBody": documented_body(GenerateRequest), "parameters": [documented_deadline()]},
     )
     async def generate(request: Request) -> Response:
         """Makes images of a class. One image comes as PNG, or as JSON if that is preferred; several come as JSON.
@@ -92,24 +96,20 @@ def generate_router(endpoint: Endpoint) -> APIRouter:
 
 
 def stream(
-    request: Request, front: Front, accepted: Sequence[Accepted], model: ModelInfo, deadline: float | None
+    request: Request, front: Front, accepted: Sequence[Accepted], telling: Telling, deadline: float | None,
+    headers: Mapping[str, str] = NOT_KEPT,
 ) -> Response:
     """The response that tells of these jobs; they are given up when its reader leaves or the deadline passes."""
-
-    def completed(index: int, end: JobEnd) -> CompletedEvent:
-        job = accepted[index].job
-        return CompletedEvent(index=index, request_id=job.request_id, **_image(job, end, model))
-
-    watch = Watch(accepted, front.outlook, completed)
+    watch = Watch(accepted, front.outlook, telling)
     expiry = contextlib.ExitStack()
-    expiry.enter_context(expiring(front, accepted, deadline))
+    expiry.enter_context(expiring(front, watch.untold, deadline))
 
     def close() -> None:
         expiry.close()
-        front.give_up(accepted)
+        front.give_up(watch.untold)
         end_as(request, watch.status)
 
-    return EventStream(watch.events(), _headers([each.job for each in accepted]), close)
+    return EventStream(watch.events(), dict(headers), close)
 
 
 @contextlib.contextmanager
@@ -136,13 +136,13 @@ def answer(representation: str, jobs: Sequence[Job], ends: Sequence[JobEnd], mod
     headers = _headers(jobs) | {"Server-Timing": _server_timing(slowest)}
     if representation == PNG:
         return Response(ends[0].png, media_type=PNG, headers=headers)
-    images = [GeneratedImage(**_image(job, end, model)) for job, end in zip(jobs, ends, strict=True)]
+    images = [GeneratedImage(**image_fields(job, end, model)) for job, end in zip(jobs, ends, strict=True)]
     return Response(to_json(GenerateAnswer(jobs[0].request_id, images)), media_type=JSON, headers=headers)
 
 
-def _with_previews_seen(form: Form, accept: str | None) -> Form:
+def with_previews_seen(form: Form, *, is_seen: bool) -> Form:
     """The form, with one fault more if it asks for previews and nobody would see them."""
-    if form.request.preview_every == 0 or is_stream(accept, form.request.n):
+    if form.request.preview_every == 0 or is_seen:
         return form
     fault = FieldError("preview_every", f"previews are shown in a stream alone: send Accept: {EVENTS}, or leave it out")
     return replace(form, faults=(*form.faults, fault))
@@ -150,22 +150,29 @@ def _with_previews_seen(form: Form, accept: str | None) -> Form:
 
 def _headers(jobs: Sequence[Job]) -> dict[str, str]:
     seeds = ", ".join(str(job.spec.seed) for job in jobs)
-    return {"X-Seed": seeds, "Vary": "Accept", "Cache-Control": "no-store"}
+    return {"X-Seed": seeds, **NOT_KEPT}
+
+
+def _telling(jobs: Sequence[Job], model: ModelInfo) -> Telling:
+    names = [{"index": index} for index in range(len(jobs))]
+    return Telling(STREAM, names, lambda index, end: image_fields(jobs[index], end, model))
 
 
 def _documented_forms() -> dict[str, Any]:
     png = {"type": "string", "contentMediaType": PNG}
-    return {"description": "The images.", "content": {PNG: {"schema": png}, EVENTS: documented_events()}}
+    return {"description": "The images.", "content": {PNG: {"schema": png}, EVENTS: documented_events(STREAM)}}
 
 
-def _documented_deadline() -> dict[str, Any]:
+def documented_deadline() -> dict[str, Any]:
+    """The documentation of the header."""
     schema = {"type": "integer", "minimum": 1, "maximum": MAX_DEADLINE_MS}
     text = "Milliseconds that the request may take, counted from its arrival; as `deadline_ms` in the body."
     return {"name": DEADLINE_HEADER, "in": "header", "required": False, "schema": schema, "description": text}
 
 
-def _documented_body() -> dict[str, Any]:
-    return {"required": True, "content": {JSON: {"schema": GenerateRequest.model_json_schema(by_alias=True)}}}
+def documented_body(kind: type[BaseModel]) -> dict[str, Any]:
+    """The documentation of a body, whose schema the framework cannot see."""
+    return {"required": True, "content": {JSON: {"schema": kind.model_json_schema(by_alias=True)}}}
 
 
 async def _client_left(request: Request) -> None:
@@ -173,7 +180,7 @@ async def _client_left(request: Request) -> None:
         pass
 
 
-def _image(job: Job, end: JobEnd, model: ModelInfo) -> dict[str, Any]:
+def image_fields(job: Job, end: JobEnd, model: ModelInfo) -> dict[str, Any]:
     """The fields of a `GeneratedImage`."""
     receipt = make_receipt(job.spec, model, version())
     png = base64.b64encode(end.png).decode("ascii")

@@ -36,12 +36,16 @@ class RequestMiddleware:
         app: what is asked.
         tally: where requests are counted.
         routes: the paths that are counted by name; all others are one.
+        quiet: the paths that are of no interest in a log where they are answered well.
     """
 
-    def __init__(self, app: ASGIApp, tally: Tally, routes: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, app: ASGIApp, tally: Tally, routes: frozenset[str] = frozenset(), quiet: frozenset[str] = frozenset()
+    ) -> None:
         self._app = app
         self._tally = tally
         self._routes = routes
+        self._quiet = quiet
         self._log = logging.getLogger("dit.request")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,17 +96,16 @@ class RequestMiddleware:
             "seconds": round(seconds, 6),
         }
         extra = {"fields": fields, "was_accepted": _was_accepted(scope)}
-        self._log.log(_level(scope, status), "request", extra=extra)
+        self._log.log(self._level(scope, status), "request", extra=extra)
 
-
-def _level(scope: Scope, status: int) -> int:
-    """How much a request's line matters; one whose jobs were made has a line for each of them already."""
-    if scope["path"] in PROBES:
-        return logging.DEBUG
-    if status >= 500:
-        return logging.WARNING
-    is_told = _was_accepted(scope) and (200 <= status < 300 or status == CLIENT_LEFT)
-    return logging.DEBUG if is_told else logging.INFO
+    def _level(self, scope: Scope, status: int) -> int:
+        """How much a request's line matters; one whose jobs were made has a line for each of them already."""
+        if scope["path"] in PROBES or (scope["path"] in self._quiet and status < 400):
+            return logging.DEBUG
+        if status >= 500:
+            return logging.WARNING
+        is_told = _was_accepted(scope) and (200 <= status < 300 or status == CLIENT_LEFT)
+        return logging.DEBUG if is_told else logging.INFO
 
 
 def _was_accepted(scope: Scope) -> bool:

@@ -1,6 +1,6 @@
-"""Which representation of an image a client wants (RFC 9110, section 12.5.1).
+"""Which representation a client wants, of an image or of / (RFC 9110, sections 12.5.1 and 12.5.3).
 
-Knows the Accept header and nothing else.
+Knows the Accept headers and nothing else.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dit_serve.service.errors import NotAcceptable
 PNG = "image/png"
 JSON = "application/json"
 EVENTS = "text/event-stream"
+HTML = "text/html"
 
 _BY_NAME = 2
 
@@ -51,6 +52,39 @@ def choose_representation(accept: str | None, images: int) -> str:
     if png == json == 0:
         raise NotAcceptable(f"an image can be had as {PNG}, {JSON} or {EVENTS}")
     return JSON if (json, json_rank) > (png, png_rank) else PNG
+
+
+@lru_cache(maxsize=64)
+def choose_batch_representation(accept: str | None) -> str:
+    """JSON, or a stream of events for who names it and likes it no less.
+
+    Raises:
+        NotAcceptable: neither is acceptable.
+    """
+    ranges = _parse(accept if accept and accept.strip() else "*/*")
+    json, _ = _quality(ranges, JSON)
+    events, events_rank = _quality(ranges, EVENTS)
+    if events > 0 and events_rank == _BY_NAME and events >= json:
+        return EVENTS
+    if json > 0:
+        return JSON
+    raise NotAcceptable(f"a batch can be had as {JSON} or {EVENTS}")
+
+
+@lru_cache(maxsize=64)
+def prefers_page(accept: str) -> bool:
+    """Whether who asks for / is a browser, which names HTML; whoever likes JSON as much gets that."""
+    ranges = _parse(accept if accept.strip() else "*/*")
+    html, html_rank = _quality(ranges, HTML)
+    return html > 0 and (html, html_rank) > _quality(ranges, JSON)
+
+
+@lru_cache(maxsize=64)
+def takes_gzip(accept_encoding: str) -> bool:
+    """Whether an answer may be compressed: if it is said, and not less liked than the answer as it is."""
+    codings = {each.media_type: each.quality for each in _parse(accept_encoding)}  # they are written alike
+    gzip = codings.get("gzip", codings.get("x-gzip", codings.get("*", 0.0)))
+    return gzip > 0 and gzip >= codings.get("identity", 0.0)
 
 
 def is_stream(accept: str | None, images: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from dit_serve.service.errors import Problem
+from dit_serve.service.http.batch_schemas import BATCH_STREAM
 from dit_serve.service.http.middleware import PROBES
 from dit_serve.service.http.prefix import PER_PREFIX, prefix_of
 from dit_serve.service.http.schemas import STREAM, ProblemDocument
@@ -19,6 +20,7 @@ from dit_serve.service.http.schemas import STREAM, ProblemDocument
 Responses = dict[int | str, dict[str, Any]]
 
 VERSION = "3.2.0"  # the first one that can describe a stream of events (`itemSchema`)
+OPEN_DOCUMENTS = ("/",)  # open without a key, beside the probes: it says where things are, as this description does
 _SCHEMAS = "#/components/schemas/{model}"
 
 
@@ -36,10 +38,10 @@ def problems(*statuses: int) -> Responses:
     return documented
 
 
-def documented_events() -> dict[str, Any]:
+def documented_events(stream: Mapping[str, type]) -> dict[str, Any]:
     """The documentation of a stream: its events by name, with the data of each (OpenAPI 3.2, section 4.14.4)."""
     events = []
-    for name, kind in STREAM.items():
+    for name, kind in stream.items():
         data = {"type": "string", "contentMediaType": "application/json", "contentSchema": _reference(kind)}
         properties = {"event": {"const": name}, "data": data}
         events.append({"type": "object", "properties": properties, "required": list(properties)})
@@ -49,14 +51,15 @@ def documented_events() -> dict[str, Any]:
 def completed(describe: Callable[[], dict[str, Any]], *, has_keys: bool) -> Callable[[], dict[str, Any]]:
     """A description of the API with the schemas that `problems` and `documented_events` refer to.
 
-    With keys it says that one is needed, for all operations but the probes.
+    With keys it says that one is needed, for all operations but those that are open.
     """
 
     @cache  # it takes milliseconds to make, and anybody may ask for it
     def described() -> dict[str, Any]:
         document = describe()
         components = document.setdefault("components", {})
-        adapters: list[Any] = [(kind, "serialization", TypeAdapter(kind)) for kind in STREAM.values()]
+        kinds = dict.fromkeys([*STREAM.values(), *BATCH_STREAM.values(), ProblemDocument])
+        adapters: list[Any] = [(kind, "serialization", TypeAdapter(kind)) for kind in kinds]
         _, schemas = TypeAdapter.json_schemas(adapters, ref_template=_SCHEMAS)
         components["schemas"] = {**schemas["$defs"], **components.get("schemas", {})}
         if has_keys:
@@ -64,7 +67,7 @@ def completed(describe: Callable[[], dict[str, Any]], *, has_keys: bool) -> Call
             schemes["key"] = {"type": "apiKey", "in": "header", "name": "X-API-Key"}
             components["securitySchemes"] = schemes
             document["security"] = [{name: []} for name in schemes]
-            for path in PROBES:
+            for path in (*PROBES, *OPEN_DOCUMENTS):
                 document["paths"][path]["get"]["security"] = []
         return document
 

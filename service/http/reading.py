@@ -1,4 +1,5 @@
 """From the body of POST /generate to a model and its jobs: reads, checks, and tells every fault of a request at once.
+The bodies in that of POST /v1/batch are read here too, one by one.
 
 What is wrong by itself is told together with what the model cannot do; when no model is found, with what none of those
 loaded could. Knows no HTTP beyond the body and one header, and no front.
@@ -10,18 +11,20 @@ import codecs
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from dit_serve.models.checks import MAX_SEED, class_called, model_faults
 from dit_serve.models.options import DEFAULT_SAMPLER, ModelInfo, SampleSpec, guidance_fault
 from dit_serve.service.errors import FieldError, InvalidRequest, MalformedBody
 from dit_serve.service.http.deadline import asked_milliseconds
-from dit_serve.service.http.faults import field_errors, repeated_fields, short
+from dit_serve.service.http.faults import Members, field_errors, read_members, repeated_fields, short
 from dit_serve.service.http.schemas import MAX_EXACT_FLOAT, GenerateRequest
 from dit_serve.service.wire.job import Job
+
+Kind = TypeVar("Kind", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +67,18 @@ def read_form(body: bytes, deadlines: Sequence[str] = ()) -> Form:
         MalformedBody: it is not JSON.
         InvalidRequest: it is JSON, but no object.
     """
-    body = body.removeprefix(codecs.BOM_UTF8)  # some editors and .NET's encoder put one first
+    body = without_mark(body)
     try:
         request, faults = GenerateRequest.model_validate_json(body), list[FieldError]()
     except ValidationError as error:
-        request, faults = _read_sound_part(body, error.errors(include_url=False, include_context=False))
+        found = error.errors(include_url=False, include_context=False)
+        if found[0]["type"] == "json_invalid":
+            raise no_json(str(found[0]["msg"]).removeprefix("Invalid JSON: ")) from None
+        if not found[0]["loc"]:
+            raise no_object() from None
+        request, faults = sound_part(GenerateRequest, from_json(body), found), field_errors(found)
     if faults or body.count(b":") > len(request.model_fields_set):  # with fewer, no field can be there twice
-        faults += _besides(faults, repeated_fields(body))
+        faults += besides(faults, repeated_fields(read_members(body)))
     faults += _class_faults(request, {fault.field for fault in faults})
     deadline_ms = None
     try:
@@ -78,6 +86,25 @@ def read_form(body: bytes, deadlines: Sequence[str] = ()) -> Form:
     except InvalidRequest as error:
         faults += error.errors
     return Form(request, deadline_ms, tuple(faults))
+
+
+def read_object(value: Mapping[str, Any], members: Members, most_compared: int) -> Form:
+    """The request in a JSON object that stands in a larger body; its deadline is the body's affair.
+
+    Args:
+        value: as strict JSON says.
+        members: the same object, which knows what it has more than once.
+        most_compared: unknown names for which a near one is looked up.
+    """
+    try:
+        request, faults = GenerateRequest.model_validate(value), list[FieldError]()
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False)
+        request = sound_part(GenerateRequest, value, found)
+        faults = field_errors(found, most_compared=most_compared)
+    faults += besides(faults, repeated_fields(members))
+    faults += _class_faults(request, {fault.field for fault in faults})
+    return Form(request, None, tuple(faults))
 
 
 def choose(form: Form, models: Mapping[str, ModelInfo]) -> Wanted:
@@ -93,7 +120,7 @@ def choose(form: Form, models: Mapping[str, ModelInfo]) -> Wanted:
         except InvalidRequest as error:
             faults += error.errors
     class_ids = [_class_id(request, judge) for judge in judges]
-    faults += _besides(faults, _refused_by_all(request, class_ids, judges))
+    faults += besides(faults, _refused_by_all(request, class_ids, judges))
     if faults or not class_ids or not isinstance(class_ids[0], int):
         raise InvalidRequest(faults)
     return Wanted(_with_default_scale(request, judges[0]), judges[0], class_ids[0])
@@ -118,29 +145,38 @@ def find_model(name: str | None, resolution: int | None, models: Mapping[str, Mo
     return found[0]
 
 
-def make_jobs(wanted: Wanted, request_id: str, next_id: Callable[[], int], preview_every: int = 0) -> list[Job]:
+def make_jobs(wanted: Wanted, request_id: str, next_id: Callable[[], int]) -> list[Job]:
     """One job per image, each with its own seed."""
     request, model = wanted.request, wanted.model.name
     sampler = request.sampler or DEFAULT_SAMPLER
     specs = [
         SampleSpec(wanted.class_id, seed, request.steps, request.guidance_scale, sampler) for seed in _seeds(request)
     ]
-    return [Job(next_id(), request_id, model, spec, preview_every) for spec in specs]
+    return [Job(next_id(), request_id, model, spec, request.preview_every) for spec in specs]
 
 
-def _read_sound_part(body: bytes, faults: Sequence[Any]) -> tuple[GenerateRequest, list[FieldError]]:
-    """The request without its wrong fields, and what is wrong with these."""
-    if faults[0]["type"] == "json_invalid":
-        reason = str(faults[0]["msg"]).removeprefix("Invalid JSON: ")  # a rule and a place, nothing that was sent
-        raise MalformedBody(f'the body must be one JSON object in UTF-8, such as {{"class_id": 7}}: {reason}')
-    if not faults[0]["loc"]:
-        raise InvalidRequest([FieldError("(body)", "must be a JSON object")])
-    wrong = {fault["loc"][0] for fault in faults}
-    sound = {name: value for name, value in from_json(body).items() if name not in wrong}
-    return GenerateRequest.model_validate(sound), field_errors(faults)
+def without_mark(body: bytes) -> bytes:
+    """The body without the byte order mark that some editors and .NET's encoder put first."""
+    return body.removeprefix(codecs.BOM_UTF8)
 
 
-def _besides(faults: Sequence[FieldError], more: Iterable[FieldError]) -> list[FieldError]:
+def no_json(reason: str, example: str = '{"class_id": 7}') -> MalformedBody:
+    """What is said of a body that is not JSON: with a rule and a place, and nothing that was sent."""
+    return MalformedBody(f"the body must be one JSON object in UTF-8, such as {example}: {reason}")
+
+
+def no_object() -> InvalidRequest:
+    """What is said of JSON that is no object."""
+    return InvalidRequest([FieldError("(body)", "must be a JSON object")])
+
+
+def sound_part(kind: type[Kind], value: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> Kind:
+    """The request of an object without the fields in which pydantic has found faults."""
+    wrong = {fault["loc"][0] for fault in found}
+    return kind.model_validate({name: each for name, each in value.items() if name not in wrong})
+
+
+def besides(faults: Sequence[FieldError], more: Iterable[FieldError]) -> list[FieldError]:
     """Those of fields that nothing is said about yet."""
     told = {fault.field for fault in faults}
     return [fault for fault in more if fault.field not in told]

@@ -7,6 +7,7 @@ integer. Knows no HTTP beyond its JSON.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -28,6 +29,11 @@ def spellings(name: str, field: FieldInfo) -> tuple[str, ...]:
     """The names that a field may come under, the documented one first."""
     alias = field.validation_alias
     return tuple(map(str, alias.choices)) if isinstance(alias, AliasChoices) else (str(alias or name),)
+
+
+def whole(value: object) -> object:
+    """A number that is an integer as one, however it was written; else the value as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _document(schema: dict[str, Any], kind: type[BaseModel]) -> None:
@@ -96,11 +102,9 @@ class GenerateRequest(BaseModel):
     )
     @classmethod
     def _whole(cls, value: object, info: ValidationInfo) -> object:
-        if not isinstance(value, float) or not value.is_integer():
-            return value
-        if info.field_name == "seed" and abs(value) >= MAX_EXACT_FLOAT:
+        if info.field_name == "seed" and isinstance(value, float) and MAX_EXACT_FLOAT <= abs(value) < math.inf:
             raise PydanticCustomError("inexact", "must be written without point and exponent from 2^53 on, to be exact")
-        return int(value)
+        return whole(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,3 +231,32 @@ class ClassesAnswer(BaseModel):
     model: str
     resolution: int
     classes: list[ClassAnswer]
+
+
+class QueueAnswer(BaseModel):
+    """All accepted work."""
+
+    running: int = Field(description="Images under way.")
+    waiting: int = Field(description="Images that are accepted and do not run yet.")
+    places_taken: int = Field(description="Places of all these: two an image, or one if cfg is 1.")
+    places: int = Field(description="Most places; a request that needs more than are free is answered 429.")
+    seconds: float = Field(description="Predicted time until all accepted work is done.")
+
+
+class ModelStatus(BaseModel):
+    """What images of a model take, by what was measured of late."""
+
+    step_seconds: float | None = Field(description="A step of a full batch, of all places; null before any was made.")
+    image_seconds: float | None = Field(description="An image beside its steps; null before any was made.")
+    places: int = Field(description="Most places of one step.")
+
+
+class StatusAnswer(BaseModel):
+    """How the service is, and how long work takes."""
+
+    ready: bool = Field(description="Whether new work would be started now, as GET /readyz says.")
+    reason: str = Field(description="Why not; empty if it is ready.")
+    workers: int
+    workers_up: int
+    queue: QueueAnswer
+    models: dict[str, ModelStatus]

@@ -26,7 +26,7 @@ from opentelemetry.context import Context, get_current
 from dit_serve.service.version import version
 from dit_serve.service.wire.job import Job, JobEnd, Outcome
 
-UNTRACED = ("/livez", "/readyz", "/health")  # asked every few seconds by machines
+UNTRACED = ("/livez", "/readyz", "/health", "/v1/status")  # asked every few seconds by machines and open pages
 
 
 def request_telemetry() -> TelemetryConfig:
@@ -37,7 +37,7 @@ def request_telemetry() -> TelemetryConfig:
         "operation_spans": False,
         "metrics": False,
         "logs": False,
-        "exclude": _is_probe,
+        "exclude": _is_untraced,
     }
 
 
@@ -95,5 +95,5 @@ def _nanoseconds(seconds: float) -> int:
     return round(1e9 * seconds)
 
 
-def _is_probe(scope: MutableMapping[str, Any]) -> bool:
+def _is_untraced(scope: MutableMapping[str, Any]) -> bool:
     return str(scope.get("path")).endswith(UNTRACED)  # with a proxy's prefix or without

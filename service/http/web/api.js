@@ -1,35 +1,28 @@
-// Asks the service: with the key, if there is one; its errors as `Problem`; streams as events.
-// Seeds go to 2^63 - 1: an integer that is no exact JavaScript number is a BigInt, both ways.
+// Asks the service: with the key, if there is one; its refusals as `Problem`; streams as events.
+// A seed goes to 2^63 - 1: an integer that is no exact JavaScript number is a BigInt, both ways.
 import { keyFor, wantKey } from "./key.js";
 
-const BASE = new URL("../", import.meta.url); // of the service, whatever a proxy puts before its paths
-
-/** A URL of the service. */
+/** The URL of a path of the service, whatever a proxy puts before it. */
 export function urlOf(path) {
-  return new URL(path, BASE);
+  return new URL(`../${path}`, import.meta.url);
 }
 
-/** An answer of the service that is none of what was asked for. */
+/** What the service says that is no answer; `facts` is its document. */
 export class Problem extends Error {
   constructor(facts, retrySeconds = null) {
     super(facts.detail || facts.title);
-    this.facts = facts; // {title, detail, status, …}
-    this.retrySeconds = retrySeconds;
+    Object.assign(this, { facts, retrySeconds });
   }
 }
 
-/** The answer to a request; a key is asked for, if one is needed.
- *
- * Throws Problem for what the service refuses, and TypeError where it cannot be reached. */
+/** The answer to a request. Throws Problem for a refusal, TypeError where the service cannot be reached. */
 export async function ask(path, { body, accept = "application/json", signal } = {}) {
   for (;;) {
     const key = keyFor();
-    const headers = { Accept: accept };
-    if (key) headers.Authorization = `Bearer ${key}`;
-    if (body !== undefined) headers["Content-Type"] = "application/json";
-    const method = body === undefined ? "GET" : "POST";
-    const content = body === undefined ? undefined : toJson(body);
-    const answer = await fetch(urlOf(path), { method, headers, body: content, signal, cache: "no-store" });
+    const headers = { Accept: accept, ...(key && { Authorization: `Bearer ${key}` }) };
+    const post = body && { method: "POST", body: toJson(body) };
+    if (post) headers["Content-Type"] = "application/json";
+    const answer = await fetch(urlOf(path), { ...post, headers, signal, cache: "no-store" });
     if (answer.ok) return answer;
     if (answer.status !== 401) throw await problemOf(answer);
     await wantKey(key, signal);
@@ -38,14 +31,15 @@ export async function ask(path, { body, accept = "application/json", signal } = 
 
 /** The events of a stream, as {event, data}. */
 export async function* events(answer) {
-  let rest = "";
-  for await (const text of pieces(answer.body.pipeThrough(new TextDecoderStream()))) {
-    const parts = (rest + text).split("\n\n");
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let rest = ""; ; ) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    const parts = (rest + value).split("\n\n");
     rest = parts.pop();
     for (const part of parts) {
-      const lines = part.split("\n").filter((line) => !line.startsWith(":"));
-      const event = fieldOf(lines, "event");
-      if (event) yield { event, data: fromJson(fieldOf(lines, "data")) };
+      const [, event] = /^event: ?(.*)$/m.exec(part) ?? [];
+      if (event) yield { event, data: fromJson(/^data: ?(.*)$/m.exec(part)[1]) };
     }
   }
 }
@@ -56,45 +50,19 @@ export function toJson(value) {
   return JSON.stringify(value, marked).replace(/"\\u0000(\d+)"/g, "$1");
 }
 
-/** The value of a JSON text, an integer that would not be exact as a BigInt. */
+/** The value of a JSON text. */
 export function fromJson(text) {
   const exact = (_, value, context) =>
-    typeof value === "number" && !Number.isSafeInteger(value) && /^\d+$/.test(context?.source ?? "")
+    Number.isInteger(value) && !Number.isSafeInteger(value) && /^\d+$/.test(context?.source)
       ? BigInt(context.source)
       : value;
   return JSON.parse(text, exact);
 }
 
-/** The bytes of a base64 text. */
-export function bytesOf(base64) {
-  return Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-}
-
-async function* pieces(stream) {
-  const reader = stream.getReader(); // streams are not iterable everywhere
-  try {
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return;
-      yield value;
-    }
-  } finally {
-    reader.cancel().catch(() => {});
-  }
-}
-
-function fieldOf(lines, name) {
-  const found = lines.filter((line) => line.startsWith(`${name}:`)).map((line) => line.slice(name.length + 1));
-  return found.map((text) => text.replace(/^ /, "")).join("\n");
-}
-
 async function problemOf(answer) {
-  const milliseconds = Number(answer.headers.get("Retry-After-Ms")) || 1000 * Number(answer.headers.get("Retry-After"));
-  let facts = { title: `The service answered ${answer.status}`, detail: "", status: answer.status };
-  try {
-    facts = { ...facts, ...fromJson(await answer.text()) };
-  } catch {
-    // a proxy's own page: its status says what there is to say
-  }
-  return new Problem(facts, milliseconds ? milliseconds / 1000 : null);
+  const facts = { title: `The service answered ${answer.status}`, status: answer.status };
+  const after = (name) => Number(answer.headers.get(name)); // 0 if it is not there
+  const seconds = after("Retry-After-Ms") / 1000 || after("Retry-After") || null;
+  // What is no JSON comes from a proxy, and its status says what there is to say.
+  return new Problem({ ...facts, ...(await answer.json().catch(() => ({}))) }, seconds);
 }

@@ -1,192 +1,174 @@
-// The third view: two models side by side, of the same classes and seeds, and in which pixels they differ.
-// While Flicker is held the right pictures stand in the places of the left ones: the eye finds what moves. The left
-// model is the form's. How lists are read, axes.js knows; how pixels are compared, pixels.js.
-import { planSweep } from "./axes.js";
+// The third view: two models side by side, of the same classes and seeds, and in which pixels they differ. As long as
+// Flicker is held, the right pictures stand in the places of the left ones; never by itself (WCAG 2.3.1).
+import { excess, lackOf, valuesOf } from "./axes.js";
 import { openCell, openPicture } from "./detail.js";
-import { Differences, inWords } from "./differences.js";
-import { formFields, put, selectField, textField } from "./fields.js";
-import { Flicker } from "./flicker.js";
-import { fragment } from "./fragment.js";
+import { formFields, modelField, put, selectField, textField } from "./fields.js";
 import { html, nothing } from "./lit-html.js";
-import { changed, className, classesOf, knownClasses, modelNamed, state } from "./page.js";
-import { Run, secondsOf, stepsOf } from "./run.js";
+import { announce, changed, className, classesOf, modelNamed, state } from "./page.js";
+import { difference } from "./pixels.js";
+import { Run } from "./run.js";
 import { tile } from "./tile.js";
 
 const FACTORS = [1, 4, 16];
-const ELSEWHERE = new Set(["model", "class_id", "seed"]); // fields that this view has its own of
 
 export const compare = {
   id: "compare",
   title: "Compare",
   run: null,
-  right: "", // name of a model, the first that is not the left one if there is none of it
+  right: "", // name of a model; the first that is not the left one if there is none of it
   classes: null, // as written; null is the form's class
   seeds: "0..3",
   factor: 4, // of the difference pictures
-  flicker: new Flicker(() => state.tab === "compare" && compare.run !== null && !openCell()),
-  differences: null, // of the run's pairs
-  asked: new Set(), // models whose classes are on their way
+  unmade: ["factor"],
+  isHeld: false,
+  isByPointer: false, // how the focus came where it is: by a pointer, Space is not meant for what has it
+  found: new Map(), // how a pair differs, by its right cell
 
   panel() {
-    if (state.models.length < 2) return html`<p class="hint">${lack()}</p>`;
-    const { problems } = planned(this);
-    const [left, right] = sides(this).map(({ name }) => name);
-    const setLeft = (name) => choose(this, name, name === right ? left : right); // who takes the other one's swaps them
-    const setRight = (name) => choose(this, name === left ? right : left, name);
-    return html`${modelField("Left model", "left", left, setLeft)}
-      ${modelField("Right model", "right", right, setRight)}
-      ${listField(this, "classes", "Classes", classesText(this), "Ids, ranges as 0..3, or names", problems.y)}
-      ${listField(this, "seeds", "Seeds", this.seeds, "Such as 0..3 or 5,99", problems.x)}
-      ${formFields(ELSEWHERE)}`;
+    const [left, right] = sides();
+    const { problems } = this.wanted();
+    const list = (name, label, value, hint) => textField({
+      label, id: name, value, hint, problem: problems[name], set: (text) => set({ [name]: text }),
+    });
+    if (!right) return nothing;
+    const choose = (one, other) => { // who takes the other side's model exchanges them
+      set({ right: one === other ? left.name : other });
+      put("model", one === other && one === left.name ? right.name : one);
+    };
+    const [setLeft, setRight] = [(name) => choose(name, right.name), (name) => choose(left.name, name)];
+    return html`${modelField({ label: "Left model", id: "left", value: left.name, set: setLeft })}
+      ${modelField({ label: "Right model", id: "right", value: right.name, set: setRight })}
+      ${list("classes", "Classes", classesText(), "Ids, ranges as 0..3, or names")}
+      ${list("seeds", "Seeds", this.seeds, "Such as 0..3 or 5,99")}
+      ${formFields(new Set(["model", "class_id", "seed"]))}`;
   },
 
   stage() {
-    if (!this.run) return empty(this);
-    const { pairs } = this.differences;
-    return html`${bar(this)}<ul class="trios" data-count=${pairs.length > 2 ? "many" : "few"}>
-      ${pairs.map((pair) => trio(this, pair))}
-    </ul>`;
+    const [left, right] = sides();
+    if (!this.run) {
+      return html`<div class="empty"><h2>${left.name} and ${right?.name ?? "another one"}</h2><p>Press <kbd>Enter</kbd>
+        to see them side by side, then hold <kbd>Space</kbd> to see one in the other's place.</p></div>`;
+    }
+    const pairs = pairsOf(this.run);
+    const hold = (isHeld) => () => set({ isHeld });
+    const setFactor = (value) => set({ factor: Number(value) });
+    return html`<div class="bar"><p>${summary(pairs)}</p>
+        ${selectField({ label: "Difference", id: "factor", value: String(this.factor), set: setFactor,
+          options: FACTORS.map((each) => [String(each), `× ${each}`]) })}
+        <button type="button" class="flicker" aria-pressed=${String(this.isHeld)} title="Hold it, or Space"
+          @pointerdown=${({ button }) => button || hold(true)()} @pointerup=${hold(false)} @pointerleave=${hold(false)}
+          @click=${({ detail }) => detail || hold(!this.isHeld)()}>Flicker</button></div>
+      <ul class="trios">${pairs.map((pair) => trio(pair, this.run.cells))}</ul>`;
   },
 
   make() {
-    const { requests } = planned(this);
-    if (!requests.length) return;
-    this.stop();
-    this.run = new Run(requests);
-    this.differences = new Differences(pairsOf(this.run));
+    this.found = new Map();
+    this.run = new Run(this.wanted().requests);
     this.run.start();
   },
 
-  stop() {
-    this.run?.stop();
-  },
-
-  cost() {
-    const { requests, problems } = planned(this);
-    const problem = problems.whole || problems.y || problems.x;
-    if (problem) return { problem };
-    return { images: requests.length, sequenceSteps: stepsOf(requests), seconds: secondsOf(requests) };
+  /** Left and right in turn. */
+  wanted() {
+    const [left, right] = sides();
+    const lack = `Two models are needed: start the service with --models ${left.name},OTHER.`;
+    if (!right) return { requests: [], problem: lack, problems: {} };
+    const both = [left, right];
+    for (const { name } of both) classesOf(name);
+    let classes = valuesOf("class", classesText(), [left]); // names are the left model's, their ids go for both
+    if (!classes.problem) classes = valuesOf("class", classes.values.join(","), both);
+    const seeds = valuesOf("seed", this.seeds, both);
+    const { n, ...form } = state.form;
+    const requests = classes.values.flatMap((class_id) => seeds.values.flatMap((seed) =>
+      both.map(({ name }) => ({ ...form, model: name, class_id, seed }))));
+    const problem = lackOf(form, ["class", "seed"], both) || excess(requests.length);
+    const problems = { classes: classes.problem, seeds: seeds.problem };
+    const isWrong = problems.classes || problems.seeds;
+    if (!problem && !isWrong) return { requests, problems };
+    return { requests: [], problem: problem || "Some values are not right yet.", problems };
   },
 
   write(params) {
-    if (this.right) params.set("right", this.right);
-    if (this.classes !== null) params.set("classes", this.classes);
-    params.set("seeds", this.seeds);
-    params.set("factor", this.factor);
+    params.set("classes", classesText());
+    for (const name of ["right", "seeds", "factor"]) params.set(name, this[name]);
   },
 
   read(params) {
     for (const name of ["right", "classes", "seeds"]) this[name] = params.get(name) ?? this[name];
-    const factor = Number(params.get("factor"));
-    if (FACTORS.includes(factor)) this.factor = factor;
+    if (FACTORS.includes(Number(params.get("factor")))) this.factor = Number(params.get("factor"));
   },
 };
 
-function set(view, name, value) {
-  view[name] = value;
+function set(values) {
+  Object.assign(compare, values);
   changed();
 }
 
-function lack() {
-  const [model] = state.models;
-  return model
-    ? `One model is loaded, and two are needed: start the service with --models ${model.name},other=PATH.`
-    : "No model is known yet.";
+function classesText() {
+  return compare.classes ?? String(state.form.class_id);
 }
 
-function choose(view, left, right) {
-  view.right = right;
-  put("model", left);
-}
-
-function modelField(label, id, value, set) {
-  const options = state.models.map((model) => [model.name, `${model.name} · ${model.resolution} px`]);
-  return selectField({ label, id, value, options, set });
-}
-
-function listField(view, name, label, value, hint, problem) {
-  return textField({ label, id: name, value, hint, problem, set: (text) => set(view, name, text) });
-}
-
-function classesText({ classes }) {
-  return classes ?? String(state.form.class_id);
-}
-
-function sides({ right }) {
+function sides() {
   const left = modelNamed(state.form.model);
-  return [left, state.models.find(({ name }) => name === right) ?? state.models.find((model) => model !== left)];
-}
-
-/** The requests, left and right in turn, or what is wrong with what is written: {requests, problems: {x, y, whole}}. */
-function planned(view) {
-  const [left, right] = sides(view);
-  const whole = !right ? lack() : left === right ? "Both sides are one model: choose another one." : "";
-  const plans = [];
-  if (!whole) {
-    const texts = { seed: view.seeds, class: classesText(view) };
-    for (const { name } of [left, right]) { // names of classes are the left model's; their ids go for both
-      learnClasses(view, name);
-      const wish = { x: "seed", y: "class", texts, form: { ...state.form, model: name } };
-      const plan = planSweep(wish, { models: state.models, classes: knownClasses });
-      if (Object.values(plan.problems).some(Boolean)) return plan;
-      texts.class = plan.rows.join(",");
-      plans.push(plan.requests);
-    }
-  }
-  const requests = whole ? [] : plans[0].flatMap((request, k) => [request, plans[1][k]]);
-  return { requests, problems: { x: "", y: "", whole } };
-}
-
-function learnClasses({ asked }, name) {
-  if (asked.has(name) || knownClasses(name).length) return;
-  asked.add(name);
-  classesOf(name).catch(() => asked.delete(name)); // that the service cannot be asked is told elsewhere
+  const others = state.models.filter((model) => model !== left);
+  return [left, others.find(({ name }) => name === compare.right) ?? others[0]];
 }
 
 function pairsOf({ cells }) {
-  return cells.filter((_, k) => k % 2 === 0).map((left, k) => [left, cells[2 * k + 1]]);
+  return cells.flatMap((cell, k) => (k % 2 ? [[cells[k - 1], cell]] : []));
 }
 
-function empty(view) {
-  const [left, right] = sides(view);
-  if (!right) return html`<div class="empty"><h2>Two models are needed</h2><p>${lack()}</p></div>`;
-  return html`<div class="empty">
-    <h2>${left.name} and ${right.name}</h2>
-    <p>Press <kbd>Enter</kbd> to see them side by side, then hold <kbd>space</kbd> to see one in the other's place.</p>
-  </div>`;
+function summary(pairs) {
+  const known = pairs.map(([, right]) => compare.found.get(right)).filter((each) => each?.of);
+  const differ = known.reduce((sum, each) => sum + each.differ, 0);
+  const of = known.reduce((sum, each) => sum + each.of, 0);
+  const same = known.filter((each) => !each.differ).length;
+  const share = of ? ((100 * differ) / of).toFixed(1) : 0;
+  return `${known.length} of ${pairs.length} pairs compared: ${same} equal, ${share} % of all pixels differ`;
 }
 
-function bar(view) {
-  const setFactor = ({ target }) => {
-    const isMade = fragment(view, true) === view.madeAs; // the pictures are the same
-    set(view, "factor", Number(target.value));
-    if (isMade) view.madeAs = fragment(view, true);
-  };
-  return html`<div class="bar">
-    <p>${view.differences.summary()}</p>
-    <label>Difference <select @change=${setFactor}>
-      ${FACTORS.map((each) => html`<option value=${each} .selected=${each === view.factor}>× ${each}</option>`)}
-    </select></label>
-    ${view.flicker.button("Hold it, or space: the right pictures stand in the places of the left ones")}
-  </div>`;
-}
-
-function trio(view, pair) {
-  const { cells } = view.run;
-  const [left, right] = pair;
-  const result = view.differences.of(pair, view.factor);
-  const isSwapped = view.flicker.isHeld && left.image && right.image;
-  const names = pair.map(({ request }) => className(request.model, request.class_id));
-  const side = (cell, shown) => html`<div role="group" aria-label=${cell.request.model}>
-    ${tile({ ...cell, image: shown.image }, { caption: nothing, open: () => openPicture(cell, cells) })}
-    <span class="caption">${shown.request.model}</span></div>`;
-  return html`<li>
-    <h2>${names[0] === names[1] ? names[0] : names.join(" | ")} <span>seed ${String(left.request.seed)}</span></h2>
+function trio([left, right], cells) {
+  const result = resultOf(left, right);
+  const shown = compare.isHeld && right.image ? right : left;
+  const names = [left, right].map(({ request }) => className(request.model, request.class_id));
+  const side = (cell, { image, request }) => html`<div role="group" aria-label=${cell.request.model}>
+    ${tile({ ...cell, image }, { caption: nothing, open: () => openPicture(cell, cells) })}
+    <span class="caption">${request.model}</span></div>`;
+  const { differ, of, largest, problem, canvas } = result ?? {};
+  const most = differ ? `, by ${largest} of 255 at most` : "";
+  const words = problem ?? (of ? `${differ} of ${of} pixels differ${most}` : "");
+  const seed = String(left.request.seed);
+  return html`<li><h2>${[...new Set(names)].join(" | ")} <span class="muted">seed ${seed}</span></h2>
     <div class="trio">
-      ${side(left, isSwapped ? right : left)} ${side(right, right)}
-      <div class="difference"><span class="frame">${result?.canvas ?? nothing}</span>
-        <span class="caption">difference${result?.problem ? "" : ` × ${result?.drawn ?? view.factor}`}</span></div>
-    </div>
-    <p>${result ? inWords(result) : nothing}</p>
-  </li>`;
+      ${side(left, shown)} ${side(right, right)}
+      <div class="tile"><span class="frame coarse">${canvas ?? nothing}</span>
+        <span class="caption">difference × ${compare.factor}</span></div>
+    </div><p>${words}</p></li>`;
 }
+
+/** How a pair differs, as far as it is known; asks for it where it is not. */
+function resultOf({ image: one }, right) {
+  const { found, factor } = compare;
+  if (!one || !right.image) return null;
+  if (found.get(right)?.factor !== factor) {
+    found.set(right, { ...found.get(right), factor });
+    difference(one.bytes, right.image.bytes, factor).then((result) => {
+      if (found.get(right).factor === factor) found.set(right, { ...result, factor });
+      const pairs = pairsOf(compare.run);
+      if (pairs.every(([, each]) => found.get(each)?.canvas)) announce(summary(pairs));
+      changed();
+    });
+  }
+  return found.get(right);
+}
+
+for (const type of ["keydown", "keyup"]) {
+  addEventListener(type, (event) => {
+    if (event.key === "Tab") compare.isByPointer = false;
+    const isElsewhere = event.target.closest?.(`input, select${compare.isByPointer ? "" : ", button:not(.flicker)"}`);
+    if (event.key !== " " || state.tab !== compare.id || !compare.run || openCell() || isElsewhere) return;
+    event.preventDefault(); // neither a click nor scrolling
+    set({ isHeld: type === "keydown" });
+  });
+}
+addEventListener("pointerdown", () => (compare.isByPointer = true), true);
+addEventListener("blur", () => compare.isHeld && set({ isHeld: false }));

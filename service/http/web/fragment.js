@@ -1,55 +1,42 @@
 // The view in the URL's fragment, so that a link shows what its sender saw: #make?model=…&class=207&…&made=1
-import { exactNumber, MOST_SEED } from "./fields.js";
+import { exactNumber, isFine, MOST_SEED } from "./fields.js";
 import { fitForm, state } from "./page.js";
+
+const FIELDS = { class_id: "class", cfg: "cfg", steps: "steps", seed: "seed", model: "model", sampler: "sampler" };
+const BOUNDS = { class_id: [0, 1e9], cfg: [1, 20, "any"], steps: [1, 1e9], seed: [0, MOST_SEED] };
 
 /** The fragment that shows one picture. */
 export function fragmentOf(request) {
-  return `#make?${written({ ...request, n: 1 }, new URLSearchParams())}&n=1&keep=1&made=1`;
+  return `#make?${written(request)}&n=1&keep=1&made=1`;
 }
 
-/** The fragment of the view as it stands, with its pictures if it has them. */
+/** The fragment of a view as it stands, with its pictures or without. */
 export function fragment(tab, isMade) {
-  const params = written(state.form, new URLSearchParams());
+  const params = written(state.form);
   if (state.isSeedKept) params.set("keep", "1");
   tab.write(params);
   if (isMade) params.set("made", "1");
   return `#${tab.id}?${params}`;
 }
 
-/** Has the page show what a fragment says, as far as that can be; whether it had pictures. */
+/** Has the page's state say what a fragment says, as far as that can be; whether it has pictures. */
 export function follow(text, tabs) {
-  const [id, query] = text.replace(/^#/, "").split("?");
-  const params = new URLSearchParams(query ?? "");
-  const tab = tabs.find((each) => each.id === id) ?? tabs[0];
-  state.tab = tab.id;
-  readForm(params);
-  state.isSeedKept = params.has("keep");
-  tab.read(params);
-  return params.has("made");
-}
-
-function written({ model, class_id, cfg, steps, sampler, seed }, params) {
-  for (const [name, value] of Object.entries({ model, class: class_id, cfg, steps, sampler, seed })) {
-    params.set(name, String(value));
-  }
-  return params;
-}
-
-function readForm(params) {
-  const { form } = state;
-  const number = (name, isFine) => {
-    const value = exactNumber(params.get(name) ?? "");
-    return value !== null && isFine(value) ? value : null;
-  };
-  const isWhole = (value) => Number.isInteger(Number(value)) && value >= 0;
+  const [id, query] = text.slice(1).split("?");
+  const params = new URLSearchParams(query);
   const model = params.get("model");
+  state.tab = (tabs.find((tab) => tab.id === id) ?? tabs[0]).id;
+  state.isSeedKept = params.has("keep");
   const isLoaded = !model || state.models.some(({ name }) => name === model);
   state.notice = isLoaded ? "" : `This link is of the model ${model}, which is not loaded here.`;
-  if (model && isLoaded) form.model = model;
-  form.sampler = params.get("sampler") ?? form.sampler;
-  form.class_id = number("class", isWhole) ?? form.class_id;
-  form.cfg = number("cfg", (value) => value >= 1 && value <= 20) ?? form.cfg;
-  form.steps = number("steps", (value) => isWhole(value) && value >= 1) ?? form.steps;
-  form.seed = number("seed", (value) => isWhole(value) && BigInt(value) <= MOST_SEED) ?? form.seed;
+  for (const [name, key] of Object.entries(FIELDS)) {
+    const value = BOUNDS[name] ? exactNumber(params.get(key) ?? "") : params.get(key);
+    if (BOUNDS[name] ? isFine(value, ...BOUNDS[name]) : value) state.form[name] = value;
+  }
   fitForm();
+  tabs.find((tab) => tab.id === state.tab).read(params);
+  return params.has("made") && isLoaded;
+}
+
+function written(form) {
+  return new URLSearchParams(Object.entries(FIELDS).map(([name, key]) => [key, form[name]]));
 }

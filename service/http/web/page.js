@@ -1,24 +1,21 @@
-// The one state of the page, and what everything else needs to be told of it: a redraw, a word to a screen reader.
-// Knows what is loaded at the service; knows no view.
+// The page's one state, and what everything else needs to tell of it: a redraw, a word, something to remember.
 import { ask, fromJson } from "./api.js";
 
-/** Everything that is shown is drawn from here. */
 export const state = {
   tab: "make",
   form: { model: "", class_id: 0, cfg: 4, steps: 50, sampler: "ddim", seed: 0, n: 8 },
   isSeedKept: false,
   models: [],
-  status: null, // the answer of /v1/status, null where the service does not answer
-  trouble: "", // why there is nothing to show, in words
-  links: {}, // what the service says that it has, by name
+  status: null, // the answer of /v1/status, null while there is none
+  trouble: "", // why the service makes nothing, in words
   notice: "", // what is to be said about this view
-  hasKeys: true, // whether single letters are keys
+  links: {}, // what the service has, by name
 };
 
-const names = new Map(); // of classes, by model
-
+const classes = new Map(); // by model
+const asking = new Map(); // what brings them
 let drawing = null;
-let draw = () => {};
+let draw;
 
 /** Says what draws the page. */
 export function drawnBy(drawPage) {
@@ -38,49 +35,70 @@ export function announce(text) {
   document.querySelector("#announcer").textContent = text;
 }
 
-/** The loaded model of this name, else the default one; undefined before any is known. */
+/** The loaded model of this name, else the default one. */
 export function modelNamed(name) {
   return state.models.find((model) => model.name === name) ?? state.models[0];
 }
 
 /** Asks what is loaded, and has the form agree with it. */
 export async function learnModels() {
-  const answer = await ask("v1/models");
-  names.clear();
-  state.models = fromJson(await answer.text()).models;
+  state.models = (await asked("v1/models")).models;
+  classes.clear();
+  asking.clear();
   fitForm();
   await classesOf(state.form.model);
-  changed();
 }
 
 /** Has the form ask for what its model can do. */
 export function fitForm() {
   const { form } = state;
-  const model = modelNamed(form.model);
-  if (!model) return;
-  form.model = model.name;
-  form.class_id = Math.min(form.class_id, model.num_classes - 1);
-  form.steps = Math.min(form.steps, model.max_steps);
-  if (!model.can_guide) form.cfg = 1;
-  if (!model.samplers.includes(form.sampler)) form.sampler = model.samplers[0];
+  const { name, num_classes, max_steps, can_guide, samplers } = modelNamed(form.model);
+  form.model = name;
+  form.class_id = Math.min(form.class_id, num_classes - 1);
+  form.steps = Math.min(form.steps, max_steps);
+  if (!can_guide) form.cfg = 1;
+  if (!samplers.includes(form.sampler)) [form.sampler] = samplers;
 }
 
-/** The classes of a model with their names, [{class_id, names}]; asked for once. */
-export async function classesOf(name) {
-  if (!names.has(name)) {
-    const answer = await ask(`v1/classes?model=${encodeURIComponent(name)}`);
-    names.set(name, fromJson(await answer.text()).classes);
-    changed();
-  }
-  return names.get(name);
+/** Has the classes of a model known; they are asked for once. */
+export function classesOf(model) {
+  if (!asking.has(model)) asking.set(model, learnClasses(model).catch(() => asking.delete(model)));
+  return asking.get(model);
 }
 
-/** The classes of a model as far as they are known by now. */
-export function knownClasses(name) {
-  return names.get(name) ?? [];
+/** The classes of a model, [{class_id, names}], as far as they are known by now. */
+export function knownClasses(model) {
+  return classes.get(model) ?? [];
 }
 
-/** A class's first name, or "class 7" where it has none, or none is known yet. */
+/** A class's first name, or "class 7". */
 export function className(model, classId) {
   return knownClasses(model)[classId]?.names[0] ?? `class ${classId}`;
+}
+
+/** Keeps a text for the tab (sessionStorage) or for good (localStorage), if the browser lets it. */
+export function remember(storage, name, text) {
+  try {
+    window[storage].setItem(`dit-serve ${name}`, text);
+  } catch {
+    state[name] = text; // as long as the page is open
+  }
+}
+
+/** What was kept; empty if nothing. */
+export function remembered(storage, name) {
+  try {
+    return window[storage].getItem(`dit-serve ${name}`) ?? "";
+  } catch {
+    return state[name] ?? "";
+  }
+}
+
+async function learnClasses(model) {
+  classes.set(model, (await asked(`v1/classes?model=${encodeURIComponent(model)}`)).classes);
+  changed();
+}
+
+async function asked(path) {
+  return fromJson(await (await ask(path)).text());
 }

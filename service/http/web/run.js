@@ -1,35 +1,29 @@
-// Pictures that are wanted together: asked for in one batch, followed to their ends, whatever comes between.
-// A full queue is waited for as long as the service says; a connection that is lost is asked for again, and since a
-// picture's bytes are a function of its request, what comes then is what would have come. Knows no view.
-import { Problem, ask, events } from "./api.js";
-import { announce, changed, state } from "./page.js";
-import { keep, keptOf } from "./pictures.js";
+// Pictures that are wanted together: asked for in one batch, and followed to their ends whatever comes between.
+// A full queue is waited for as long as the service says; what a lost connection took is asked for again. A picture's
+// bytes are a function of its request: what comes then is what would have come, and what is here need not come again.
+import { ask, events, Problem, toJson } from "./api.js";
+import { announce, changed, modelNamed, state } from "./page.js";
 
-export const MOST_REQUESTS = 64; // of one batch
+const MOST_REQUESTS = 64; // of one batch
 const LOOKS = 9; // previews that are wanted of each picture
-const LEAST_PATIENCE = 1; // seconds until a lost connection is tried again; twice as long each time
-const MOST_PATIENCE = 16;
-const TRIES = 8;
+const TRIES = 8; // of a lost connection, a second apart at first, and twice as long each time
+const MOST_BYTES = 64 << 20; // of the pictures that are kept
 
-/** Pictures that are wanted together.
- *
- * requests: bodies of POST /generate with all that pixels depend on: model, class_id, cfg, steps, sampler, seed.
- * fresh: made by the service, even those that this page has already. */
+const kept = new Map(); // by what made them, the last used ones last
+const forgotten = new FinalizationRegistry((url) => URL.revokeObjectURL(url));
+
+/** The pictures of complete bodies of POST /generate; with `fresh`, none is taken from those that are here. */
 export class Run {
   constructor(requests, { fresh = false } = {}) {
-    this.cells = requests.map(newCell);
-    this.fresh = fresh;
-    this.state = "running"; // then waiting, and done, stopped or failed
+    this.cells = requests.map((request) => {
+      const image = fresh ? null : keptOf(request);
+      const at = { step: 0, steps: request.steps, look: "", image: image ?? null, problem: null };
+      return { request, state: image ? "done" : "waiting", ...at };
+    });
+    this.state = "running"; // or waiting; then done, stopped or failed
     this.waitSeconds = 0; // until the next try, while it waits
-    this.reason = ""; // why it waits, in the service's words
-    this.etaSeconds = null; // until the last picture, as the service foresees it
+    this.reason = ""; // why it waits
     this.aborter = new AbortController();
-  }
-
-  /** Share of all steps that is done, 0 to 1. */
-  get progress() {
-    const done = this.cells.reduce((sum, cell) => sum + (isEnded(cell) ? cell.steps : cell.step), 0);
-    return done / this.cells.reduce((sum, cell) => sum + cell.steps, 0);
   }
 
   get isOver() {
@@ -38,16 +32,15 @@ export class Run {
 
   /** Has the pictures made; returns when all have ended. */
   async start() {
-    if (!this.fresh) for (const cell of this.cells) has(cell, keptOf(cell.request));
-    changed();
-    const wanted = this.cells.filter((cell) => !isEnded(cell));
+    const wanted = this.cells.filter(isOpen);
     try {
       for (let k = 0; k < wanted.length; k += MOST_REQUESTS) await this.#see(wanted.slice(k, k + MOST_REQUESTS));
-      this.state = this.cells.some((cell) => cell.state === "failed") ? "failed" : "done";
     } catch (error) {
-      if (!this.aborter.signal.aborted) this.#fail(error);
+      const problem = error.facts ?? { title: "The service cannot be reached", detail: String(error) };
+      for (const cell of this.cells.filter(isOpen)) Object.assign(cell, { state: "failed", problem });
     }
-    if (wanted.length) announce(this.#summary());
+    if (!this.isOver) this.state = this.#count("failed") ? "failed" : "done";
+    if (wanted.length) announce(`${this.#count("done")} of ${this.cells.length} pictures done`);
     changed();
   }
 
@@ -55,87 +48,67 @@ export class Run {
   stop() {
     if (this.isOver) return;
     this.state = "stopped";
-    for (const cell of this.cells) if (!isEnded(cell)) cell.state = "stopped";
+    for (const cell of this.cells.filter(isOpen)) cell.state = "stopped";
     this.aborter.abort();
     changed();
   }
 
+  #count(word) {
+    return this.cells.filter((cell) => cell.state === word).length;
+  }
+
   async #see(cells) {
-    let tries = 0;
-    while (cells.some((cell) => !isEnded(cell))) {
-      const left = cells.filter((cell) => !isEnded(cell));
-      const before = this.progress;
+    for (let tries = 0, left; (left = cells.filter(isOpen)).length; ) {
+      const steps = stepsMade(left);
       try {
         await this.#stream(left);
       } catch (error) {
         this.aborter.signal.throwIfAborted();
-        tries = this.progress > before ? 0 : tries + 1;
-        const seconds = patience(error, tries);
-        if (seconds === null) throw error;
-        await this.#wait(seconds, error instanceof Problem ? error.message : "The service cannot be reached.");
+        const isLost = error instanceof TypeError; // so `fetch` says it
+        tries = stepsMade(left) > steps ? 1 : tries + 1;
+        const seconds = isLost && tries < TRIES ? 2 ** (tries - 1) : error.retrySeconds;
+        if (!seconds) throw error;
+        await this.#wait(seconds, isLost ? "The service cannot be reached." : error.message);
       }
     }
   }
 
   async #stream(cells) {
-    const requests = cells.map(({ request }) => ({ ...request, preview_every: lookEvery(request.steps) }));
     const { signal } = this.aborter;
+    const every = ({ steps }) => Math.max(1, Math.floor(steps / LOOKS));
+    const requests = cells.map(({ request }) => ({ ...request, preview_every: every(request) }));
     const answer = await ask("v1/batch", { body: { requests }, accept: "text/event-stream", signal });
     this.state = "running";
-    this.waitSeconds = 0;
     for await (const { event, data } of events(answer)) {
       if (event === "failed" && data.index === undefined) throw new Problem(data, data.status === 503 ? 1 : null);
-      if (event === "queued") this.#queued(cells, data);
-      else told(cells[data.index], event, data);
+      if (event === "queued") for (const cell of cells) cell.state = "queued";
+      else told[event]?.(cells[data.index], data);
       changed();
     }
-    if (cells.some((cell) => !isEnded(cell))) throw new TypeError("the answer ended before the pictures");
-  }
-
-  #queued(cells, data) {
-    this.etaSeconds = data.eta_seconds;
-    for (const cell of cells) if (cell.state === "waiting") cell.state = "queued";
+    if (cells.some(isOpen)) throw new TypeError("the answer ended before the pictures");
   }
 
   async #wait(seconds, reason) {
-    this.state = "waiting";
-    this.reason = reason;
+    Object.assign(this, { state: "waiting", reason });
     announce(`${reason} Trying again in ${Math.ceil(seconds)} seconds.`);
     const until = performance.now() + 1000 * seconds;
-    for (let left = seconds; left > 0; left = (until - performance.now()) / 1000) {
-      this.waitSeconds = left;
+    while ((this.waitSeconds = (until - performance.now()) / 1000) > 0) {
       changed();
-      await new Promise((resolve) => setTimeout(resolve, Math.min(250, 1000 * left)));
+      await new Promise((resolve) => setTimeout(resolve, Math.min(250, 1000 * this.waitSeconds)));
       this.aborter.signal.throwIfAborted();
     }
   }
-
-  #fail(error) {
-    this.state = "failed";
-    const problem = error instanceof Problem ? error.facts : { title: "The page went wrong", detail: String(error) };
-    for (const cell of this.cells) if (!isEnded(cell)) Object.assign(cell, { state: "failed", problem });
-  }
-
-  #summary() {
-    const done = this.cells.filter((cell) => cell.state === "done").length;
-    const failed = this.cells.filter((cell) => cell.state === "failed").length;
-    const rest = this.cells.length - done - failed;
-    return [`${done} of ${this.cells.length} pictures done`, failed && `${failed} failed`, rest && `${rest} stopped`]
-      .filter(Boolean)
-      .join(", ");
-  }
 }
 
-/** Seconds that the service would need for these requests, by what it says of itself; null if that is not known. */
+/** Seconds that requests would take by what the service says of itself; null if it does not know. */
 export function secondsOf(requests) {
-  if (!state.status) return null;
+  if (!state.status?.ready) return null;
   const { models, queue, workers_up: workers } = state.status;
   let seconds = queue.seconds;
-  for (const [name, times] of Object.entries(models)) {
-    const mine = requests.filter((request) => request.model === name);
-    if (mine.length && times.step_seconds === null) return null;
-    seconds += (stepsOf(mine) / times.places) * (times.step_seconds ?? 0) / Math.max(1, workers);
-    seconds += mine.length * (times.image_seconds ?? 0) / Math.max(1, workers);
+  for (const [name, { step_seconds, image_seconds, places }] of Object.entries(models)) {
+    const mine = requests.filter(({ model }) => model === name);
+    if (mine.length && step_seconds === null) return null;
+    seconds += (stepsOf(mine) / places * step_seconds + mine.length * image_seconds) / workers;
   }
   return seconds;
 }
@@ -145,33 +118,50 @@ export function stepsOf(requests) {
   return requests.reduce((sum, { cfg, steps }) => sum + steps * (cfg === 1 ? 1 : 2), 0);
 }
 
-function newCell(request) {
-  return { request, state: "waiting", step: 0, steps: request.steps, look: "", image: null, problem: null };
+const told = {
+  progress: (cell, { step }) => Object.assign(cell, { state: "running", step }),
+  preview: (cell, { b64_png }) => (cell.look = `data:image/png;base64,${b64_png}`),
+  completed: (cell, data) => Object.assign(cell, { state: "done", image: keep(cell.request, data) }),
+  failed: (cell, problem) => Object.assign(cell, { state: "failed", problem }),
+};
+
+/** A URL of a blob that lives as long as its owner does. */
+export function urlFor(owner, blob) {
+  const url = URL.createObjectURL(blob);
+  forgotten.register(owner, url);
+  return url;
 }
 
-function isEnded(cell) {
-  return ["done", "failed", "stopped"].includes(cell.state);
+function isOpen({ state: word }) {
+  return ["waiting", "queued", "running"].includes(word);
 }
 
-function has(cell, image) {
-  if (image) Object.assign(cell, { state: "done", step: cell.steps, image });
+function stepsMade(cells) {
+  return cells.reduce((sum, { step }) => sum + step, 0);
 }
 
-function lookEvery(steps) {
-  return Math.max(1, Math.floor(steps / LOOKS));
+/** The picture in an image of the API: {bytes, url, receipt, timing}; its URL lives as long as it does. */
+function keep(request, { b64_png, timing_ms: timing, index, image, request_id, ...receipt }) {
+  const bytes = Uint8Array.from(atob(b64_png), (letter) => letter.charCodeAt(0));
+  const picture = { bytes, receipt, timing };
+  picture.url = urlFor(picture, new Blob([bytes], { type: "image/png" }));
+  kept.set(nameOf(request), picture);
+  let size = [...kept.values()].reduce((sum, each) => sum + each.bytes.length, 0);
+  for (const [name, each] of kept) {
+    if (size <= MOST_BYTES) break;
+    size -= each.bytes.length;
+    kept.delete(name);
+  }
+  return picture;
 }
 
-function told(cell, event, data) {
-  if (event === "progress") Object.assign(cell, { state: "running", step: data.step });
-  else if (event === "preview") cell.look = `data:image/png;base64,${data.b64_png}`;
-  else if (event === "completed") has(cell, keep(cell.request, data));
-  else if (event === "failed") Object.assign(cell, { state: "failed", problem: data });
+function keptOf(request) {
+  const name = nameOf(request);
+  const picture = kept.get(name);
+  if (picture && kept.delete(name)) kept.set(name, picture);
+  return picture;
 }
 
-/** Seconds to wait before the next try, null if another one is of no use. */
-function patience(error, tries) {
-  if (error instanceof Problem) return error.retrySeconds;
-  return error instanceof TypeError && tries < TRIES
-    ? Math.min(MOST_PATIENCE, LEAST_PATIENCE * 2 ** (tries - 1))
-    : null;
+function nameOf({ model, class_id, cfg, steps, sampler, seed }) {
+  return toJson([modelNamed(model).weights_sha256, model, class_id, cfg, steps, sampler, seed]);
 }

@@ -1,69 +1,52 @@
 // The corner: whether the service is ready, how much work it has, and what a picture takes as the form stands.
-import { ask, fromJson, Problem } from "./api.js";
-import { html, nothing } from "./lit-html.js";
+import { ask, fromJson } from "./api.js";
+import { html } from "./lit-html.js";
 import { announce, changed, learnModels, state } from "./page.js";
 import { secondsOf } from "./run.js";
 
 const EVERY_MS = 2000;
 
-let isAway = true; // what was loaded may be something else since
-
-/** Asks the service how it is, every two seconds as long as the page is seen; `known` is called when it has told first
- * what it has loaded. */
+/** Asks the service how it is as long as the page is seen; `known` is called when it is told first what is loaded. */
 export async function watchStatus(known) {
-  for (;;) {
-    const wasKnown = state.models.length > 0;
-    if (!document.hidden) await look();
-    if (!wasKnown && state.models.length) known();
-    await new Promise((resolve) => setTimeout(resolve, EVERY_MS));
+  for (let isAway = true; ; await new Promise((resolve) => setTimeout(resolve, EVERY_MS))) {
+    if (document.hidden) continue;
+    const [before, isFirst] = [wordsOf(state), !state.models.length];
+    try {
+      state.status = fromJson(await (await ask("v1/status")).text());
+      state.trouble = state.status.ready ? "" : state.status.reason;
+      if (state.status.ready && isAway) await learnModels(); // what is loaded may be something else since
+      isAway = !state.status.ready;
+    } catch (error) {
+      state.status = null;
+      state.trouble = error.facts ? error.message : "The service cannot be reached; this page tries again.";
+      isAway = true;
+    }
+    if (before !== wordsOf(state)) announce(`The service is ${wordsOf(state)}`);
+    if (isFirst && state.models.length) known();
+    changed();
   }
 }
 
-/** The corner's words. */
+/** The corner. */
 export function corner() {
-  const { status } = state;
-  const kind = !status ? "bad" : status.ready ? "good" : "waiting";
-  return html`<p class="corner" aria-label="Service" role="group">
-    <span class="dot ${kind}"></span>
-    <span>${wordsOf(status)}</span>
-    ${status?.ready ? html`<span class="muted wide">${queueWords(status)}${paceWords()}</span>` : nothing}
-  </p>`;
+  const { status, form: { n, ...request } } = state;
+  const kind = !status ? "bad" : status.ready ? "good" : "";
+  const { running, waiting } = status?.queue ?? {};
+  const seconds = secondsOf([request]);
+  const words = [
+    status?.ready && (running + waiting ? `${running} running, ${waiting} waiting` : "nothing to do"),
+    seconds !== null && `${duration(seconds)} a picture`,
+  ];
+  return html`<p class="corner" role="group" aria-label="Service"><span class="dot ${kind}"></span>
+    ${wordsOf(state)} <span class="muted">${words.filter(Boolean).join(" · ")}</span></p>`;
 }
 
 /** Seconds in words: "0.4 s", "12 s", "3 min". */
 export function duration(seconds) {
-  if (seconds < 10) return `${seconds.toFixed(1)} s`;
-  return seconds < 120 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`;
+  if (seconds >= 120) return `${Math.round(seconds / 60)} min`;
+  return `${seconds.toFixed(seconds < 0.1 ? 2 : seconds < 10 ? 1 : 0)} s`;
 }
 
-async function look() {
-  const before = wordsOf(state.status);
-  try {
-    state.status = fromJson(await (await ask("v1/status")).text());
-    state.trouble = state.status.ready ? "" : state.status.reason;
-    if (state.status.ready && isAway) await learnModels();
-    isAway = !state.status.ready;
-  } catch (error) {
-    isAway = true;
-    state.status = null;
-    state.trouble = error instanceof Problem ? error.message : "The service cannot be reached; this page tries again.";
-  }
-  if (before !== wordsOf(state.status)) announce(`The service is ${wordsOf(state.status)}`);
-  changed();
-}
-
-function wordsOf(status) {
-  if (!status) return "away";
-  return status.ready ? "ready" : "not ready";
-}
-
-function queueWords({ queue }) {
-  const { running, waiting } = queue;
-  return running + waiting === 0 ? "nothing to do" : `${running} running, ${waiting} waiting`;
-}
-
-function paceWords() {
-  const { n, ...request } = state.form;
-  const seconds = secondsOf([request]);
-  return seconds === null ? "" : ` · ${duration(seconds)} a picture`;
+function wordsOf({ status }) {
+  return status ? (status.ready ? "ready" : "not ready") : "away";
 }

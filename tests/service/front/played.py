@@ -95,9 +95,15 @@ class Played:
         self, model: str = "a", *, steps: int = 10, scale: float = 4.0, count: int = 1, deadline: float | None = None
     ) -> list[Accepted] | Problem:
         """What a request is answered: its jobs in the books, or why not."""
+        return self.ask_all([(model, SampleSpec(0, k, steps, scale)) for k in range(count)], deadline)
+
+    def ask_all(
+        self, images: Sequence[tuple[str, SampleSpec]], deadline: float | None = None
+    ) -> list[Accepted] | Problem:
+        """What a request of different images is answered."""
         first = self._count + 1
-        self._count += count
-        jobs = [Job(first + k, "r", model, SampleSpec(0, k, steps, scale)) for k in range(count)]
+        self._count += len(images)
+        jobs = [Job(first + k, "r", model, spec) for k, (model, spec) in enumerate(images)]
         if (problem := self.admission.refusal(jobs, deadline)) is not None:
             return problem
         accepted = [self.ledger.enter(job, deadline) for job in jobs]

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dit_serve.models.options import SampleSpec
 from dit_serve.service.errors import DeadlineTooShort, Problem, QueueFull
 from dit_serve.service.front.admission import COMING_SECONDS, PROMISES_SEEN, Promises
 from dit_serve.service.front.ledger import Accepted
@@ -69,6 +70,20 @@ def test_before_anything_was_measured_nothing_is_too_late() -> None:
     def test(world: World) -> None:
         for _ in range(20):
             world.accept(steps=1000, deadline=0.01)
+
+    played(test)
+
+
+def test_a_batch_is_judged_by_the_models_of_it_that_are_known() -> None:
+    def test(world: World) -> None:
+        world.learn()  # of "a" alone
+        world.accept(steps=10)  # with nothing to do it tries anything
+        known, unknown = ("a", SampleSpec(0, 0, 100)), ("b", SampleSpec(0, 0, 1000))
+        late = world.ask_all([unknown, known, known], deadline=0.5)
+        assert isinstance(late, DeadlineTooShort)
+        assert late.retry_after is not None
+        assert isinstance(world.ask_all([unknown, unknown], deadline=0.5), list)
+        assert isinstance(world.ask_all([unknown, known], deadline=60.0), list)
 
     played(test)
 

@@ -85,13 +85,22 @@ def test_where_others_keep_coming_steps_stay_as_full_as_they_are() -> None:
 
 
 def test_a_request_of_more_than_a_batch_takes_several_turns() -> None:
-    assert Course(costs(places=4, image=1), [], []).end_behind(job(1, 5), 6) == pytest.approx(2 * 5 * 1.4 + 6)
+    assert Course(costs(places=4, image=1), [], []).end_behind([job(1, 5)] * 6) == pytest.approx(5 * (1.4 + 1.2) + 6)
+
+
+def test_jobs_of_several_models_steps_and_scales_are_done_with_the_last_of_them() -> None:
+    jobs = [job(1, 5), job(2, 10, 4.0), job(3, 4, model="b")]
+    assert Course(costs(image=1), [], []).end_behind(jobs) == pytest.approx(5 * 1.3 + 5 * 1.2 + 4 * 1.1 + 3, rel=0.05)
+    one_more = [*jobs, job(4, 8, 4.0)]  # finds room when the first has left
+    assert Course(costs(image=1), [], []).end_behind(one_more) == pytest.approx(
+        5 * 1.3 + 5 * 1.4 + 3 * 1.2 + 4 * 1.1 + 4, rel=0.05
+    )
 
 
 def test_what_is_not_played_through_is_before_whoever_comes() -> None:
     course = Course(costs(), [row(1, 3)], [])
     course.put_off(100.0)
-    assert course.end_behind(job(2, 1)) == pytest.approx(3 * 1.1 + 100 + 1.1)
+    assert course.end_behind([job(2, 1)]) == pytest.approx(3 * 1.1 + 100 + 1.1)
 
 
 ROWS = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 2), st.sampled_from("ab")), max_size=12)
@@ -107,7 +116,26 @@ def test_who_comes_now_is_done_when_he_would_be_if_he_had_come_last(
     new = job(999, steps, scale, model)
     last = Row(new.id, model, new.sequences, steps)
     expected = Course(costs(places=6), runs, [*waits, last], begun).ends[new.id]
-    assert Course(costs(places=6), runs, waits, begun).end_behind(new) == pytest.approx(expected)
+    assert Course(costs(places=6), runs, waits, begun).end_behind([new]) == pytest.approx(expected)
+
+
+BATCH = st.lists(
+    st.tuples(st.sampled_from([10, 20, 50]), st.sampled_from([1.0, 4.0]), st.sampled_from("ab")),
+    min_size=2, max_size=64,
+)  # fmt: skip
+
+
+@given(ROWS, BATCH, st.booleans(), st.sampled_from([2, 6, 16]))
+def test_a_mixed_batch_that_comes_now_is_done_about_when_it_would_be_if_it_had_come_last(
+    waiting: list[tuple[int, int, str]], batch: list[tuple[int, float, str]], beside: bool, places: int
+) -> None:
+    waits = [row(number, *each) for number, each in enumerate(waiting, 100)]
+    new = [job(number, *each) for number, each in enumerate(batch, 1000)]
+    last = [Row(each.id, each.model, each.sequences, each.spec.steps) for each in new]
+    cost = costs(places, image=0.5, beside=beside)
+    ends = Course(cost, [row(0, 1)], [*waits, *last]).ends
+    expected = max(ends[each.id] for each in new)
+    assert 0.75 * expected < Course(cost, [row(0, 1)], waits).end_behind(new) < 1.75 * expected
 
 
 @given(ROWS, ROWS)

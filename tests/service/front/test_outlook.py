@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
+from dit_serve.models.options import SampleSpec
+from dit_serve.service.front.estimate import Pace
 from dit_serve.service.front.outlook import MOST_PLAYED, Outlook
-from dit_serve.service.wire.job import Started
+from dit_serve.service.wire.job import Job, Started
 from tests.service.front.played import PLACES, Played
 
 STEP_SECONDS = 0.1
@@ -167,5 +169,42 @@ def test_a_worker_that_is_away_is_reckoned_with_as_if_it_were_back() -> None:
         world.ledger.started(Started((accepted[0].job.id,), world.now))
         world.ledger.lost(0)
         assert world.outlook.place(accepted).eta_seconds == pytest.approx(10 * STEP_SECONDS)
+
+    played(test)
+
+
+BATCH = [(model, SampleSpec(0, 0, steps, scale)) for model in "ab" for steps in (10, 30) for scale in (1.0, 4.0)] * 5
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("is_busy", [False, True])
+def test_a_batch_of_many_kinds_is_done_when_it_is_said(workers: int, is_busy: bool) -> None:
+    def test(world: Played) -> None:
+        if is_busy:
+            world.ask(steps=40, count=12)
+            world.ask("b", steps=20, count=4)
+        predicted = world.outlook.finish_seconds([Job(999, "r", model, spec) for model, spec in BATCH], Pace.USUAL)
+        accepted = world.ask_all(BATCH)
+        assert isinstance(accepted, list)
+        told, began = world.outlook.place(accepted).eta_seconds, world.now
+        while not all(each.result.done() for each in accepted):
+            world.run(world.now + STEP_SECONDS / 10)
+        assert predicted == pytest.approx(world.now - began, rel=0.35)
+        assert told == pytest.approx(world.now - began, rel=0.35)
+
+    played(test, workers)
+
+
+def test_those_who_came_together_since_a_drawing_are_told_of_all_of_them() -> None:
+    def test(world: Played) -> None:
+        outlook = Drawn(world.ledger, world.workers, PLACES, dict, clock=world.clock)
+        outlook.seconds = 0.01
+        first = world.ask()
+        assert isinstance(first, list)
+        outlook.place(first)
+        accepted = world.ask(steps=10, count=4 * PLACES)
+        assert isinstance(accepted, list)
+        assert outlook.place(accepted).eta_seconds == pytest.approx(8 * 10 * STEP_SECONDS, rel=0.2)
+        assert outlook.drawings == 1
 
     played(test)

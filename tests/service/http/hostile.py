@@ -42,7 +42,8 @@ MEDIA_TYPES = (
 LENGTHS = (b"0", b"-1", b"1e9", b"99999999999999999999", b"\xd9\xa3", b"", b"16385", b"abc", b"1, 1")
 DEADLINES = (b"60000", b"", b"0", b"-1", b"1e9", b"86400001", b"9" * 3000, b"\xd9\xa3", b"NaN", b"60000, 1", b"\xb2")
 PATHS = (
-    "/generate", "/", "/livez", "/readyz", "/v1/models", "/v1/classes", "/docs", "/openapi.json", "/generate/",
+    "/generate", "/v1/batch", "/", "/livez", "/readyz", "/v1/models", "/v1/classes", "/docs", "/openapi.json",
+    "/generate/",
     "//generate", "/generate/..", "/GENERATE", "/generate%00", "/generate\x00", "/\u0663", "/\udcff", "", "*",
     "/" + "a" * 9000, "/v1", "/v1/classes/../../etc/passwd", "/.env", "/docs/oauth2-redirect", "/metrics",
     "/static/../x", "http://x/generate",

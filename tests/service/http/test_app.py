@@ -127,9 +127,9 @@ def test_a_request_whose_jobs_are_logged_has_no_line_of_its_own(fake_server: Run
     assert told == ["job_end"]
 
 
-def test_probes_are_not_logged(fake_server: Running, client: httpx.Client) -> None:
-    for path in ("/livez", "/readyz", "/health"):
-        client.get(path, headers={"X-Request-Id": "a-probe"})
+def test_probes_and_the_pages_files_are_not_logged(fake_server: Running, client: httpx.Client) -> None:
+    for path in ("/livez", "/readyz", "/health", "/web/app.js"):
+        assert client.get(path, headers={"X-Request-Id": "a-probe"}).status_code == 200
     client.get("/v1/models", headers={"X-Request-Id": "after-the-probes"})
     fake_server.wait_for(lambda line: line.get("request_id") == "after-the-probes")
     assert "a-probe" not in [line.get("request_id") for line in fake_server.seen]

@@ -14,6 +14,7 @@ from dit_serve.service.errors import SettingsError
 from dit_serve.service.front.front import Front
 from dit_serve.service.http.app import create_app
 from dit_serve.service.http.auth import read_digests
+from dit_serve.service.http.web_page import WebPage
 from dit_serve.service.settings import Settings, read_settings
 from dit_serve.service.wire.messages import Configure
 from tests.service.asgi import Answer, Header, ask
@@ -26,7 +27,8 @@ OTHER = "staple.0123456789/+=~"
 PROBES = {"/livez", "/readyz", "/health"}
 PAGES = {"/docs", "/openapi.json", "/favicon.ico"}
 PAGES |= {f"/docs/{name}" for name in ("swagger-ui-bundle.js", "swagger-ui.css", "start.js")}
-OPEN = PROBES | PAGES
+FILES = {path for path in WebPage().files}
+OPEN = PROBES | PAGES | FILES | {"/"}
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "get", "X")
 
 
@@ -104,7 +106,7 @@ def test_no_way_of_writing_a_path_comes_by_without_a_key() -> None:
 
 def test_the_open_ones_need_none() -> None:
     async def test(app: FastAPI) -> None:
-        for path in PAGES | {"/livez"}:
+        for path in OPEN - {"/readyz", "/health"}:
             assert (await ask(app, "GET", path)).status == 200, path
         assert (await ask(app, "GET", "/readyz")).status == 503
 
@@ -117,7 +119,7 @@ def test_the_open_ones_need_none() -> None:
 )
 def test_a_valid_key_comes_in(header: Header) -> None:
     async def test(app: FastAPI) -> None:
-        assert (await ask(app, "GET", "/", [header])).status == 200
+        assert (await ask(app, "GET", "/v1/models", [header])).status == 503  # no worker was ever started
 
     with_app(test)
 
@@ -149,15 +151,15 @@ def test_a_valid_key_comes_in(header: Header) -> None:
 )
 def test_any_other_key_is_401(headers: list[Header]) -> None:
     async def test(app: FastAPI) -> None:
-        assert_refused(await ask(app, "GET", "/", headers), headers)
+        assert_refused(await ask(app, "GET", "/v1/models", headers), headers)
 
     with_app(test)
 
 
 def test_the_challenge_says_whether_a_key_was_wrong_or_missing() -> None:
     async def test(app: FastAPI) -> None:
-        assert "error" not in (await ask(app, "GET", "/")).headers["www-authenticate"]
-        wrong = await ask(app, "GET", "/", [bearer("no-such-key")])
+        assert "error" not in (await ask(app, "GET", "/v1/models")).headers["www-authenticate"]
+        wrong = await ask(app, "GET", "/v1/models", [bearer("no-such-key")])
         assert 'error="invalid_token"' in wrong.headers["www-authenticate"]
 
     with_app(test)
@@ -165,17 +167,19 @@ def test_the_challenge_says_whether_a_key_was_wrong_or_missing() -> None:
 
 def test_without_keys_all_is_open() -> None:
     async def test(app: FastAPI) -> None:
-        assert (await ask(app, "GET", "/")).status == 200
+        assert (await ask(app, "GET", "/v1/models")).status == 503  # no worker was ever started
         assert "security" not in app.openapi()
 
     with_app(test, read_settings({}, {}))
 
 
-def test_openapi_says_that_a_key_is_needed_but_for_the_probes() -> None:
+def test_openapi_says_that_a_key_is_needed_but_for_the_probes_and_the_page() -> None:
     async def test(app: FastAPI) -> None:
         document = app.openapi()
         assert document["security"] == [{"bearer": []}, {"key": []}]
-        assert {path for path, item in document["paths"].items() if item.get("get", {}).get("security") == []} == PROBES
+        assert {path for path, item in document["paths"].items() if item.get("get", {}).get("security") == []} == {
+            *PROBES, "/",
+        }
 
     with_app(test)
 

@@ -19,11 +19,12 @@ from dit_serve.service.errors import JobFailed
 from dit_serve.service.front.ledger import Accepted, Ledger
 from dit_serve.service.front.outlook import Outlook
 from dit_serve.service.http import events as sse
-from dit_serve.service.http.events import EventStream, Watch
-from dit_serve.service.http.schemas import CompletedEvent, Timing
+from dit_serve.service.http.events import EventStream, Telling, Watch
+from dit_serve.service.http.generate import image_fields
+from dit_serve.service.http.schemas import STREAM
 from dit_serve.service.image.png import read_receipt
 from dit_serve.service.wire.job import Job, JobEnd, Outcome, Preview, Started, Stepped
-from tests.service.fake import RAISES, SLOW
+from tests.service.fake import RAISES, SLOW, FakeDoor
 from tests.service.front.test_dispatch import FakeWorker
 from tests.service.front.test_front import ENDLESS_JOB, SLOW_JOB, debug, leaving_client
 from tests.service.http.streams import Event, events_of, parse, streaming
@@ -158,13 +159,8 @@ def job(number: int) -> Job:
     return Job(number, "r", "fake-64", SampleSpec(0, 0, 10, 4.0, "ddim"), preview_every=1)
 
 
-def completed(index: int, end: JobEnd) -> CompletedEvent:
-    timing = Timing(0, 0, 0, 0)
-    return CompletedEvent(
-        index=index, request_id="r", b64_png=base64.b64encode(end.png).decode(), seed=0, class_id=0, class_name="",
-        cfg=4, steps=10, sampler="ddim", resolution=64, guidance_channels=3, dtype="", model="", weights_sha256="",
-        vae="", version="", timing_ms=timing,
-    )
+def completed(_: int, end: JobEnd) -> dict[str, Any]:
+    return image_fields(job(0), end, FakeDoor().info)
 
 
 Reader = AsyncIterator[bytes]
@@ -179,7 +175,8 @@ def with_watch(jobs: int, scene: Scene) -> None:
         accepted = [ledger.enter(job(number)) for number in range(1, jobs + 1)]
         for each in accepted:
             ledger.send(each, 0)
-        watch = Watch(accepted, Outlook(ledger, [FakeWorker(0)], 16, dict), completed)
+        telling = Telling(STREAM, [{"index": index} for index in range(jobs)], completed)
+        watch = Watch(accepted, Outlook(ledger, [FakeWorker(0)], 16, dict), telling)
         await scene(ledger, accepted, watch, watch.events())
 
     asyncio.run(run())

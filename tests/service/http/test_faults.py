@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dit_serve.service.http.faults import repeated_fields
+from dit_serve.service.http.faults import read_members, repeated_fields
 from dit_serve.service.http.reading import read_form
 from tests.service.http.test_reading import faults, wanted
 
@@ -105,7 +105,7 @@ def test_a_name_that_is_like_none_gets_the_list_alone() -> None:
     ],
 )
 def test_a_field_that_is_there_twice_is_refused(body: bytes, fields: list[str]) -> None:
-    assert [fault.field for fault in repeated_fields(body)] == fields
+    assert [fault.field for fault in repeated_fields(read_members(body))] == fields
     assert {name for name, message in told(body).items() if message == "is given more than once"} == set(fields)
 
 

@@ -86,9 +86,9 @@ def test_paths_are_answered_with_the_operators_prefix_and_without() -> None:
 
 def test_a_prefix_opens_no_path_and_closes_none() -> None:
     async def test(app: FastAPI) -> None:
-        for path in ("/livez", "/docs", "/images/livez", "/images/docs", "/images/openapi.json"):
+        for path in ("/livez", "/docs", "/images/livez", "/images/docs", "/images/openapi.json", "/images", "/images/"):
             assert (await ask(app, "GET", path)).status == 200, path
-        for path in ("/images/v1/models", "/images", "/images/", "/images/livez/v1/models"):
+        for path in ("/images/v1/models", "/images/generate", "/images/web", "/images/livez/v1/models"):
             for headers in ([], [forwarded("/images")], [forwarded("/livez")]):
                 assert (await ask(app, "GET", path, headers)).status == 401, path
         assert (await ask(app, "GET", "/livez/v1/models", [forwarded("/livez")])).status == 401
