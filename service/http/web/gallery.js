@@ -12,11 +12,11 @@ const MOST_FILES = 1000;
 const { compare: inOrder } = new Intl.Collator("en", { numeric: true });
 const MOST_BYTES = 64 << 20; // of one
 const COLUMNS = {
-  file: ({ name }) => name, class: ({ receipt }) => `${receipt.class_id} ${receipt.class_name}`,
+  file: ({ name }) => name, verdict: (row) => verdictOf(row), // first, to be seen on a narrow screen
+  class: ({ receipt }) => `${receipt.class_id} ${receipt.class_name}`,
   cfg: ({ receipt }) => receipt.cfg, steps: ({ receipt }) => receipt.steps, sampler: ({ receipt }) => receipt.sampler,
   seed: ({ receipt }) => receipt.seed, model: ({ receipt }) => receipt.model,
   weights: ({ receipt }) => receipt.weights_sha256.slice(0, 8), version: ({ receipt }) => receipt.version,
-  verdict: (row) => verdictOf(row),
 };
 
 export const gallery = {
