@@ -1,5 +1,4 @@
-// Whether a picture comes out again: the loaded model that made it, its request, and how what comes then differs.
-// Knows rows of the gallery, {bytes, receipt, cell}, and models.
+// Whether a picture of the gallery comes out again: the model that made it, its request, how what comes differs.
 import { lackOf } from "./axes.js";
 import { state } from "./page.js";
 import { difference } from "./pixels.js";
@@ -7,7 +6,7 @@ import { readReceipt } from "./png.js";
 
 const SAME = ["weights_sha256", "dtype", "precision", "weights", "resolution", "guidance_channels"];
 
-/** The model that can make a row's picture, that with its weights, whatever it is called, or why there is none. */
+/** The model that can make a row's picture, whatever it is called, or why there is none: {model, problem}. */
 export function makerOf({ receipt }) {
   const fitting = state.models.filter((model) => SAME.every((name) => model[name] === receipt[name]));
   const model = fitting.find(({ name }) => name === receipt.model) ?? fitting[0];
@@ -17,7 +16,7 @@ export function makerOf({ receipt }) {
 
 /** The request for a row's picture, null where there is none. */
 export function requestOf(row) {
-  if (!row.receipt || makerOf(row).problem) return null; // one that is refused would be so with all others
+  if (!row.receipt || makerOf(row).problem) return null; // else all others were refused with it
   const { class_id, cfg, steps, sampler, seed } = row.receipt;
   return { model: makerOf(row).model.name, class_id, cfg, steps, sampler, seed };
 }

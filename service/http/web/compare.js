@@ -21,7 +21,7 @@ export const compare = {
   factor: 4, // of the difference pictures
   unmade: ["factor"],
   isHeld: false,
-  isByPointer: false, // how the focus came where it is: by a pointer, Space is not meant for what has it
+  isByPointer: false, // so came the focus: Space is not meant for what has it
   found: new Map(), // how a pair differs, by its right cell
 
   panel() {
@@ -74,7 +74,7 @@ export const compare = {
     if (!right) return { requests: [], problem: lack, problems: {} };
     const both = [left, right];
     for (const { name } of both) classesOf(name);
-    let classes = valuesOf("class", classesText(), [left]); // names are the left model's, their ids go for both
+    let classes = valuesOf("class", classesText(), [left]); // names are the left model's
     if (!classes.problem) classes = valuesOf("class", classes.values.join(","), both);
     const seeds = valuesOf("seed", this.seeds, both);
     const { n, ...form } = state.form;
@@ -130,7 +130,7 @@ function trio([left, right], cells) {
   const result = resultOf(left, right);
   const shown = compare.isHeld && right.image ? right : left;
   const names = [left, right].map(({ request }) => className(request.model, request.class_id));
-  const side = (cell, { image, request }) => html`<div role="group" aria-label=${cell.request.model}>
+  const side = (cell, { image, request }) => html`<div class="tile" role="group" aria-label=${cell.request.model}>
     ${tile({ ...cell, image }, { caption: nothing, open: () => openPicture(cell, cells) })}
     <span class="caption">${request.model}</span></div>`;
   const { differ, of, largest, problem, canvas } = result ?? {};

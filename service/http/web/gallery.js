@@ -12,7 +12,7 @@ const MOST_FILES = 1000;
 const { compare: inOrder } = new Intl.Collator("en", { numeric: true });
 const MOST_BYTES = 64 << 20; // of one
 const COLUMNS = {
-  file: ({ name }) => name, verdict: (row) => verdictOf(row), // first, to be seen on a narrow screen
+  file: ({ name }) => name, verdict: (row) => verdictOf(row),
   class: ({ receipt }) => `${receipt.class_id} ${receipt.class_name}`,
   cfg: ({ receipt }) => receipt.cfg, steps: ({ receipt }) => receipt.steps, sampler: ({ receipt }) => receipt.sampler,
   seed: ({ receipt }) => receipt.seed, model: ({ receipt }) => receipt.model,
@@ -177,7 +177,7 @@ function open(row, rows) {
   openPicture(cells[readable.indexOf(row)], cells);
 }
 
-for (const type of ["dragover", "drop"]) {
+for (const type of ["dragenter", "dragover", "drop"]) {
   addEventListener(type, (event) => {
     if (!event.dataTransfer.types.includes("Files")) return;
     event.preventDefault(); // else the browser would leave the page for the file

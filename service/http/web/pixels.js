@@ -9,7 +9,7 @@ export function decoded(bytes) {
 /** How two PNGs differ: {differ: pixels, of: all, largest: of a channel, canvas: the differences times the factor},
  * or {problem} where they cannot be compared. */
 export async function difference(one, other, factor = 1) {
-  if (!isTold()) return { problem: "this browser changes the pixels that a page reads: allow it to read its canvas" };
+  if (!isTold()) return { problem: "this browser changes what a page reads of its canvas" };
   const [a, b] = await Promise.all([one, other].map(pixelsOf)).catch(() => []);
   if (!a) return { problem: "pixels that cannot be read" };
   if (a.width !== b.width || a.height !== b.height) {
@@ -19,7 +19,7 @@ export async function difference(one, other, factor = 1) {
   let [differ, largest] = [0, 0];
   for (let place = 0; place < a.data.length; place += 4) {
     let most = 0;
-    for (let k = place; k < place + 3; k += 1) { // by hand: a picture has a million of them
+    for (let k = place; k < place + 3; k += 1) { // no array each: there are a million
       const size = Math.abs(a.data[k] - b.data[k]);
       image.data[k] = size * factor;
       most = Math.max(most, size);
@@ -40,7 +40,7 @@ async function pixelsOf(bytes) {
   return context.getImageData(0, 0, bitmap.width, bitmap.height);
 }
 
-/** Whether what is read of a canvas is what was drawn: guards against tracking change it. */
+/** Whether a canvas gives back what was drawn: guards against tracking change it. */
 function isTold() {
   const image = new ImageData(16, 16);
   image.data.forEach((_, k) => (image.data[k] = k % 4 === 3 ? 255 : (k * 151) % 256));

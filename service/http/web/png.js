@@ -4,7 +4,7 @@ import { exactNumber } from "./fields.js";
 
 const SIGNATURE = "\x89PNG\r\n\x1a\n";
 const MOST_TEXT = 4096; // letters of a value
-const MOST_CHUNKS = 65536; // a picture of 64 MiB has some thousands
+const MOST_CHUNKS = 65536;
 const TEXTS = ["class_name", "sampler", "dtype", "model", "weights_sha256", "vae", "version"];
 const WHOLE = ["class_id", "steps", "seed", "resolution", "guidance_channels"];
 const REAL = ["cfg"];
