@@ -42,12 +42,11 @@ fi
 if [[ "$(cat build/system/axe/installed 2>/dev/null)" != "$AXE" ]]; then
     rm -rf build/system/axe
     mkdir -p build/system/axe
-    if command -v npm >/dev/null; then
-        (cd build/system/axe && npm pack --silent "${AXE/-core-/-core@}" > /dev/null)
-    else  # npm is hundreds of packages of Debian, for one file
-        "${PYTHON:-python3}" -c 'import sys, urllib.request; urllib.request.urlretrieve(*sys.argv[1:])' \
-            "https://registry.npmjs.org/axe-core/-/$AXE.tgz" "build/system/axe/$AXE.tgz"
+    if ! command -v npm >/dev/null; then
+        echo "make test-system fetches axe-core with npm, which is missing: apt-get install npm" >&2
+        exit 1
     fi
+    (cd build/system/axe && npm pack --silent "${AXE/-core-/-core@}" > /dev/null)
     echo "$AXE_SHA512  build/system/axe/$AXE.tgz" | sha512sum --check --quiet
     tar --extract --gzip --file "build/system/axe/$AXE.tgz" --directory build/system/axe --strip-components 1 package/axe.min.js
     echo "$AXE" > build/system/axe/installed

@@ -6,7 +6,7 @@ export const state = {
   form: { model: "", class_id: 0, cfg: 4, steps: 50, sampler: "ddim", seed: 0, n: 8 },
   isSeedKept: false,
   models: [],
-  status: null, // the answer of /v1/status, null while there is none
+  status: undefined, // the answer of /v1/status, null where there is none
   trouble: "", // why the service makes nothing, in words
   notice: "", // what is to be said about this view
   links: {}, // what the service has, by name

@@ -30,7 +30,7 @@ export async function watchStatus(known) {
 /** The corner. */
 export function corner() {
   const { status, form: { n, ...request } } = state;
-  const kind = !status ? "bad" : status.ready ? "good" : "";
+  const kind = status === null ? "bad" : status?.ready ? "good" : "";
   const { running, waiting } = status?.queue ?? {};
   const seconds = secondsOf([request]);
   const words = [
@@ -48,5 +48,6 @@ export function duration(seconds) {
 }
 
 function wordsOf({ status }) {
+  if (status === undefined) return "…";
   return status ? (status.ready ? "ready" : "not ready") : "away";
 }
