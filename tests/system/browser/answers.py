@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import httpx
@@ -14,6 +17,12 @@ def generated(server: Running, asked: dict[str, Any]) -> bytes:
     answer = httpx.post(f"{server.url}/generate", json=asked, timeout=PATIENCE_SECONDS, trust_env=False)
     assert answer.status_code == 200, answer.text
     return answer.content
+
+
+def all_generated(server: Running, wanted: Iterable[dict[str, Any]]) -> list[bytes]:
+    """The PNGs of several requests, each asked for by itself, at once."""
+    with ThreadPoolExecutor(16) as pool:
+        return list(pool.map(partial(generated, server), wanted))
 
 
 def status(server: Running) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def test_a_class_is_chosen_by_id_name_and_synonym(visit: Visit, fakes: Running) 
     viewer = visit(fakes)
     for text, wanted in (("17", 17), ("class 42", 42), ("KIND  55", 55)):
         viewer.choose_class(text)
-        expect(viewer.classes).to_have_value(re.compile(rf"^{wanted}\b"))
+        expect(viewer.classes).to_have_value(re.compile(rf"\b{wanted}$"))
 
 
 def test_arrows_move_in_the_list_and_escape_leaves_the_class_as_it_was(visit: Visit, fakes: Running) -> None:
@@ -54,8 +54,8 @@ def test_arrows_move_in_the_list_and_escape_leaves_the_class_as_it_was(visit: Vi
     viewer.choose_class("17")
     viewer.classes.press("Control+a")
     viewer.classes.press_sequentially("kind 3")
-    options = viewer.page.get_by_role("option")
-    expect(options).to_have_count(11)  # 3, and 30 to 39
+    options = viewer.found
+    expect(options).to_have_count(19)  # all with a 3
     for key, at in (("ArrowDown", 1), ("ArrowDown", 2), ("ArrowUp", 1)):
         viewer.classes.press(key)
         expect(options.nth(at)).to_have_attribute("aria-selected", "true")
@@ -63,7 +63,7 @@ def test_arrows_move_in_the_list_and_escape_leaves_the_class_as_it_was(visit: Vi
         assert options.nth(at).get_attribute("id") == pointed
     viewer.classes.press("Escape")
     expect(options).to_have_count(0)
-    expect(viewer.classes).to_have_value(re.compile(r"^17\b"))
+    expect(viewer.classes).to_have_value(re.compile(r"\b17$"))
 
 
 def test_classes_used_last_come_first_and_are_still_known_after_a_reload(visit: Visit, fakes: Running) -> None:
@@ -72,7 +72,7 @@ def test_classes_used_last_come_first_and_are_still_known_after_a_reload(visit: 
         viewer.choose_class(text)
     viewer.page.reload()
     viewer.classes.click()
-    options = viewer.page.get_by_role("option")
+    options = viewer.found
     for at, class_id in enumerate((12, 88, 61)):
         expect(options.nth(at)).to_contain_text(re.compile(rf"\b{class_id}\b.*recent", re.DOTALL))
     expect(options.nth(3)).not_to_contain_text("recent")

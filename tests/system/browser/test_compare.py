@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.service.running import Running
-from tests.system.browser.answers import generated
+from tests.system.browser.answers import all_generated
 from tests.system.browser.conftest import Visit
 from tests.system.browser.driver import expect, expect_page
 from tests.system.browser.pngs import pixels_of
@@ -29,7 +29,7 @@ def compared(visit: Visit, server: Running, right: str, classes: str = "2,7", se
 def pairs(server: Running, right: str) -> list[bytes]:
     """What the view has to show, left and right in turn."""
     wanted = [(class_id, seed, model) for class_id in (2, 7) for seed in (0, 1) for model in ("digits-64", right)]
-    return [generated(server, ASKED | {"model": m, "class_id": c, "seed": s}) for c, s, m in wanted]
+    return all_generated(server, [ASKED | {"model": m, "class_id": c, "seed": s} for c, s, m in wanted])
 
 
 def test_one_checkpoint_under_two_names_differs_in_no_pixel(visit: Visit, pictures: Running) -> None:

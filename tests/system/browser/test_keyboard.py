@@ -142,7 +142,7 @@ def test_letters_can_be_turned_off_as_keys(viewer: Viewer) -> None:
     keyboard = viewer.page.keyboard
     keyboard.press("?")
     dialog = viewer.page.get_by_role("dialog", name="Keys")
-    dialog.get_by_label("single letters are keys").uncheck()
+    dialog.get_by_label("letters are keys").uncheck()
     keyboard.press("Escape")
     expect(dialog).to_have_count(0)
     viewer.page.reload()

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.service.running import Running
-from tests.system.browser.answers import generated
+from tests.system.browser.answers import all_generated
 from tests.system.browser.conftest import Visit
 from tests.system.browser.driver import expect, expect_page
 
@@ -29,7 +29,7 @@ def test_a_reload_and_another_browser_show_the_same_bytes(visit: Visit, pictures
     viewer.fill(steps=6, guidance_scale=3, sampler="dpm++", images=2)
     viewer.make()
     viewer.wait_for_pictures(2)
-    wanted = [generated(pictures, ASKED | {"seed": seed}) for seed in (30, 31)]
+    wanted = all_generated(pictures, [ASKED | {"seed": seed} for seed in (30, 31)])
     assert viewer.tile_bytes() == wanted
     expect_page(viewer.page).to_have_url(re.compile("made=1"))
     viewer.page.reload()
@@ -89,7 +89,7 @@ def test_two_tabs_at_once_do_not_disturb_each_other(visit: Visit, pictures: Runn
         viewer.page.bring_to_front()
         viewer.wait_for_pictures(6)
         asked = {"model": "digits-64", "class_id": class_id, "steps": 40}
-        assert viewer.tile_bytes() == [generated(pictures, asked | {"seed": seed + k}) for k in range(6)]
+        assert viewer.tile_bytes() == all_generated(pictures, [asked | {"seed": seed + k} for k in range(6)])
 
 
 def test_an_address_that_makes_no_sense_shows_the_page_all_the_same(visit: Visit, fakes: Running) -> None:

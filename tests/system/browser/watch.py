@@ -47,9 +47,9 @@ class Watch:
         for page in self._context.pages:
             page.evaluate("0")  # what the browser has told by now is heard before its answer
         wanted = [pattern for pattern in self._expected if not any(re.search(pattern, each) for each in self._faults)]
-        assert wanted == [], f"expected and not seen beside {self._faults}"
+        assert not wanted, f"{wanted} was expected, and not seen among {self._faults}"
         left = [each for each in self._faults if not any(re.search(pattern, each) for pattern in self._expected)]
-        assert left == []
+        assert not left, "\n".join(left)
 
     def close(self) -> None:
         """Closes the context with its pages."""
