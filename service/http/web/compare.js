@@ -123,14 +123,14 @@ function summary(pairs) {
   const of = known.reduce((sum, each) => sum + each.of, 0);
   const same = known.filter((each) => !each.differ).length;
   const share = of ? ((100 * differ) / of).toFixed(1) : 0;
-  return `${known.length} of ${pairs.length} pairs compared: ${same} equal, ${share} % of all pixels differ`;
+  return `${known.length} of ${pairs.length} pairs compared: ${same} are equal, ${share} % of all pixels are not`;
 }
 
 function trio([left, right], cells) {
   const result = resultOf(left, right);
   const shown = compare.isHeld && right.image ? right : left;
   const names = [left, right].map(({ request }) => className(request.model, request.class_id));
-  const side = (cell, { image, request }) => html`<div class="tile" role="group" aria-label=${cell.request.model}>
+  const side = (cell, { image, request }) => html`<div role="group" aria-label=${cell.request.model}>
     ${tile({ ...cell, image }, { caption: nothing, open: () => openPicture(cell, cells) })}
     <span class="caption">${request.model}</span></div>`;
   const { differ, of, largest, problem, canvas } = result ?? {};
@@ -140,7 +140,7 @@ function trio([left, right], cells) {
   return html`<li><h2>${[...new Set(names)].join(" | ")} <span class="muted">seed ${seed}</span></h2>
     <div class="trio">
       ${side(left, shown)} ${side(right, right)}
-      <div class="tile"><span class="frame coarse">${canvas ?? nothing}</span>
+      <div><span class="frame coarse">${canvas ?? nothing}</span>
         <span class="caption">difference × ${compare.factor}</span></div>
     </div><p>${words}</p></li>`;
 }
