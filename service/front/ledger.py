@@ -47,7 +47,7 @@ class Accepted:
         started_at: when it last left the queue.
         stepped_at: when its newest step was done.
         first_step_at: when its first step was done, whatever happened to it later; 0 before.
-        changed: set whenever there is something new to tell, None if nobody watches.
+        changed: called whenever there is something new to tell, and whether at once; None if nobody watches.
         context: of its request, for the traces.
     """
 
@@ -64,7 +64,7 @@ class Accepted:
     started_at: float = 0.0
     stepped_at: float = 0.0
     first_step_at: float = 0.0
-    changed: asyncio.Event | None = None
+    changed: Callable[[bool], None] | None = None
     context: Context = field(default_factory=current_context)
 
     @property
@@ -77,10 +77,10 @@ class Accepted:
         """Sequence-steps to go."""
         return self.job.sequences * self.steps_left
 
-    def tell_watcher(self) -> None:
+    def tell_watcher(self, *, at_once: bool = False) -> None:
         """Wakes who watches."""
         if self.changed is not None:
-            self.changed.set()
+            self.changed(at_once)
 
 
 @dataclass(slots=True)
@@ -261,7 +261,7 @@ class Ledger:
         accepted = self._accepted.get(preview.job_id)
         if accepted is not None:
             accepted.preview = preview
-            accepted.tell_watcher()
+            accepted.tell_watcher(at_once=True)
         return accepted
 
     def _is_under_way(self, job_id: int) -> bool:

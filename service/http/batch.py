@@ -182,6 +182,7 @@ async def _pieces(ended: deque[tuple[Image, JobEnd | Problem]]) -> AsyncIterator
         yield b"{" if index == 0 else b",{"
         for piece in _result(ended, index):
             yield piece
+            await asyncio.sleep(0)  # a reader that takes all at once would keep everybody else waiting
         yield b"}"
     yield b"]}"
 

@@ -107,13 +107,13 @@ class BatchCompletedEvent(CompletedEvent):
 
 
 class BatchFailedEvent(ProblemDocument):
-    """Why an image of the batch does not come; the others go on."""
+    """Why an image of the batch does not come, while the others go on; without `index`, why no other one does."""
 
-    index: int
-    image: int
+    index: int | None = None
+    image: int | None = None
 
 
-BATCH_STREAM = {  # each image has one `completed` or one `failed`, and the last of these is the end
+BATCH_STREAM = {  # each image has one `completed` or one `failed`; a `failed` of none is of all that have neither
     "queued": QueuedEvent,
     "progress": BatchProgressEvent,
     "preview": BatchPreviewEvent,

@@ -22,7 +22,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
-from dit_serve.service.errors import Problem, problem_body
+from dit_serve.service.errors import NotReady, Problem, ShuttingDown, problem_body
 from dit_serve.service.front.ledger import Accepted
 from dit_serve.service.front.outlook import Outlook
 from dit_serve.service.telemetry.tally import CLIENT_LEFT
@@ -30,7 +30,7 @@ from dit_serve.service.wire.job import JobEnd
 
 QUEUED_SECONDS = 2.0  # between two places told
 PING_SECONDS = 15.0  # of silence, before proxies take the connection for dead
-PACE_SECONDS = 0.05  # at least, between two steps told: a fast model makes more of them than anybody can see
+PACE_SECONDS = 0.05  # between two steps told, unless there is a look or an end: a fast model makes more than one sees
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,8 @@ class Telling:
         kinds: of its events, by name.
         names: what is said in each event of an image to tell it from the others, in their order.
         completed: what is said of an image in its last event besides, from its number and its end.
-        goes_on: whether the others are told of when one has failed; else that is the last event.
+        goes_on: whether the others are told of when one has failed; else that is the last event. What is not made
+            because nothing is made any more is told as one last failure then, of no image.
     """
 
     kinds: Mapping[str, Callable[..., object]]
@@ -81,10 +82,11 @@ class Watch:
         self._untold = dict(enumerate(accepted))
         self._images_told = 0
         self._first_problem: Problem | None = None
-        self._changed, self._ended = asyncio.Event(), asyncio.Event()
+        self._has_lost_service = False
+        self._changed, self._urgent = asyncio.Event(), asyncio.Event()
         for each in accepted:
-            each.changed = self._changed
-            each.result.add_done_callback(self._on_end)
+            each.changed = self._on_change
+            each.result.add_done_callback(lambda _: self._on_change(True))
 
     @property
     def untold(self) -> Collection[Accepted]:
@@ -99,11 +101,14 @@ class Watch:
                 yield KEEPALIVE_COMMENT if self._is_begun else self._queued()
                 continue
             self._changed.clear()
-            self._ended.clear()
+            self._urgent.clear()
             for event in self._news():
                 yield event
             if not self._is_over:
-                await _set_within(self._ended, PACE_SECONDS)
+                await _set_within(self._urgent, PACE_SECONDS)
+        if self._has_lost_service:
+            assert self._first_problem is not None
+            yield self._failed(None, self._first_problem)
         self.status = self._final_status()
 
     @property
@@ -114,9 +119,10 @@ class Watch:
     def _is_begun(self) -> bool:
         return len(self._untold) < len(self._steps_told) or any(each.is_running for each in self._untold.values())
 
-    def _on_end(self, _: object) -> None:
+    def _on_change(self, at_once: bool) -> None:
         self._changed.set()
-        self._ended.set()
+        if at_once:
+            self._urgent.set()
 
     def _queued(self) -> bytes:
         place = self._outlook.place(list(self._untold.values()))
@@ -130,7 +136,7 @@ class Watch:
             yield from self._look(image, each)
             yield from self._step(image, each)
             if each.result.done():
-                yield self._end(image, each.result.result())
+                yield from self._end(image, each.result.result())
             if self._is_over:
                 return
 
@@ -149,15 +155,20 @@ class Watch:
             said = {"step": step, "steps": each.job.spec.steps, "eta_seconds": eta_seconds}
             yield self._telling.event("progress", image, said)
 
-    def _end(self, image: int, end: JobEnd | Problem) -> bytes:
+    def _end(self, image: int, end: JobEnd | Problem) -> Iterator[bytes]:
         del self._untold[image]
-        if isinstance(end, Problem):
+        if isinstance(end, JobEnd):
+            self._images_told += 1
+            said = {"request_id": self._request_id, **self._telling.completed(image, end)}
+            yield self._telling.event("completed", image, said)
+        elif self._telling.goes_on and isinstance(end, NotReady | ShuttingDown):
+            self._first_problem, self._has_lost_service = end, True
+        else:
             self._first_problem = self._first_problem or end
-            named = image if self._telling.goes_on else None
-            return self._telling.event("failed", named, problem_body(end, self._request_id))
-        self._images_told += 1
-        said = {"request_id": self._request_id, **self._telling.completed(image, end)}
-        return self._telling.event("completed", image, said)
+            yield self._failed(image if self._telling.goes_on else None, end)
+
+    def _failed(self, image: int | None, problem: Problem) -> bytes:
+        return self._telling.event("failed", image, problem_body(problem, self._request_id))
 
     def _final_status(self) -> int:
         """As of an answer in JSON: of many images one is enough, else each has to come."""

@@ -1,4 +1,4 @@
-"""GET /v1/status: what a page, or a program that plans, wants to know every other second: readiness, queue, pace.
+"""GET /v1/status: what a page, or a program that plans, wants to know every second or so: readiness, queue, pace.
 
 All of it is in the front's books already; nothing is measured for it, and no worker is asked. Knows the front alone.
 """

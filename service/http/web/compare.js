@@ -4,7 +4,7 @@ import { excess, lackOf, valuesOf } from "./axes.js";
 import { openCell, openPicture } from "./detail.js";
 import { formFields, modelField, put, selectField, textField } from "./fields.js";
 import { html, nothing } from "./lit-html.js";
-import { changed, className, classesOf, modelNamed, state } from "./page.js";
+import { announce, changed, className, classesOf, modelNamed, state } from "./page.js";
 import { difference } from "./pixels.js";
 import { Run } from "./run.js";
 import { tile } from "./tile.js";
@@ -21,6 +21,7 @@ export const compare = {
   factor: 4, // of the difference pictures
   unmade: ["factor"],
   isHeld: false,
+  isByPointer: false, // so came the focus: Space is not meant for what has it
   found: new Map(), // how a pair differs, by its right cell
 
   panel() {
@@ -55,7 +56,8 @@ export const compare = {
         ${selectField({ label: "Difference", id: "factor", value: String(this.factor), set: setFactor,
           options: FACTORS.map((each) => [String(each), `× ${each}`]) })}
         <button type="button" class="flicker" aria-pressed=${String(this.isHeld)} title="Hold it, or Space"
-          @pointerdown=${hold(true)} @pointerup=${hold(false)} @pointerleave=${hold(false)}>Flicker</button></div>
+          @pointerdown=${({ button }) => button || hold(true)()} @pointerup=${hold(false)} @pointerleave=${hold(false)}
+          @click=${({ detail }) => detail || hold(!this.isHeld)()}>Flicker</button></div>
       <ul class="trios">${pairs.map((pair) => trio(pair, this.run.cells))}</ul>`;
   },
 
@@ -72,7 +74,9 @@ export const compare = {
     if (!right) return { requests: [], problem: lack, problems: {} };
     const both = [left, right];
     for (const { name } of both) classesOf(name);
-    const [classes, seeds] = [valuesOf("class", classesText(), both), valuesOf("seed", this.seeds, both)];
+    let classes = valuesOf("class", classesText(), [left]); // names are the left model's
+    if (!classes.problem) classes = valuesOf("class", classes.values.join(","), both);
+    const seeds = valuesOf("seed", this.seeds, both);
     const { n, ...form } = state.form;
     const requests = classes.values.flatMap((class_id) => seeds.values.flatMap((seed) =>
       both.map(({ name }) => ({ ...form, model: name, class_id, seed }))));
@@ -119,23 +123,24 @@ function summary(pairs) {
   const of = known.reduce((sum, each) => sum + each.of, 0);
   const same = known.filter((each) => !each.differ).length;
   const share = of ? ((100 * differ) / of).toFixed(1) : 0;
-  return `${known.length} of ${pairs.length} pairs compared: ${same} equal, ${share} % of all pixels differ`;
+  return `${known.length} of ${pairs.length} pairs compared: ${same} are equal, ${share} % of all pixels are not`;
 }
 
 function trio([left, right], cells) {
   const result = resultOf(left, right);
   const shown = compare.isHeld && right.image ? right : left;
   const names = [left, right].map(({ request }) => className(request.model, request.class_id));
-  const open = (cell) => () => openPicture(cell, cells);
+  const side = (cell, { image, request }) => html`<div role="group" aria-label=${cell.request.model}>
+    ${tile({ ...cell, image }, { caption: nothing, open: () => openPicture(cell, cells) })}
+    <span class="caption">${request.model}</span></div>`;
   const { differ, of, largest, problem, canvas } = result ?? {};
   const most = differ ? `, by ${largest} of 255 at most` : "";
   const words = problem ?? (of ? `${differ} of ${of} pixels differ${most}` : "");
   const seed = String(left.request.seed);
   return html`<li><h2>${[...new Set(names)].join(" | ")} <span class="muted">seed ${seed}</span></h2>
     <div class="trio">
-      ${tile({ ...left, image: shown.image }, { caption: shown.request.model, open: open(left) })}
-      ${tile(right, { caption: right.request.model, open: open(right) })}
-      <div class="tile"><span class="frame coarse">${canvas ?? nothing}</span>
+      ${side(left, shown)} ${side(right, right)}
+      <div><span class="frame coarse">${canvas ?? nothing}</span>
         <span class="caption">difference × ${compare.factor}</span></div>
     </div><p>${words}</p></li>`;
 }
@@ -148,6 +153,8 @@ function resultOf({ image: one }, right) {
     found.set(right, { ...found.get(right), factor });
     difference(one.bytes, right.image.bytes, factor).then((result) => {
       if (found.get(right).factor === factor) found.set(right, { ...result, factor });
+      const pairs = pairsOf(compare.run);
+      if (pairs.every(([, each]) => found.get(each)?.canvas)) announce(summary(pairs));
       changed();
     });
   }
@@ -156,10 +163,12 @@ function resultOf({ image: one }, right) {
 
 for (const type of ["keydown", "keyup"]) {
   addEventListener(type, (event) => {
-    const isElsewhere = event.target.matches?.("input, select, button:not(.flicker, .tile)");
+    if (event.key === "Tab") compare.isByPointer = false;
+    const isElsewhere = event.target.closest?.(`input, select${compare.isByPointer ? "" : ", button:not(.flicker)"}`);
     if (event.key !== " " || state.tab !== compare.id || !compare.run || openCell() || isElsewhere) return;
     event.preventDefault(); // neither a click nor scrolling
     set({ isHeld: type === "keydown" });
   });
 }
+addEventListener("pointerdown", () => (compare.isByPointer = true), true);
 addEventListener("blur", () => compare.isHeld && set({ isHeld: false }));

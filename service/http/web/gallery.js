@@ -1,22 +1,22 @@
 // The fourth view: PNGs that somebody has, what their receipts say, and whether they come out again, byte for byte.
 // The files are read in the page and go nowhere; a request has the values of a receipt alone.
+import { compared, makerOf, requestOf } from "./again.js";
 import { openPicture } from "./detail.js";
 import { html, nothing } from "./lit-html.js";
 import { announce, changed, state } from "./page.js";
-import { difference } from "./pixels.js";
 import { readReceipt } from "./png.js";
 import { Run, urlFor } from "./run.js";
 import { coarseness } from "./tile.js";
 
 const MOST_FILES = 1000;
+const { compare: inOrder } = new Intl.Collator("en", { numeric: true });
 const MOST_BYTES = 64 << 20; // of one
-const SAME = ["weights_sha256", "dtype", "precision", "weights", "resolution", "guidance_channels"];
 const COLUMNS = {
-  file: ({ name }) => name, class: ({ receipt }) => `${receipt.class_id} ${receipt.class_name}`,
+  file: ({ name }) => name, verdict: (row) => verdictOf(row),
+  class: ({ receipt }) => `${receipt.class_id} ${receipt.class_name}`,
   cfg: ({ receipt }) => receipt.cfg, steps: ({ receipt }) => receipt.steps, sampler: ({ receipt }) => receipt.sampler,
   seed: ({ receipt }) => receipt.seed, model: ({ receipt }) => receipt.model,
   weights: ({ receipt }) => receipt.weights_sha256.slice(0, 8), version: ({ receipt }) => receipt.version,
-  verdict: (row) => verdictOf(row),
 };
 
 export const gallery = {
@@ -26,7 +26,7 @@ export const gallery = {
   run: null,
   rows: [], // {name, url, bytes, receipt, isSelected, cell, verdict}
   filter: "",
-  sort: "file",
+  sort: "file", // with a minus before it: downwards
   note: "", // of what was left out
 
   panel() {
@@ -53,8 +53,7 @@ export const gallery = {
       <div class="files" role="region" aria-label="Files" tabindex="0"><table><thead><tr>
         <th><input type="checkbox" aria-label="Select all" @change=${all}
           .checked=${rows.length > 0 && rows.every(({ isSelected }) => isSelected)}></th><th scope="col">picture</th>
-        ${Object.keys(COLUMNS).map((sort) => html`<th scope="col" aria-sort=${sort === this.sort ? "ascending" : "none"}>
-          <button type="button" @click=${() => set({ sort })}>${sort}</button></th>`)}<th><span class="unseen">remove</span></th></tr></thead>
+        ${Object.keys(COLUMNS).map(heading)}<th><span class="unseen">remove</span></th></tr></thead>
         <tbody>${rows.map((row) => line(row, rows))}</tbody></table></div>`;
   },
 
@@ -84,7 +83,8 @@ export const gallery = {
 
   read(params) {
     this.filter = params.get("filter") ?? "";
-    if (params.get("sort") in COLUMNS) this.sort = params.get("sort");
+    const sort = params.get("sort") ?? "";
+    if (sort.replace("-", "") in COLUMNS) this.sort = sort;
   },
 };
 
@@ -116,15 +116,16 @@ async function rowOf(file) {
   return row;
 }
 
-/** The rows that have all words of the filter, sorted. */
+/** The rows that have all words of the filter, sorted; what has no such value comes last. */
 function shown() {
   const words = gallery.filter.toLowerCase().split(/\s+/);
-  const value = (row) => (row.receipt || gallery.sort === "file" ? COLUMNS[gallery.sort](row) : "");
-  return gallery.rows
-    .filter((row) => words.every((word) => row.text.includes(word)))
-    .map((row) => [String(value(row)), row])
-    .sort(([a], [b]) => a.localeCompare(b, "en", { numeric: true }))
-    .map(([, row]) => row);
+  const rows = gallery.rows.filter((row) => words.every((word) => `${row.text} ${row.verdict}`.includes(word)));
+  const by = gallery.sort.replace("-", "");
+  const isKnown = ({ receipt }) => receipt || ["file", "verdict"].includes(by);
+  const [sign, value] = [by === gallery.sort ? 1 : -1, COLUMNS[by]];
+  const order = ([a], [b]) => sign * (typeof a === "string" ? inOrder(a, b) : Number(a > b) - Number(a < b));
+  const sorted = rows.filter(isKnown).map((row) => [value(row), row]).sort(order);
+  return [...sorted.map(([, row]) => row), ...rows.filter((row) => !isKnown(row))];
 }
 
 function tally() {
@@ -133,31 +134,17 @@ function tally() {
   return `${count(Boolean)} files, ${count(({ receipt }) => receipt)} with a receipt, ${equal} equal, ${not} not equal`;
 }
 
-/** The request for a row's picture, of the model with its weights, whatever it is called; null where there is none. */
-function requestOf({ receipt }) {
-  if (!receipt) return null;
-  const fitting = state.models.filter((model) => SAME.every((name) => model[name] === receipt[name]));
-  const model = fitting.find(({ name }) => name === receipt.model) ?? fitting[0];
-  const { class_id, cfg, steps, sampler, seed } = receipt;
-  return model ? { model: model.name, class_id, cfg, steps, sampler, seed } : null;
-}
-
 function verdictOf(row) {
   if (row.verdict || !row.receipt) return row.verdict;
-  if (!requestOf(row)) return "no model with its weights and format is loaded";
-  return row.cell ? (row.cell.state === "running" ? `step ${row.cell.step} of ${row.cell.steps}` : row.cell.state) : "";
+  const { state: word, step, steps } = row.cell ?? {};
+  return makerOf(row).problem || (word === "running" ? `step ${step} of ${steps}` : word ?? "");
 }
 
-/** How what was made again differs from the file. */
-async function compared({ bytes, receipt, cell: { image, problem } }) {
-  if (!image) return problem ? problem.detail || problem.title : "";
-  if (bytes.length === image.bytes.length && bytes.every((byte, k) => byte === image.bytes[k])) return "equal";
-  const unread = (error) => ({ problem: error.message });
-  const { differ, of, problem: why } = await difference(bytes, image.bytes).catch(unread);
-  const made = readReceipt(image.bytes);
-  const other = Object.keys(made).filter((name) => made[name] !== receipt[name]).join(", ");
-  const rest = other && `; other ${other}`;
-  return why ? `not equal: ${why}` : `not equal: ${differ} of ${of} pixels differ${rest}`;
+function heading(name) {
+  const isUp = gallery.sort === name;
+  const order = isUp ? "ascending" : gallery.sort === `-${name}` ? "descending" : "none";
+  return html`<th scope="col" aria-sort=${order}><button type="button"
+    @click=${() => set({ sort: isUp ? `-${name}` : name })}>${name}</button></th>`;
 }
 
 function line(row, rows) {
@@ -190,9 +177,11 @@ function open(row, rows) {
   openPicture(cells[readable.indexOf(row)], cells);
 }
 
-addEventListener("dragover", (event) => event.preventDefault()); // else the browser would leave the page for the file
-addEventListener("drop", (event) => {
-  event.preventDefault();
-  add([...event.dataTransfer.files]);
-});
+for (const type of ["dragenter", "dragover", "drop"]) {
+  addEventListener(type, (event) => {
+    if (!event.dataTransfer.types.includes("Files")) return;
+    event.preventDefault(); // else the browser would leave the page for the file
+    if (type === "drop") add([...event.dataTransfer.files]);
+  });
+}
 addEventListener("paste", ({ clipboardData: { files } }) => files.length && add([...files]));

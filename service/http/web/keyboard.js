@@ -73,7 +73,7 @@ function hasLetters() {
 /** Moves the focus to the nearest tile in a direction, by where tiles lie. */
 function step(from, [dx, dy]) {
   const here = from.getBoundingClientRect();
-  const [nearest] = [...document.querySelectorAll(".tile")].flatMap((tile) => {
+  const [nearest] = [...document.querySelectorAll("button.tile")].flatMap((tile) => {
     const { x, y } = tile.getBoundingClientRect();
     const [along, across] = [(x - here.x) * dx + (y - here.y) * dy, (x - here.x) * dy + (y - here.y) * dx];
     return along > 1 ? [{ tile, far: along + 4 * Math.abs(across) }] : [];

@@ -4,6 +4,7 @@ import { exactNumber } from "./fields.js";
 
 const SIGNATURE = "\x89PNG\r\n\x1a\n";
 const MOST_TEXT = 4096; // letters of a value
+const MOST_CHUNKS = 65536;
 const TEXTS = ["class_name", "sampler", "dtype", "model", "weights_sha256", "vae", "version"];
 const WHOLE = ["class_id", "steps", "seed", "resolution", "guidance_channels"];
 const REAL = ["cfg"];
@@ -12,7 +13,7 @@ const REAL = ["cfg"];
 export function readReceipt(bytes) {
   const receipt = {};
   for (const [name, text] of texts(bytes)) {
-    if (name in receipt) throw new Error(`dit:${name} is there twice`);
+    if (Object.hasOwn(receipt, name)) throw new Error(`dit:${name} is there twice`);
     if (text.length > MOST_TEXT) throw new Error(`dit:${name} is longer than this service writes one`);
     const isNumber = WHOLE.includes(name) || REAL.includes(name);
     const value = isNumber ? exactNumber(text) : text;
@@ -29,11 +30,14 @@ export function readReceipt(bytes) {
 function* texts(bytes) {
   if (latin1(bytes.subarray(0, 8)) !== SIGNATURE) throw new Error("this is no PNG");
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  for (let place = 8, kind = ""; kind !== "IEND"; ) {
-    if (place + 12 > bytes.length) throw new Error("its end is missing");
+  for (let place = 8, count = 0, kind = ""; kind !== "IEND"; count += 1) {
+    const end = place + 8 + (place + 12 > bytes.length ? Infinity : view.getUint32(place));
+    if (end + 4 > bytes.length) throw new Error("its end is missing");
+    const isWhole = view.getUint32(end) === checksum(bytes.subarray(place + 4, end));
+    if (!isWhole || count > MOST_CHUNKS) throw new Error("it is damaged: a checksum is wrong, or it never ends");
     kind = latin1(bytes.subarray(place + 4, place + 8));
-    const data = bytes.subarray(place + 8, place + 8 + view.getUint32(place));
-    place += 12 + view.getUint32(place);
+    const data = bytes.subarray(place + 8, end);
+    place = end + 4;
     const [, name] = /^dit:([^\0]*)\0/.exec(latin1(data.subarray(0, 80))) ?? [];
     if (name && kind === "tEXt") yield [name, latin1(data.subarray(5 + name.length, 5 + name.length + 2 * MOST_TEXT))];
     if (name && kind === "iTXt") yield [name, utf8(name, data.subarray(5 + name.length))];
@@ -49,4 +53,13 @@ function utf8(name, data) {
 
 function latin1(data) {
   return String.fromCharCode(...data); // as TextDecoder's latin1, which is windows-1252, does not
+}
+
+const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
+  for (let bit = 0; bit < 8; bit += 1) byte = byte & 1 ? (byte >>> 1) ^ 0xedb88320 : byte >>> 1;
+  return byte;
+});
+
+function checksum(data) { // CRC-32, as annex D has it
+  return ~data.reduce((crc, byte) => TABLE[(crc ^ byte) & 255] ^ (crc >>> 8), -1) >>> 0;
 }

@@ -4,7 +4,7 @@ import { html } from "./lit-html.js";
 import { announce, changed, learnModels, state } from "./page.js";
 import { secondsOf } from "./run.js";
 
-const EVERY_MS = 2000;
+const EVERY_MS = 1000;
 
 /** Asks the service how it is as long as the page is seen; `known` is called when it is told first what is loaded. */
 export async function watchStatus(known) {

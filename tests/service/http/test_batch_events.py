@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dit_serve.service.errors import JobFailed
+from dit_serve.service.errors import JobFailed, ShuttingDown
 from dit_serve.service.front.ledger import Accepted, Ledger
 from dit_serve.service.front.outlook import Outlook
 from dit_serve.service.http.batch_schemas import BATCH_STREAM
@@ -76,6 +76,23 @@ def test_a_batch_of_which_nothing_came_amounts_to_its_first_problem() -> None:
         with pytest.raises(StopAsyncIteration):
             await anext(reader)
         assert watch.status == 500
+
+    with_batch(scene)
+
+
+def test_what_is_not_made_because_nothing_is_made_any_more_is_one_last_failure() -> None:
+    async def scene(ledger: Ledger, accepted: list[Accepted], watch: Watch, reader: Reader) -> None:
+        fails(ledger, accepted[0])
+        ledger.end(accepted[1], JobEnd(2, Outcome.FAILED), ShuttingDown("it ends"))
+        done(ledger, accepted[2])
+        told = [await following(reader) for _ in range(3)]
+        ends = [(name, data.get("index"), data.get("image")) for name, data in told]
+        assert sorted(ends[:2]) == [("completed", 1, 1), ("failed", 0, 0)]
+        assert ends[2] == ("failed", None, None)
+        assert (told[2][1]["status"], told[2][1]["detail"]) == (503, "it ends")
+        with pytest.raises(StopAsyncIteration):
+            await anext(reader)
+        assert watch.status == 200
 
     with_batch(scene)
 

@@ -30,7 +30,7 @@ from tests.service.front.test_front import ENDLESS_JOB, SLOW_JOB, debug, leaving
 from tests.service.http.streams import Event, events_of, parse, streaming
 from tests.service.http.test_app import assert_problem
 from tests.service.http.test_generate import post
-from tests.service.running import Running, running
+from tests.service.running import PATIENCE_SECONDS, Running, running
 
 BODY = {"class_id": 7, "steps": 20, "seed": 11}
 
@@ -209,6 +209,26 @@ def test_a_slow_reader_misses_steps_and_previews_but_no_end() -> None:
         with pytest.raises(StopAsyncIteration):
             await anext(reader)
         assert watch.status == 200
+
+    with_watch(1, scene)
+
+
+def test_looks_and_ends_are_told_at_once_and_wait_for_no_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "PACE_SECONDS", 1e6)
+
+    async def scene(ledger: Ledger, accepted: list[Accepted], watch: Watch, reader: Reader) -> None:
+        await following(reader)
+        ledger.started(Started((1,), 0.0))
+        step(ledger, 1)
+        assert (await following(reader))[0] == "progress"
+        coming = asyncio.ensure_future(following(reader))
+        await asyncio.sleep(0)  # the reader waits for the next step's turn
+        step(ledger, 1)
+        ledger.previewed(Preview(1, 2, b"look"))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            assert [(await coming)[0], (await following(reader))[0]] == ["preview", "progress"]
+            ledger.end(accepted[0], JobEnd(1, Outcome.COMPLETED, b"png"))
+            assert (await following(reader))[0] == "completed"
 
     with_watch(1, scene)
 
