@@ -43,8 +43,8 @@ export function corner() {
 
 /** Seconds in words: "0.4 s", "12 s", "3 min". */
 export function duration(seconds) {
-  if (seconds >= 120) return `${Math.round(seconds / 60)} min`;
-  return `${seconds.toFixed(seconds < 0.1 ? 2 : seconds < 10 ? 1 : 0)} s`;
+  if (seconds >= 120) return `${Math.round(seconds / 60)}\u00a0min`;
+  return `${seconds.toFixed(seconds < 0.1 ? 2 : seconds < 10 ? 1 : 0)}\u00a0s`;
 }
 
 function wordsOf({ status }) {
