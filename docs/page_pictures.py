@@ -25,9 +25,9 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from dit_serve.service.image.png import encode_png, read_png
 
 MODELS = "digits-64,digits-128,fashion-64"
-WINDOW = {"width": 1440, "height": 760}
+WINDOW = {"width": 1440, "height": 800}
 PHONE = {"width": 390, "height": 844}
-GREYS, HUES = 112, 80  # that a picture has: a third of the bytes of all of them
+FLAT, GREYS, HUES = 32, 64, 64  # of which a picture is made: a third of the bytes of all of its colours
 VIVID = 24  # of 255, between the channels of a colour that is no grey
 PATIENCE_MS = 60_000  # for a machine that is busy with other work
 COMMON = "steps=50&sampler=ddim&keep=1&made=1"
@@ -139,14 +139,13 @@ def take(page: Page, path: Path) -> None:
 
 
 def palette_of(shot: Image.Image) -> Image.Image:
-    """The most frequent greys and the most frequent hues: together, a few green letters would count for nothing."""
-    pixels = np.asarray(shot).reshape(-1, 3)
-    colours, counts = np.unique(pixels, axis=0, return_counts=True)
-    colours = colours[np.argsort(-counts, kind="stable")]
-    is_vivid = np.ptp(colours.astype(int), axis=1) >= VIVID
-    chosen = np.concatenate([colours[~is_vivid][:GREYS], colours[is_vivid][:HUES]])
+    """Greys from black to white, what large parts are filled with, and hues, of which few pixels are and all count."""
+    colours, counts = np.unique(np.asarray(shot).reshape(-1, 3), axis=0, return_counts=True)
+    frequent = colours[np.argsort(-counts, kind="stable")]
+    is_vivid = np.ptp(frequent.astype(int), axis=1) >= VIVID
+    ramp = np.linspace(0, 255, GREYS).round().astype(np.uint8)[:, None].repeat(3, axis=1)
     palette = Image.new("P", (1, 1))
-    palette.putpalette(chosen.tobytes())
+    palette.putpalette(np.concatenate([frequent[~is_vivid][:FLAT], ramp, frequent[is_vivid][:HUES]]).tobytes())
     return palette
 
 

@@ -29,11 +29,12 @@ DROP = """(files) => {
     if (kind === "dragover" && !isTaken) return; // then browsers send no drop
   }
 }"""
-FOCUSABLE = """() => [...document.querySelectorAll("*")].flatMap((element, place) =>
-  element.matches("a[href], button, input, select, textarea, summary, [tabindex]") && element.tabIndex >= 0
-  && !element.disabled && !(element.type === "radio" && !element.checked)
-  && element.checkVisibility({ visibilityProperty: true }) ? [place] : [])"""
-PLACE = """[...document.querySelectorAll("*")].indexOf(document.activeElement)"""
+FOCUSABLE = """() => {
+  const all = document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex]");
+  window.controls = [...all].filter((each) => each.tabIndex >= 0 && !each.disabled
+    && !(each.type === "radio" && !each.checked) && each.checkVisibility({ visibilityProperty: true }));
+  return window.controls.length;
+}"""
 IS_SEEN = """() => {
   const element = document.activeElement;
   const { outlineStyle, outlineWidth, boxShadow } = getComputedStyle(element);
@@ -62,7 +63,9 @@ class Viewer:
 
     def view(self, name: str) -> None:
         """Goes to one of the views: Make, Sweep, Compare, Gallery."""
-        self.page.get_by_role("tab", name=name, exact=True).click()
+        tab = self.page.get_by_role("tab", name=name, exact=True)
+        tab.click()
+        expect(tab).to_have_attribute("aria-selected", "true")
 
     def button(self, name: str) -> Locator:
         return self.page.get_by_role("button", name=name, exact=True)
@@ -175,20 +178,20 @@ class Viewer:
         raise AssertionError(f"Tab never reaches {control}")
 
     def tab_through(self) -> tuple[list[int], list[int]]:
-        """The controls that Tab should reach and those that it does, as places in the document."""
-        wanted: list[int] = self.page.evaluate(FOCUSABLE)
+        """The controls that Tab should reach, by number in the order of the document, and those that it does."""
+        wanted = range(self.page.evaluate(FOCUSABLE))
         self.tab_to(self.page.locator("body"))  # which comes after the last one, and before the first
         reached = []
         for _ in wanted:
             self.page.keyboard.press("Tab")
-            reached.append(self.page.evaluate(PLACE))
-        return wanted, reached
+            reached.append(self.page.evaluate("window.controls.indexOf(document.activeElement)"))
+        return list(wanted), reached
 
     def unseen_when_focused(self) -> list[str]:
         """Controls that look the same with the focus as without, or lie beneath something or out of the window."""
         found = []
         self.tab_to(self.page.locator("body"))
-        for _ in self.page.evaluate(FOCUSABLE):
+        for _ in range(self.page.evaluate(FOCUSABLE)):
             self.page.keyboard.press("Tab")
             if not self.page.evaluate(IS_SEEN):
                 found.append(self.page.evaluate("document.activeElement.outerHTML.slice(0, 300)"))
