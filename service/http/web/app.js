@@ -1,5 +1,4 @@
 // The page: views over one service. Starts everything, draws everything, and keeps the URL.
-import { ask, fromJson } from "./api.js";
 import { compare } from "./compare.js";
 import { detailDialog } from "./detail.js";
 import { follow, fragment } from "./fragment.js";
@@ -162,5 +161,3 @@ changed();
 listenToKeys({ make: makeNow, stop, show: (k) => tabs[k] && show(k) });
 addEventListener("popstate", () => state.models.length && followUrl());
 watchStatus(followUrl);
-const discovery = fromJson(await (await ask("")).text());
-state.links = Object.fromEntries(Object.entries(discovery).map(([name, { href }]) => [name, href]));

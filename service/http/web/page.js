@@ -40,9 +40,11 @@ export function modelNamed(name) {
   return state.models.find((model) => model.name === name) ?? state.models[0];
 }
 
-/** Asks what is loaded, and has the form agree with it. */
+/** Asks what is loaded and what the service has, and has the form agree with it. */
 export async function learnModels() {
-  state.models = (await asked("v1/models")).models;
+  const [{ models }, discovery] = await Promise.all([asked("v1/models"), asked("")]);
+  state.links = Object.fromEntries(Object.entries(discovery).map(([name, { href }]) => [name, href]));
+  state.models = models;
   classes.clear();
   asking.clear();
   fitForm();
