@@ -10,6 +10,7 @@ from dit_serve.models.labels import Labels, imagenet_names
 from tests.service.running import Running
 from tests.system.browser.conftest import Visit
 from tests.system.browser.driver import expect
+from tests.system.browser.viewer import DRAWN
 
 pytestmark = pytest.mark.system
 
@@ -84,7 +85,7 @@ def test_surprise_me_takes_other_classes_and_says_which(visit: Visit, fakes: Run
     seen = set()
     for _ in range(12):
         viewer.button("Surprise me").click()
-        viewer.page.evaluate("new Promise(requestAnimationFrame)")
+        viewer.page.evaluate(DRAWN)
         seen.add(viewer.classes.input_value())
     assert len(seen) >= 4  # of a hundred classes; fewer come once in 10^15 times
     expect(viewer.live_region).to_have_text(viewer.classes.input_value())

@@ -10,7 +10,7 @@ from tests.service.running import Running
 from tests.system.browser.answers import generated
 from tests.system.browser.conftest import Visit
 from tests.system.browser.driver import expect
-from tests.system.browser.viewer import Viewer
+from tests.system.browser.viewer import DRAWN, Viewer
 
 pytestmark = pytest.mark.system
 
@@ -113,7 +113,7 @@ def test_letters_draw_seeds_and_classes_and_keep_them(viewer: Viewer) -> None:
     shown = {viewer.classes.input_value()}
     for _ in range(8):
         keyboard.press("s")
-        viewer.page.evaluate("new Promise(requestAnimationFrame)")
+        viewer.page.evaluate(DRAWN)
         shown.add(viewer.classes.input_value())
     assert len(shown) >= 3
 
@@ -149,7 +149,7 @@ def test_letters_can_be_turned_off_as_keys(viewer: Viewer) -> None:
     viewer.wait_for_pictures(2)
     for key in "2?/s":
         keyboard.press(key)
-    viewer.page.evaluate("new Promise(requestAnimationFrame)")
+    viewer.page.evaluate(DRAWN)
     expect(dialog).to_have_count(0)
     expect(viewer.page.get_by_role("tab", selected=True)).to_have_accessible_name("Make")
     expect(viewer.classes).not_to_be_focused()

@@ -29,6 +29,7 @@ DROP = """(files) => {
     if (kind === "dragover" && !isTaken) return; // then browsers send no drop
   }
 }"""
+DRAWN = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 FOCUSABLE = """() => {
   const all = document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex]");
   window.controls = [...all].filter((each) => each.tabIndex >= 0 && !each.disabled
@@ -169,10 +170,15 @@ class Viewer:
 
     # By keys
 
+    def tab(self) -> None:
+        """Presses Tab, and lets the page draw what comes of it."""
+        self.page.keyboard.press("Tab")
+        self.page.evaluate(DRAWN)
+
     def tab_to(self, control: Locator) -> None:
         """Presses Tab until the control has the focus; once around, and it was not reached."""
         for _ in range(self.page.locator("*").count()):
-            self.page.keyboard.press("Tab")
+            self.tab()
             if control.evaluate("(element) => element === document.activeElement"):
                 return
         raise AssertionError(f"Tab never reaches {control}")
@@ -183,7 +189,7 @@ class Viewer:
         self.tab_to(self.page.locator("body"))  # which comes after the last one, and before the first
         reached = []
         for _ in wanted:
-            self.page.keyboard.press("Tab")
+            self.tab()
             reached.append(self.page.evaluate("window.controls.indexOf(document.activeElement)"))
         return list(wanted), reached
 
@@ -192,7 +198,7 @@ class Viewer:
         found = []
         self.tab_to(self.page.locator("body"))
         for _ in range(self.page.evaluate(FOCUSABLE)):
-            self.page.keyboard.press("Tab")
+            self.tab()
             if not self.page.evaluate(IS_SEEN):
                 found.append(self.page.evaluate("document.activeElement.outerHTML.slice(0, 300)"))
         return found
