@@ -12,10 +12,11 @@ export function tile(cell, { caption, open }) {
   const { request, image, state, look, step, steps, problem } = cell;
   const kind = image ? coarseness(modelNamed(request.model).resolution) : look ? "look" : "noise";
   const ends = { waiting: "waiting", queued: "in the queue", running: `step ${step} of ${steps}` };
-  const name = `${className(request.model, request.class_id)}, seed ${request.seed}, ${ends[state] ?? state}`;
+  const words = state === "failed" ? `, ${problem.title}` : ""; // as they are seen in its place
+  const name = `${className(request.model, request.class_id)}${words}, seed ${request.seed}, ${ends[state] ?? state}`;
   return html`<button type="button" class="tile ${state}" aria-label=${name} .cell=${cell} @click=${() => open(cell)}>
     <span class="frame">${state === "failed"
-      ? html`<span class="words" aria-hidden="true">${problem.title}</span>`
+      ? html`<span class="words">${problem.title}</span>`
       : html`<img alt="" class=${kind} src=${image?.url ?? (look || noise())}>`}
       ${state in ends
         ? html`<svg class="ring" viewBox="0 0 24 24" aria-hidden="true"><circle cx="12" cy="12" r="9"/><circle

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.system
 
-FILLING = {"class_id": 92, "steps": 300, "n": 16}  # all 32 places, for six seconds at the least
+FILLING = {"class_id": 92, "steps": 200, "n": 16}  # all 32 places, for four seconds at the least
 
 
 @pytest.fixture(scope="module")
