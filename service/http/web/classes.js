@@ -51,7 +51,7 @@ export function classField({ form, set }) {
         <rect x="2" y="2" width="12" height="12" rx="3" fill="none" stroke="currentColor" stroke-width="1.5"/>
         ${[5.5, 8, 10.5].map((at) => svg`<circle cx=${at} cy=${at} r="1.1" fill="currentColor"/>`)}</svg></button>
     </div>
-    <ul id="class-options" role="listbox" aria-label="Classes" ?hidden=${!options.length}>
+    <ul id="class-options" role="listbox" tabindex="-1" aria-label="Classes" ?hidden=${!options.length}>
       ${options.map(({ class_id, name, names, isRecent }, k) => html`<li id="class-option-${k}" role="option"
         aria-selected=${String(k === list.at)} @pointerdown=${(event) => event.preventDefault()}
         @click=${() => choose(form, set, class_id)}><span class="number">${class_id}</span>
