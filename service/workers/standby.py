@@ -118,7 +118,8 @@ class Standby:
         self._spare = child
         how = await self._watched(child)
         self._spare = None
-        child.kill()
+        if child.is_running:  # to kill one that is dead takes from asyncio how it ended
+            child.kill()
         status = await child.end()
         return how or status
 
