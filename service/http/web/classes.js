@@ -42,6 +42,7 @@ export function classField({ form, set }) {
     <label for="class">Class</label>
     <div class="row">
       <input id="class" role="combobox" autocomplete="off" spellcheck="false" aria-autocomplete="list"
+        aria-invalid=${String(Boolean(list.text) && !options.length)}
         aria-expanded=${String(options.length > 0)} aria-controls="class-options"
         aria-activedescendant=${options.length ? `class-option-${list.at}` : nothing}
         .value=${list.text ?? label} placeholder=${label}
@@ -106,6 +107,7 @@ function pressed(event, form, set) {
     list.at = Math.max(0, Math.min(options.length - 1, list.at + MOVES[event.key]));
     document.querySelector(`#class-option-${list.at}`)?.scrollIntoView({ block: "nearest" });
   } else if (event.key === "Enter" && options.length) choose(form, set, options[list.at].class_id);
+  else if (event.key === "Enter" && list.text) announce("No class has these words.");
   else if (event.key === "Escape" && list.text !== null) list.text = null;
   else return;
   event.preventDefault();

@@ -67,6 +67,16 @@ def test_arrows_move_in_the_list_and_escape_leaves_the_class_as_it_was(visit: Vi
     expect(viewer.classes).to_have_value(re.compile(r"\b17$"))
 
 
+def test_words_that_no_class_has_are_told_and_make_nothing(visit: Visit, fakes: Running) -> None:
+    viewer = visit(fakes)
+    viewer.classes.click()
+    viewer.classes.press_sequentially("unicorn")
+    expect(viewer.classes).to_have_attribute("aria-invalid", "true")
+    viewer.classes.press("Enter")
+    expect(viewer.live_region).to_have_text("No class has these words.")
+    assert viewer.watch.posts("/v1/batch") == []
+
+
 def test_classes_used_last_come_first_and_are_still_known_after_a_reload(visit: Visit, fakes: Running) -> None:
     viewer = visit(fakes)
     for text in ("61", "12", "88", "12"):
