@@ -32,15 +32,19 @@ export async function ask(path, { body, accept = "application/json", signal } = 
 /** The events of a stream, as {event, data}. */
 export async function* events(answer) {
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-  for (let rest = ""; ; ) {
-    const { done, value } = await reader.read();
-    if (done) return;
-    const parts = (rest + value).split("\n\n");
-    rest = parts.pop();
-    for (const part of parts) {
-      const [, event] = /^event: ?(.*)$/m.exec(part) ?? [];
-      if (event) yield { event, data: fromJson(/^data: ?(.*)$/m.exec(part)[1]) };
+  try {
+    for (let rest = ""; ; ) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      const parts = (rest + value).split("\n\n");
+      rest = parts.pop();
+      for (const part of parts) {
+        const [, event] = /^event: ?(.*)$/m.exec(part) ?? [];
+        if (event) yield { event, data: fromJson(/^data: ?(.*)$/m.exec(part)[1]) };
+      }
     }
+  } finally {
+    reader.cancel().catch(() => {}); // who reads no further gives up what is not made
   }
 }
 

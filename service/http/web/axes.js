@@ -2,8 +2,8 @@
 // mixed, up or down; classes by id or name, samplers and models by name. What is wrong is one sentence.
 import { exactNumber, isFine, MOST_SEED } from "./fields.js";
 import { knownClasses, state } from "./page.js";
+import { MOST_REQUESTS } from "./run.js";
 
-const MOST_CELLS = 64; // of one POST /v1/batch
 const RANGE = /^(\d*\.?\d+)(?:\.\.(\d*\.?\d+)(?:\/(\d*\.?\d+))?)?$/;
 
 /** The axes: how each is called, its name in a request, an example. */
@@ -53,7 +53,7 @@ export function lackOf(form, except, models) {
 
 /** Why so many pictures are too many; empty if they are not. */
 export function excess(count) {
-  return count > MOST_CELLS ? `These are ${count} pictures: ${MOST_CELLS} is the most at once.` : "";
+  return count > MOST_REQUESTS ? `These are ${count} pictures: ${MOST_REQUESTS} is the most at once.` : "";
 }
 
 function lack(axis, value, { name, can_guide, max_steps, num_classes, samplers }) {
@@ -89,7 +89,7 @@ function rangeOf(item) {
   });
   if (!step) throw new Fault(`“${item}” never ends: write a step above 0.`);
   const count = (from < to ? to - from : from - to) / step + 1n;
-  if (count > MOST_CELLS) throw new Fault(`“${item}” has ${count} values: ${MOST_CELLS} is the most at once.`);
+  if (count > MOST_REQUESTS) throw new Fault(`“${item}” has ${count} values: ${MOST_REQUESTS} is the most at once.`);
   return Array.from({ length: Number(count) }, (_, k) => {
     const digits = String(from + (from < to ? step : -step) * BigInt(k)).padStart(places + 1, "0");
     return exactNumber(places ? `${digits.slice(0, -places)}.${digits.slice(-places)}` : digits);

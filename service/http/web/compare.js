@@ -88,8 +88,9 @@ export const compare = {
   },
 
   write(params) {
+    params.set("right", sides()[1]?.name ?? "");
     params.set("classes", classesText());
-    for (const name of ["right", "seeds", "factor"]) params.set(name, this[name]);
+    for (const name of ["seeds", "factor"]) params.set(name, this[name]);
   },
 
   read(params) {
@@ -119,11 +120,8 @@ function pairsOf({ cells }) {
 
 function summary(pairs) {
   const known = pairs.map(([, right]) => compare.found.get(right)).filter((each) => each?.of);
-  const differ = known.reduce((sum, each) => sum + each.differ, 0);
-  const of = known.reduce((sum, each) => sum + each.of, 0);
   const same = known.filter((each) => !each.differ).length;
-  const share = of ? ((100 * differ) / of).toFixed(1) : 0;
-  return `${known.length} of ${pairs.length} pairs compared: ${same} are equal, ${share} % of all pixels are not`;
+  return `${known.length} of ${pairs.length} pairs compared: ${same} without a difference`;
 }
 
 function trio([left, right], cells) {

@@ -90,8 +90,8 @@ async function copy(cell, way) {
   changed();
 }
 
-function facts({ receipt, timing = {} }) {
-  const stages = Object.entries(timing ?? {});
+function facts({ receipt, timing }) {
+  const stages = Object.entries(timing ?? {}); // of a file it is not known
   const total = stages.reduce((sum, [, ms]) => sum + ms, 0);
   let end = 0;
   const bars = stages.map(([stage, ms]) => svg`<rect class=${stage} x=${(100 * ((end += ms) - ms)) / total}

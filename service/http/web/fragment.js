@@ -23,18 +23,18 @@ export function fragment(tab, isMade) {
 export function follow(text, tabs) {
   const [id, query] = text.slice(1).split("?");
   const params = new URLSearchParams(query);
-  const model = params.get("model");
   state.tab = (tabs.find((tab) => tab.id === id) ?? tabs[0]).id;
   state.isSeedKept = params.has("keep");
-  const isLoaded = !model || state.models.some(({ name }) => name === model);
-  state.notice = isLoaded ? "" : `This link is of the model ${model}, which is not loaded here.`;
+  const loaded = state.models.map(({ name }) => name);
+  const other = ["model", "right"].map((key) => params.get(key)).find((name) => name && !loaded.includes(name));
+  state.notice = other ? `This link is of the model ${other}, which is not loaded here.` : "";
   for (const [name, key] of Object.entries(FIELDS)) {
     const value = BOUNDS[name] ? exactNumber(params.get(key) ?? "") : params.get(key);
     if (BOUNDS[name] ? isFine(value, ...BOUNDS[name]) : value) state.form[name] = value;
   }
   fitForm();
   tabs.find((tab) => tab.id === state.tab).read(params);
-  return params.has("made") && isLoaded;
+  return params.has("made") && !other;
 }
 
 function written(form) {

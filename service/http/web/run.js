@@ -4,7 +4,7 @@
 import { ask, events, Problem, toJson } from "./api.js";
 import { announce, changed, modelNamed, state } from "./page.js";
 
-const MOST_REQUESTS = 64; // of one batch
+export const MOST_REQUESTS = 64; // of one batch
 const LOOKS = 9; // previews that are wanted of each picture
 const TRIES = 8; // of a lost connection, a second apart at first, and twice as long each time
 const MOST_BYTES = 64 << 20; // of the pictures that are kept

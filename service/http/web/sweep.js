@@ -125,7 +125,7 @@ function label(axis, value, { models }) {
 
 function sizes() {
   return html`<fieldset class="sizes"><legend class="unseen">Size of pictures</legend>
-    ${Object.entries(SIZES).map(([size, title]) => html`<label title=${title}><input type="radio" name="size"
+    ${Object.entries(SIZES).map(([size, title]) => html`<label><input type="radio" name="size"
       aria-label=${title} .checked=${sweep.size === size} @change=${() => set({ size })}>
       ${title[0]}</label>`)}</fieldset>`;
 }

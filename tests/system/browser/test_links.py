@@ -76,6 +76,16 @@ def test_back_shows_what_was_made_before_and_forward_what_came_after(visit: Visi
     assert viewer.tile_bytes() == shown[1:]
 
 
+@pytest.mark.parametrize("view", ["make?model=gone", "compare?model=digits-64&right=gone&classes=1&seeds=0"])
+def test_a_link_of_a_model_that_is_not_loaded_says_so_and_makes_nothing_of_another(
+    visit: Visit, pictures: Running, view: str
+) -> None:
+    viewer = visit(pictures, f"/#{view}&made=1")
+    expect(viewer.page.get_by_text("This link is of the model gone, which is not loaded here.")).to_be_visible()
+    expect(viewer.tiles).to_have_count(0)
+    assert viewer.watch.posts("/v1/batch") == []
+
+
 def test_two_tabs_at_once_do_not_disturb_each_other(visit: Visit, pictures: Running) -> None:
     first = visit(pictures)
     second = first.another_tab()
