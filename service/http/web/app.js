@@ -103,7 +103,7 @@ function stop() {
 function show(k) {
   state.tab = tabs[k].id;
   state.notice = "";
-  enter(fragment(tabs[k], isMade(tabs[k])));
+  if (state.models.length) enter(fragment(tabs[k], isMade(tabs[k])));
   changed();
 }
 

@@ -23,7 +23,7 @@ export function fragment(tab, isMade) {
 export function follow(text, tabs) {
   const [id, query] = text.slice(1).split("?");
   const params = new URLSearchParams(query);
-  state.tab = (tabs.find((tab) => tab.id === id) ?? tabs[0]).id;
+  state.tab = tabs.find((tab) => tab.id === id)?.id ?? state.tab;
   state.isSeedKept = params.has("keep");
   const loaded = state.models.map(({ name }) => name);
   const other = ["model", "right"].map((key) => params.get(key)).find((name) => name && !loaded.includes(name));

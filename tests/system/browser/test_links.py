@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,6 +11,9 @@ from tests.service.running import Running
 from tests.system.browser.answers import all_generated
 from tests.system.browser.conftest import Visit
 from tests.system.browser.driver import expect, expect_page
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Route
 
 pytestmark = pytest.mark.system
 
@@ -74,6 +78,23 @@ def test_back_shows_what_was_made_before_and_forward_what_came_after(visit: Visi
     viewer.page.go_forward()
     expect(viewer.done).to_have_accessible_name(re.compile("^eight, seed 1"))
     assert viewer.tile_bytes() == shown[1:]
+
+
+def test_a_view_that_is_chosen_before_the_models_are_known_stays_chosen(visit: Visit, fakes: Running) -> None:
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    viewer = visit(fakes, "/livez")
+    viewer.page.route("**/v1/models", hold)
+    viewer.page.goto(fakes.url)
+    viewer.view("Sweep")
+    viewer.page.wait_for_function("document.querySelector('#tab-sweep').ariaSelected === 'true'")
+    while not held:
+        viewer.page.wait_for_timeout(20)
+    held[0].continue_()
+    expect(viewer.field("X values")).to_be_visible()
 
 
 @pytest.mark.parametrize("view", ["make?model=gone", "compare?model=digits-64&right=gone&classes=1&seeds=0"])
