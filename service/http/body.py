@@ -1,4 +1,4 @@
-"""The bytes of a request's body: of JSON in UTF-8, not compressed, and no more of them than allowed.
+"""The bytes of a request's body: not compressed, no more of them than allowed, and where JSON is asked for, declared so.
 
 What they say is `service.http.reading`'s affair.
 """
@@ -26,6 +26,17 @@ async def read_json_body(request: Request, max_bytes: int) -> bytes:
         BodyTooLarge: it is, or says it will be, larger than allowed; the rest is not read.
     """
     check_media_type(request.headers.get("content-type", ""))
+    return await read_body(request, max_bytes)
+
+
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """The body of a request, whatever it says that it is.
+
+    Raises:
+        UnsupportedMediaType: it is compressed.
+        JobCancelled: the client went away.
+        BodyTooLarge: it is, or says it will be, larger than allowed; the rest is not read.
+    """
     check_not_encoded(", ".join(request.headers.getlist("content-encoding")))
     too_large = BodyTooLarge(f"a body may have {max_bytes} bytes")
     declared = request.headers.get("content-length", "0")
