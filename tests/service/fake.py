@@ -69,7 +69,8 @@ class FakeDoor:
 
     def decode(self, samples: list[FakeSample], /) -> list[NDArray[np.uint8]]:
         sources = [np.random.default_rng([sample.spec.seed, sample.spec.class_id]) for sample in samples]
-        return [source.integers(0, 256, (64, 64, 3), np.uint8) for source in sources]
+        side = self.info.resolution
+        return [source.integers(0, 256, (side, side, 3), np.uint8) for source in sources]
 
 
 def load(model: str, options: ModelOptions) -> FakeDoor:

@@ -21,7 +21,7 @@ from dit_serve.service.http.generate import seed_headers, timing_headers
 from dit_serve.service.http.middleware import asks_for_images, request_id
 from dit_serve.service.http.open_inference.answer import Pictures, answer
 from dit_serve.service.http.open_inference.documented import documented_answer, documented_request, refusals
-from dit_serve.service.http.open_inference.metadata import MODEL, OF_VERSION, model_called
+from dit_serve.service.http.open_inference.metadata import MODEL, OF_VERSION, metadata_router, model_called
 from dit_serve.service.http.open_inference.reading import HEADER, LABEL, InferForm, choose_all, read_infer
 from dit_serve.service.http.open_inference.schemas import VERSION, InferAnswer
 from dit_serve.service.http.protocols import Protocol
@@ -32,8 +32,8 @@ from dit_serve.service.settings import Settings
 
 
 def open_inference_router(front: Front, settings: Settings) -> APIRouter:
-    """The router of the endpoint that makes images."""
-    router = APIRouter(tags=["open inference"])
+    """The router of all that the protocol has."""
+    router = metadata_router(front)
     documented: dict[str, Any] = {
         "response_model": InferAnswer,
         "response_model_exclude_none": True,

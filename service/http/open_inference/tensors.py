@@ -124,7 +124,7 @@ def shortest(number: float) -> float:
         ValueError: no float32 is as large.
     """
     try:
-        single = _FLOAT.pack(number)
+        single = _FLOAT.pack(float(number))
     except OverflowError:
         raise ValueError(f"is {short(number)}, which is too large for FP32") from None
     if not math.isfinite(number):
