@@ -1,4 +1,4 @@
-"""The bytes of a request's body: not compressed, no more of them than allowed, and where JSON is asked for, declared so.
+"""The bytes of a request's body: not compressed, no more of them than allowed, and declared as JSON where that is read.
 
 What they say is `service.http.reading`'s affair.
 """

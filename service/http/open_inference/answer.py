@@ -1,9 +1,10 @@
 """From finished images to the answer of an inference request: JSON, and after it the tensors that are wanted as bytes.
 
-    {"model_name": …, "outputs": [{"name": "image", "datatype": "UINT8", "shape": [2, 64, 64, 3], "parameters": {"binary_data_size": 24576}}, …]}
+    {"model_name": "digits-64", "model_version": "1", "outputs": [
+        {"name": "image", "datatype": "UINT8", "shape": [2, 64, 64, 3], "parameters": {"binary_data_size": 24576}}, …]}
 
-It is a row of pieces, of which each is made when it is sent, and let go of then: pixels are never there of more than one
-image. How long each will be is known before any is made.
+It is a row of pieces, of which each is made when it is sent, and let go of then: pixels of more than one image are
+never there. How long each will be is known before any is made.
 """
 
 from __future__ import annotations
@@ -93,7 +94,8 @@ def _json(pictures: Pictures, outputs: Sequence[Asked], identity: str | None) ->
         about["id"] = identity
     yield _ready(to_json(about)[:-1] + b',"outputs":[')
     for number, output in enumerate(outputs):
-        said: dict[str, Any] = {"name": output.name, "datatype": OUTPUTS[output.name], "shape": _shape(pictures, output)}
+        said: dict[str, Any] = {"name": output.name, "datatype": OUTPUTS[output.name]}
+        said["shape"] = _shape(pictures, output)
         if output.is_binary:
             said["parameters"] = {"binary_data_size": sum(piece.size for piece in _binary(pictures, output.name))}
             yield _ready(b"," * (number > 0) + to_json(said))

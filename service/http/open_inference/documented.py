@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from dit_serve.service.http.negotiate import JSON
-from dit_serve.service.http.openapi import Responses, problems
 from dit_serve.service.http.open_inference.answer import OCTETS
 from dit_serve.service.http.open_inference.reading import HEADER
 from dit_serve.service.http.open_inference.schemas import ErrorAnswer, InferRequest
+from dit_serve.service.http.openapi import Responses, problems
 
 _BYTES = {"schema": {"contentMediaType": OCTETS}}
 _LENGTH = {"type": "integer", "minimum": 0}
@@ -28,7 +28,7 @@ def documented_request() -> dict[str, Any]:
     schema = InferRequest.model_json_schema(by_alias=True)
     text = "Bytes of the body that are JSON, where tensors follow it. No Content-Type is needed."
     header = {"name": HEADER, "in": "header", "required": False, "schema": _LENGTH, "description": text}
-    text = f"JSON; or as many bytes of it as {HEADER} says, and then the tensors with a binary_data_size, in their order."
+    text = f"JSON; or as many bytes of it as {HEADER} says, and then the tensors with a binary_data_size."
     body = {"required": True, "description": text, "content": {JSON: {"schema": schema}, OCTETS: _BYTES}}
     return {"requestBody": body, "parameters": [header]}
 

@@ -30,7 +30,6 @@ from dit_serve.service.http.work import Work, check_size, deadline_at
 from dit_serve.service.settings import Settings
 
 
-
 def open_inference_router(front: Front, settings: Settings) -> APIRouter:
     """The router of all that the protocol has."""
     router = metadata_router(front)

@@ -5,14 +5,15 @@ Knows the protocol's JSON and no header.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
 from dit_serve.service.errors import BadRequest, FieldError
+from dit_serve.service.http.batch_schemas import MAX_REQUESTS
 from dit_serve.service.http.faults import Members
-from dit_serve.service.http.open_inference.schemas import INPUTS, MAX_IMAGES, InputParameters, RequestedInput
+from dit_serve.service.http.open_inference.schemas import INPUTS, InputParameters, RequestedInput
 from dit_serve.service.http.open_inference.tensors import Datatype, Tensor, elements, from_binary, from_json
 from dit_serve.service.http.prompts import MOST_CHARACTERS
 from dit_serve.service.http.reading import read_part
@@ -126,7 +127,7 @@ class _Reader:
         if said.datatype != INPUTS[said.name]:
             faults.append(FieldError(f"{place}.datatype", f"must be {INPUTS[said.name]} for {said.name}"))
         try:
-            elements(said.shape, MAX_IMAGES)
+            elements(said.shape, MAX_REQUESTS)
         except ValueError as error:
             faults.append(FieldError(f"{place}.shape", str(error)))
         if (said.data is None) == (part is None) and not self._has_lost_place:
@@ -153,7 +154,7 @@ def _tensor(said: RequestedInput, part: bytes | None) -> Tensor:
     Raises:
         BadRequest: with all that is wrong with them.
     """
-    datatype, count = INPUTS[said.name], elements(said.shape, MAX_IMAGES)
+    datatype, count = INPUTS[said.name], elements(said.shape, MAX_REQUESTS)
     if part is None:
         tensor = from_json(said.name, datatype, count, said.data)
     else:

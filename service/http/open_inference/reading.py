@@ -1,7 +1,7 @@
-"""From the body of an inference request to images: tensors are read, and each image is judged as a request of /generate.
+"""From the body of an inference request to images: its tensors are read, each image is judged as one of /generate.
 
     {"inputs": [{"name": "class_id", "shape": [2], "datatype": "INT64", "parameters": {"binary_data_size": 16}}, …],
-     "parameters": {"cfg": 4, "steps": 20, "seed": 5}}  then, as long as Inference-Header-Content-Length leaves it, bytes
+     "parameters": {"cfg": 4, "steps": 20, "seed": 5}}   and then, from Inference-Header-Content-Length on, bytes
 
 All faults are told at once, each by where it stands: `inputs[0].shape`, `class_id[3]`, `parameters.cfg`. Knows no HTTP
 beyond the body and two headers, and no front.

@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from dit_serve.service.http.batch_schemas import MAX_REQUESTS as MAX_IMAGES
+from dit_serve.service.http.batch_schemas import MAX_REQUESTS
 from dit_serve.service.http.open_inference.tensors import Datatype
 from dit_serve.service.http.schemas import MAX_DEADLINE_MS, GenerateRequest, whole
 
@@ -62,12 +62,12 @@ class RequestedInput(BaseModel):
         json_schema_extra={"enum": [*INPUTS]},
     )
     shape: list[Any] = Field(
-        default=[], description=f"[N] or [N, 1], N of 1 to {MAX_IMAGES}: one element an image.",
+        default=[], description=f"[N] or [N, 1], N of 1 to {MAX_REQUESTS}: one element an image.",
         json_schema_extra={"items": {"type": "integer"}, "minItems": 1, "maxItems": 2},
     )
     datatype: str = Field(
         default="", description="; ".join(f"{each} of {name}" for name, each in INPUTS.items()) + ".",
-        json_schema_extra={"enum": sorted(set(INPUTS.values()))},
+        json_schema_extra={"enum": [each.value for each in dict.fromkeys(INPUTS.values())]},
     )
     parameters: Annotated[dict[str, Any], WithJsonSchema(InputParameters.model_json_schema())] | None = None
     data: list[Any] | None = Field(default=None, description="The elements, unless they stand after the JSON.")
@@ -108,11 +108,9 @@ class InferParameters(BaseModel):
     )
     timeout: int | None = Field(
         default=None, ge=0, le=1000 * MAX_DEADLINE_MS,
-        description="Microseconds that the request may take, as `deadline_ms` of POST /generate; 0 for as many as it takes.",
+        description="Microseconds that the request may take, as `deadline_ms` of POST /generate; 0 is no bound.",
     )
-    priority: int | None = Field(
-        default=None, ge=0, description="Without effect: all requests have the same."
-    )
+    priority: int | None = Field(default=None, ge=0, description="Without effect: all requests have the same.")
     cfg: Any = Field(default=None, validation_alias=AliasChoices("cfg", "guidance_scale"))
     steps: Any = Field(default=None, validation_alias=AliasChoices("steps", "num_inference_steps"))
     seed: Any = None
@@ -135,7 +133,7 @@ class InferRequest(BaseModel):
 
     id: str | None = Field(default=None, max_length=200, description="Stands in the answer again.")
     model_name: str | None = Field(default=None, max_length=200, description="As in the path, if it is given at all.")
-    parameters: Annotated[dict[str, Any], WithJsonSchema(InferParameters.model_json_schema(by_alias=True))] | None = None
+    parameters: Annotated[dict[str, Any], WithJsonSchema(InferParameters.model_json_schema())] | None = None
     inputs: Annotated[list[Any], WithJsonSchema(_tensors(RequestedInput, 1, len(INPUTS)))] | None = Field(
         default=None, description="Each has one element an image.",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import struct
@@ -39,11 +40,9 @@ Json = st.recursive(
 
 def faults(datatype: Datatype, count: int, data: object) -> dict[str, str]:
     """What is wrong with a tensor that is called t."""
+    read: Any = from_binary if isinstance(data, bytes) else from_json
     with pytest.raises(BadRequest) as caught:
-        if isinstance(data, bytes):
-            from_binary("t", datatype, count, data)
-        else:
-            from_json("t", datatype, count, data)
+        read("t", datatype, count, data)
     return {error.field: error.message for error in caught.value.errors}
 
 
@@ -202,11 +201,8 @@ Input = st.sampled_from([Datatype.INT32, Datatype.INT64, Datatype.FP32, Datatype
 
 @given(Input, st.integers(1, 64), st.binary(max_size=200) | Json | st.lists(Json, max_size=4))
 def test_whatever_is_sent_gives_a_tensor_or_a_bad_request(datatype: Datatype, count: int, data: Any) -> None:
-    try:
-        read = from_binary if isinstance(data, bytes) else from_json
+    read: Any = from_binary if isinstance(data, bytes) else from_json
+    with contextlib.suppress(BadRequest):
         tensor = read("t", datatype, count, data)
-    except BadRequest as error:
-        assert error.errors
-    else:
         assert len(tensor.values) == count
         assert {type(value) for value in tensor.values} <= {int, float, bytes}
