@@ -21,7 +21,7 @@ from dit_serve.service.http.generate import seed_headers, timing_headers
 from dit_serve.service.http.middleware import asks_for_images, request_id
 from dit_serve.service.http.open_inference.answer import Pictures, answer
 from dit_serve.service.http.open_inference.documented import documented_answer, documented_request, refusals
-from dit_serve.service.http.open_inference.metadata import MODEL, OF_VERSION, metadata_router, model_called
+from dit_serve.service.http.open_inference.metadata import INFER, MODEL, OF_VERSION, add_metadata, model_called
 from dit_serve.service.http.open_inference.reading import HEADER, LABEL, InferForm, choose_all, read_infer
 from dit_serve.service.http.open_inference.schemas import VERSION, InferAnswer
 from dit_serve.service.http.protocols import Protocol
@@ -32,7 +32,7 @@ from dit_serve.service.settings import Settings
 
 def open_inference_router(front: Front, settings: Settings) -> APIRouter:
     """The router of all that the protocol has."""
-    router = metadata_router(front)
+    router = APIRouter(tags=["open inference"])
     documented: dict[str, Any] = {
         "response_model": InferAnswer,
         "response_model_exclude_none": True,
@@ -40,12 +40,12 @@ def open_inference_router(front: Front, settings: Settings) -> APIRouter:
         "openapi_extra": documented_request(),
     }
 
-    @router.post(OF_VERSION + "/infer", **documented)
+    @router.post(OF_VERSION + INFER, **documented)
     async def infer_version(request: Request, name: str, version: str) -> Response:
         """As without a version, of which each model has one, 1."""
         return await _infer(request, front, settings, name, version)
 
-    @router.post(MODEL + "/infer", **documented)
+    @router.post(MODEL + INFER, **documented)
     async def infer(request: Request, name: str) -> Response:
         """Makes an image for each element of the tensor `class_id` or `label`: all are accepted, or none.
 
@@ -54,6 +54,7 @@ def open_inference_router(front: Front, settings: Settings) -> APIRouter:
         """
         return await _infer(request, front, settings, name, VERSION)
 
+    add_metadata(router, front)  # after these, whose paths a name would take
     return router
 
 

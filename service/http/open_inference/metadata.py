@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fastapi import APIRouter
+from starlette.exceptions import HTTPException
 
 from dit_serve.models.options import ModelInfo
 from dit_serve.service.errors import ModelNotFound, NotReady
@@ -29,13 +30,13 @@ from dit_serve.service.version import version as service_version
 
 MODEL = "/v2/models/{name:path}"  # a name may have slashes, as those of the hub do
 OF_VERSION = MODEL + "/versions/{version}"
+INFER = "/infer"
 PLATFORM = "dit-serve"
 EXTENSIONS = ["binary_tensor_data"]
 
 
-def metadata_router(front: Front) -> APIRouter:
-    """The router of everything that makes no image. Longer paths come first: a name takes all that it can."""
-    router = APIRouter(tags=["open inference"])
+def add_metadata(router: APIRouter, front: Front) -> None:
+    """Adds the routes of everything that makes no image. Longer paths come first: a name takes all that it can."""
 
     @router.get("/v2/health/live")
     async def live() -> LiveAnswer:
@@ -71,9 +72,9 @@ def metadata_router(front: Front) -> APIRouter:
     @router.get(MODEL, responses=refusals(404, 503))
     async def model_metadata(name: str) -> ModelMetadata:
         """The tensors that a model takes and gives; of the inputs `class_id` or `label` is needed, no other one."""
+        if name.endswith(INFER) and name not in front.named:
+            raise HTTPException(405, headers={"Allow": "POST"})
         return _metadata(model_called(front, name, VERSION))
-
-    return router
 
 
 def model_called(front: Front, name: str, version: str) -> ModelInfo:

@@ -174,6 +174,14 @@ def test_the_description_has_both_forms_of_a_request(client: httpx.Client) -> No
     assert others <= paths.keys()
 
 
+@pytest.mark.parametrize("path", ["fake-64/infer", "nobody/infer", "fake-64/versions/1/infer"])
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_images_are_asked_for_by_post(client: httpx.Client, path: str, method: str) -> None:
+    response = client.request(method, f"/v2/models/{path}")
+    assert error(response, 405) == "allowed here: POST"
+    assert response.headers["allow"] == "POST"
+
+
 Scene = Callable[[FastAPI, Front], Coroutine[Any, Any, None]]
 
 
