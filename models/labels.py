@@ -15,6 +15,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
 
 Names = tuple[tuple[str, ...], ...]  # names by class id; () where a class has none
@@ -52,14 +53,37 @@ class Labels:
         wanted = _folded(name)
         if wanted.isascii() and wanted.isdigit():
             return self._by_number(wanted)
-        exact = sorted({class_id for class_id, known in self._pairs() if _folded(known) == wanted})
+        exact = self.called(name)
         if len(exact) == 1:
             return exact[0]
         if exact:
-            raise ValueError(f"{name!r} names several classes: {self._listed(exact)}; give one by its id")
+            raise ValueError(f"{name!r} names several classes: {self.listed(exact)}; give one by its id")
         near = self._near(wanted)
-        hint = f"; near: {self._listed(near)}" if near else ""
+        hint = f"; near: {self.listed(near)}" if near else ""
         raise ValueError(f"no class is called {name!r}{hint}")
+
+    def called(self, name: str) -> tuple[int, ...]:
+        """Return the ids of the classes with exactly this name, whatever the case."""
+        return _index(self.names).folded.get(_folded(name), ())
+
+    def within(self, text: str) -> list[int]:
+        """Return the ids of the classes whose name, the longest of all that stand in a text as whole words, it has.
+
+        Several where several classes are called so, or where two names of one length stand in it.
+        """
+        words, index = _words(text).split(), _index(self.names)
+        phrases = {
+            " ".join(words[start : start + count])
+            for start in range(len(words))
+            for count in range(1, min(index.most_words, len(words) - start) + 1)
+        }
+        found = {phrase: index.in_words[phrase] for phrase in phrases if phrase in index.in_words}
+        longest = max(map(len, found), default=0)
+        return sorted({class_id for name, ids in found.items() if len(name) == longest for class_id in ids})
+
+    def listed(self, class_ids: Iterable[int]) -> str:
+        """Return the classes in words: "7 (cock), 8 (hen)"."""
+        return ", ".join(f"{class_id} ({self.names[class_id][0]})" for class_id in class_ids)
 
     def _by_number(self, digits: str) -> int:
         significant = digits.lstrip("0") or "0"
@@ -80,11 +104,29 @@ class Labels:
         close = difflib.get_close_matches(wanted[:80], spelled, n=8)
         return list(dict.fromkeys(class_id for name in close for class_id in spelled[name]))[:8]
 
-    def _listed(self, class_ids: Iterable[int]) -> str:
-        return ", ".join(f"{class_id} ({self.names[class_id][0]})" for class_id in class_ids)
-
     def _pairs(self) -> Iterator[tuple[int, str]]:
         return ((class_id, name) for class_id, names in enumerate(self.names) for name in names)
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """The class ids of each name: as it is but for the case, and of its words alone; and the most words of a name."""
+
+    folded: Mapping[str, tuple[int, ...]]
+    in_words: Mapping[str, tuple[int, ...]]
+    most_words: int
+
+
+@lru_cache(maxsize=16)  # of as many models; each prompt is looked up in one
+def _index(names: Names) -> _Index:
+    folded, in_words = dict[str, tuple[int, ...]](), dict[str, tuple[int, ...]]()
+    for class_id, row in enumerate(names):
+        for key in dict.fromkeys(map(_folded, row)):
+            folded[key] = (*folded.get(key, ()), class_id)
+        for key in dict.fromkeys(map(_words, row)):
+            in_words[key] = (*in_words.get(key, ()), class_id)
+    in_words.pop("", None)
+    return _Index(folded, in_words, max((key.count(" ") + 1 for key in in_words), default=0))
 
 
 def names_of(id2label: object, num_classes: int) -> Names:
@@ -183,6 +225,11 @@ def _cut(value: object) -> str:
 
 def _folded(text: str) -> str:
     return " ".join(text.casefold().split())
+
+
+def _words(text: str) -> str:
+    """The letters and digits of a text in words, with one space between them, and nothing else."""
+    return " ".join(re.findall(r"\w+", text.casefold()))
 
 
 def _rank(name: str, wanted: str) -> int | None:

@@ -3,9 +3,7 @@
 A job is accepted or refused at once, and entered in the ledger. It is sent to a worker (`service.front.dispatch`); if
 that one dies, it is sent again, and since its seed is fixed it gives the same image. Jobs that were running in a crash
 are sent again one by one, so that a job which brings workers down is found: running in a second crash, alone, it fails.
-Every job ends exactly once.
-
-Knows no HTTP, and no model beyond what the worker tells of it. Everything runs in the event loop.
+Every job ends exactly once. Knows no HTTP, and no model beyond what the worker tells of it. Runs in the event loop.
 """
 
 from __future__ import annotations
@@ -21,6 +19,7 @@ from prometheus_client import CollectorRegistry
 from dit_serve.models.options import ModelInfo
 from dit_serve.service.errors import JobCrashed, JobFailed, NotReady, Problem, ShuttingDown, StartError
 from dit_serve.service.front.admission import Admission
+from dit_serve.service.front.aliases import with_aliases, wrong_alias
 from dit_serve.service.front.dispatch import Dispatch
 from dit_serve.service.front.ends import log_end, log_start, told_when_given_up, with_whole_wait
 from dit_serve.service.front.fatal import end_all, ending_after_error
@@ -48,6 +47,7 @@ class Front:
         placement: where the workers run; one on the best device present if it is not said.
         max_queue_sequences: most sequences accepted and not finished.
         metrics: where everything is recorded, if anybody reads it.
+        aliases: names of models by other names for them.
 
     Attributes:
         models: what is loaded, by name, the default one first; none before the first worker is up.
@@ -58,9 +58,10 @@ class Front:
 
     def __init__(
         self, command: Sequence[str], configure: Configure, placement: Placement | None = None, *,
-        max_queue_sequences: int, metrics: Metrics | None = None,
+        max_queue_sequences: int, metrics: Metrics | None = None, aliases: Mapping[str, str] | None = None,
     ) -> None:
         self.models: Mapping[str, ModelInfo] = {}
+        self._aliases = aliases or {}
         self.fatal: asyncio.Future[StartError] = asyncio.get_running_loop().create_future()
         self._standby = make_standby(command, placement or Placement())
         self._workers = make_workers(self._standby, configure, placement or Placement(), self)
@@ -73,6 +74,11 @@ class Front:
         self._ids = itertools.count(1)
         self._is_draining = False
         self._emptied = asyncio.Event()
+
+    @property
+    def named(self) -> Mapping[str, ModelInfo]:
+        """The models by all names that requests may call them by, their own ones first."""
+        return with_aliases(self.models, self._aliases) if self._aliases else self.models
 
     @property
     def readiness(self) -> Readiness:
@@ -202,6 +208,8 @@ class Front:
     def worker_ready(self, worker: Worker) -> None:
         """A worker is up: it takes jobs."""
         self.models = self.models or worker.life.models
+        if wrong := wrong_alias(self.models, self._aliases):
+            self.stop_for_good(wrong)
         self._metrics.expect_models(self.models.values())
         self._count_workers()
         self._send_unsent()

@@ -133,6 +133,15 @@ class GenerateAnswer:
     images: list[GeneratedImage]
 
 
+class ErrorMember(BaseModel):
+    """The same as OpenAI's clients read it."""
+
+    message: str
+    type: str
+    param: str | None = Field(description="The first wrong field.")
+    code: str
+
+
 class ProblemDocument(BaseModel):
     """An error (RFC 9457)."""
 
@@ -142,6 +151,7 @@ class ProblemDocument(BaseModel):
     detail: str
     request_id: str
     errors: list[dict[str, str]] | None = None
+    error: ErrorMember | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from dit_serve.service.errors import BadRequest, FieldError
+from dit_serve.service.errors import FieldError, InvalidRequest
 from dit_serve.service.http.batch_schemas import MAX_REQUESTS
 from dit_serve.service.http.faults import Members
 from dit_serve.service.http.open_inference.schemas import INPUTS, InputParameters, RequestedInput
@@ -90,7 +90,7 @@ class _Reader:
             return
         try:
             self._tensors[said.name] = _tensor(said, part)
-        except BadRequest as error:
+        except InvalidRequest as error:
             self._faults += error.errors
 
     def finish(self) -> tuple[dict[str, Tensor], list[FieldError]]:
@@ -152,7 +152,7 @@ def _tensor(said: RequestedInput, part: bytes | None) -> Tensor:
     """The elements of an input that says nothing wrong of itself; texts are in UTF-8.
 
     Raises:
-        BadRequest: with all that is wrong with them.
+        InvalidRequest: with all that is wrong with them.
     """
     datatype, count = INPUTS[said.name], elements(said.shape, MAX_REQUESTS)
     if part is None:
@@ -160,7 +160,7 @@ def _tensor(said: RequestedInput, part: bytes | None) -> Tensor:
     else:
         tensor = from_binary(said.name, datatype, count, part)
     if datatype is Datatype.BYTES and (faults := _text_faults(tensor)):
-        raise BadRequest(faults)
+        raise InvalidRequest(faults)
     return tensor
 
 

@@ -5,16 +5,15 @@ Knows the front alone, and of the models what the worker told of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 
 from dit_serve.models.options import ModelInfo
 from dit_serve.service.errors import ModelNotFound, NotReady
 from dit_serve.service.front.front import RETRY_WHEN_LOADING_SECONDS, Front
 from dit_serve.service.http.open_inference.answer import CHANNELS
-from dit_serve.service.http.open_inference.documented import refusals
+from dit_serve.service.http.open_inference.documented import NAME, OF_ONE_VERSION, documented_path, refusals
 from dit_serve.service.http.open_inference.schemas import (
     INPUTS,
     OUTPUTS,
@@ -26,7 +25,8 @@ from dit_serve.service.http.open_inference.schemas import (
     ServerMetadata,
     TensorMetadata,
 )
-from dit_serve.service.version import version as service_version
+from dit_serve.service.http.reading import model_named
+from dit_serve.service.version import version
 
 MODEL = "/v2/models/{name:path}"  # a name may have slashes, as those of the hub do
 OF_VERSION = MODEL + "/versions/{version}"
@@ -49,50 +49,55 @@ def add_metadata(router: APIRouter, front: Front) -> None:
         _check_ready(front)
         return ReadyAnswer(ready=True)
 
-    @router.get("/v2")
+    @router.get("/v2", responses=refusals(401))
     async def server() -> ServerMetadata:
         """The service, and which of the protocol's extensions it has."""
-        return ServerMetadata(name="dit-serve", version=service_version(), extensions=EXTENSIONS)
+        return ServerMetadata(name="dit-serve", version=version(), extensions=EXTENSIONS)
 
-    @router.get(OF_VERSION + "/ready", responses=refusals(404, 503))
-    async def version_ready(name: str, version: str) -> ModelReadyAnswer:
+    refused = refusals(401, 404, 503)
+    of_name, of_version = documented_path(NAME), documented_path(NAME, OF_ONE_VERSION)
+
+    @router.get(OF_VERSION + "/ready", responses=refused, openapi_extra=of_version)
+    async def version_ready(request: Request) -> ModelReadyAnswer:
         """As without a version, of which each model has one, 1."""
-        return _ready(front, name, version)
+        return _ready(model_asked(request, front), front)
 
-    @router.get(MODEL + "/ready", responses=refusals(404, 503))
-    async def model_ready(name: str) -> ModelReadyAnswer:
+    @router.get(MODEL + "/ready", responses=refused, openapi_extra=of_name)
+    async def model_ready(request: Request) -> ModelReadyAnswer:
         """The model is loaded and new work is taken, else 503."""
-        return _ready(front, name, VERSION)
+        return _ready(model_asked(request, front), front)
 
-    @router.get(OF_VERSION, responses=refusals(404, 503))
-    async def version_metadata(name: str, version: str) -> ModelMetadata:
+    @router.get(OF_VERSION, responses=refused, openapi_extra=of_version)
+    async def version_metadata(request: Request) -> ModelMetadata:
         """As without a version, of which each model has one, 1."""
-        return _metadata(model_called(front, name, version))
+        return _metadata(model_asked(request, front))
 
-    @router.get(MODEL, responses=refusals(404, 503))
-    async def model_metadata(name: str) -> ModelMetadata:
+    @router.get(MODEL, responses=refused, openapi_extra=of_name)
+    async def model_metadata(request: Request) -> ModelMetadata:
         """The tensors that a model takes and gives; of the inputs `class_id` or `label` is needed, no other one."""
-        if name.endswith(INFER) and name not in front.named:
+        if (name := name_in(request)).endswith(INFER) and name not in front.named:
             raise HTTPException(405, headers={"Allow": "POST"})
-        return _metadata(model_called(front, name, VERSION))
+        return _metadata(model_asked(request, front))
 
 
-def model_called(front: Front, name: str, version: str) -> ModelInfo:
-    """The model of this name, or alias, and version.
+def name_in(request: Request) -> str:
+    """The name of a model in the path."""
+    return str(request.path_params["name"])
+
+
+def model_asked(request: Request, front: Front) -> ModelInfo:
+    """The model in the path, by its name or an alias, and of its one version.
 
     Raises:
         NotReady: no model is loaded yet.
         ModelNotFound: there is none, or it has no such version.
     """
-    models: Mapping[str, ModelInfo] = front.named
-    if not models:
+    if not front.named:
         raise NotReady(front.readiness.reason, retry_after=RETRY_WHEN_LOADING_SECONDS)
-    if name not in models:
-        paths = "below /v2/models/NAME there are /ready, /infer and /versions/1"
-        raise ModelNotFound(f"no model is called so; loaded are {', '.join(models)}; {paths}")
-    if version != VERSION:
+    model = model_named(name_in(request), front.named)
+    if request.path_params.get("version", VERSION) != VERSION:
         raise ModelNotFound(f"each model has one version, {VERSION}")
-    return models[name]
+    return model
 
 
 def _check_ready(front: Front) -> None:
@@ -100,8 +105,7 @@ def _check_ready(front: Front) -> None:
         raise NotReady(front.readiness.reason, retry_after=RETRY_WHEN_LOADING_SECONDS)
 
 
-def _ready(front: Front, name: str, version: str) -> ModelReadyAnswer:
-    model = model_called(front, name, version)
+def _ready(model: ModelInfo, front: Front) -> ModelReadyAnswer:
     _check_ready(front)
     return ModelReadyAnswer(name=model.name, ready=True)
 

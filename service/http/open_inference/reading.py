@@ -15,7 +15,7 @@ from typing import Any
 
 from dit_serve.models.checks import MAX_SEED
 from dit_serve.models.options import ModelInfo
-from dit_serve.service.errors import BadRequest, FieldError, InvalidRequest
+from dit_serve.service.errors import FieldError, InvalidRequest
 from dit_serve.service.http.deadline import asked_milliseconds
 from dit_serve.service.http.faults import Members, read_members
 from dit_serve.service.http.open_inference.inputs import read_inputs, read_one
@@ -85,13 +85,10 @@ def read_infer(body: bytes, lengths: Sequence[str] = (), deadlines: Sequence[str
 
     Raises:
         MalformedBody: it does not begin with JSON.
-        BadRequest: that is no object, or the header is no number of its bytes.
+        InvalidRequest: that is no object, or the header is no number of its bytes.
     """
     text, rest = _split(body, lengths)
-    try:
-        request, faults = read_fields(InferRequest, text, EXAMPLE)
-    except InvalidRequest as error:
-        raise BadRequest(error.errors) from None
+    request, faults = read_fields(InferRequest, text, EXAMPLE)
     members = read_members(text)
     wrong = {fault.field for fault in faults}
     tensors, more = read_inputs(request.inputs, members.get("inputs"), rest, is_told="inputs" in wrong)
@@ -119,7 +116,7 @@ def choose_all(form: InferForm, name: str, model: ModelInfo | None, *, by_phrase
         by_phrase: see `class_of_prompt`.
 
     Raises:
-        BadRequest: with all that is wrong with any of them.
+        InvalidRequest: with all that is wrong with any of them.
     """
     models = {} if model is None else {model.name: model}
     faults, wanted = dict[str, FieldError](), list[Wanted]()
@@ -135,7 +132,7 @@ def choose_all(form: InferForm, name: str, model: ModelInfo | None, *, by_phrase
                 place = _place(form, fault.field, k)
                 faults.setdefault(place, FieldError(place, fault.message))
     if faults:
-        raise BadRequest(list(faults.values()))
+        raise InvalidRequest(list(faults.values()))
     return wanted
 
 
@@ -147,7 +144,7 @@ def _split(body: bytes, lengths: Sequence[str]) -> tuple[bytes, bytes]:
     is_number = length.isascii() and length.isdecimal() and len(length) < 20
     if len(lengths) > 1 or not is_number or int(length) > len(body):
         text = f"must be one whole number, the bytes of the body's JSON: at most all {len(body)}"
-        raise BadRequest([FieldError(HEADER, text)])
+        raise InvalidRequest([FieldError(HEADER, text)])
     return body[: int(length)], body[int(length) :]
 
 
@@ -161,7 +158,7 @@ def _parameters(
         if name in given:
             text = "there are no sequences: each request is by itself; leave it out"
             faults.append(FieldError(f"parameters.{name}", text))
-    shared = {name: value for name, value in kept.items() if name in SHARED and value is not None}
+    shared = {name: value for name, value in kept.items() if name in SHARED}
     for name in shared:
         if SHARED[name] in tensors:
             faults.append(FieldError(f"parameters.{name}", "is among the inputs too: give it once"))

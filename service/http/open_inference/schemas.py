@@ -96,6 +96,8 @@ def _document_parameters(schema: dict[str, Any]) -> None:
     """What holds for all images, in the words of POST /generate."""
     told = GenerateRequest.model_json_schema(by_alias=True)["properties"]
     schema["properties"] |= {name: told[name] for name in SHARED}
+    other = {first: name for name, first in SHARED.items() if name != first}
+    schema["allOf"] = [{"not": {"required": [first, name]}} for first, name in other.items()]
 
 
 class InferParameters(BaseModel):
@@ -119,6 +121,13 @@ class InferParameters(BaseModel):
     _whole = field_validator("timeout", "priority", mode="before")(whole)
 
 
+def _document_request(schema: dict[str, Any]) -> None:
+    """There must be inputs: null is as good as none."""
+    inputs = schema["properties"]["inputs"]
+    schema["properties"]["inputs"] = {**inputs["anyOf"][0], "description": inputs["description"]}
+    schema |= {"required": ["inputs"], "examples": [json.loads(EXAMPLE)]}
+
+
 def _tensors(kind: type[BaseModel], least: int, most: int) -> dict[str, Any]:
     return {"type": "array", "items": kind.model_json_schema(), "minItems": least, "maxItems": most}
 
@@ -128,7 +137,7 @@ class InferRequest(BaseModel):
 
     model_config = ConfigDict(
         strict=True, extra="forbid", frozen=True, protected_namespaces=(),
-        json_schema_extra={"required": ["inputs"], "examples": [json.loads(EXAMPLE)]},
+        json_schema_extra=_document_request,
     )
 
     id: str | None = Field(default=None, max_length=200, description="Stands in the answer again.")

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dit_serve.service.errors import BadRequest, FieldError
+from dit_serve.service.errors import FieldError, InvalidRequest
 from dit_serve.service.http.faults import short
 from dit_serve.service.http.schemas import MAX_EXACT_FLOAT, whole
 
@@ -79,12 +79,12 @@ def from_json(name: str, datatype: Datatype, count: int, data: object) -> Tensor
         data: as sent.
 
     Raises:
-        BadRequest: with all that is wrong with it.
+        InvalidRequest: with all that is wrong with it.
     """
     if not isinstance(data, list):
-        raise BadRequest([FieldError(name, "data must be a list of its elements")])
+        raise InvalidRequest([FieldError(name, "data must be a list of its elements")])
     if len(data) != count:
-        raise BadRequest([FieldError(name, f"data has {len(data)} elements, and its shape says {count}")])
+        raise InvalidRequest([FieldError(name, f"data has {len(data)} elements, and its shape says {count}")])
     if all(isinstance(row, list) and len(row) == 1 for row in data):
         data = [row[0] for row in data]
     values, faults = list[Value](), list[FieldError]()
@@ -94,7 +94,7 @@ def from_json(name: str, datatype: Datatype, count: int, data: object) -> Tensor
         except ValueError as error:
             faults.append(FieldError(f"{name}[{index}]", str(error)))
     if faults:
-        raise BadRequest(faults)
+        raise InvalidRequest(faults)
     return Tensor(name, tuple(values))
 
 
@@ -108,12 +108,12 @@ def from_binary(name: str, datatype: Datatype, count: int, part: bytes) -> Tenso
         part: of the body.
 
     Raises:
-        BadRequest: they are no such tensor.
+        InvalidRequest: they are no such tensor.
     """
     try:
         values = list(_byte_elements(part, count)) if datatype is Datatype.BYTES else _numbers(part, datatype, count)
     except ValueError as error:
-        raise BadRequest([FieldError(name, str(error))]) from None
+        raise InvalidRequest([FieldError(name, str(error))]) from None
     return Tensor(name, tuple(values))
 
 

@@ -191,7 +191,7 @@ def without_worker(scene: Scene, *, is_loaded: bool = True) -> None:
     async def run() -> None:
         front = Front(["false"], Configure(models=("fake-64",)), max_queue_sequences=32)
         if is_loaded:
-            front.models = front.named = {"fake-64": FakeDoor().info}
+            front.models = {"fake-64": FakeDoor().info}
         await scene(create_app(front, read_settings({}, {})), front)
         assert len(front.ledger) == 0
 

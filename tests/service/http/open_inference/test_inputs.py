@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dit_serve.service.errors import BadRequest, MalformedBody
+from dit_serve.service.errors import InvalidRequest, MalformedBody
 from dit_serve.service.http.open_inference.schemas import INPUTS
 from tests.service.http.open_inference.test_reading import MAX_SEED, binary, body, faults, triton, wanted
 
@@ -69,14 +69,14 @@ Requests = st.fixed_dictionaries(
 def test_any_request_is_read_or_bad(request: Any, rest: bytes, cut: int | None) -> None:
     text = json.dumps(request).encode()
     length = len(text) if cut is None else cut
-    with contextlib.suppress(BadRequest, MalformedBody):
+    with contextlib.suppress(InvalidRequest, MalformedBody):
         found = wanted(text + rest, str(length))
         assert 1 <= len(found) <= 64
 
 
 @given(st.binary(max_size=100), st.sampled_from([(), ("10",), ("0",), ("100",)]))
 def test_any_bytes_are_read_or_bad(sent: bytes, lengths: tuple[str, ...]) -> None:
-    with pytest.raises((BadRequest, MalformedBody)):
+    with pytest.raises((InvalidRequest, MalformedBody)):
         wanted(sent, *lengths)
 
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.utils import serialize_byte_tensor
 
-from dit_serve.service.errors import BadRequest
+from dit_serve.service.errors import InvalidRequest
 from dit_serve.service.http.open_inference.tensors import (
     Datatype,
     elements,
@@ -41,7 +41,7 @@ Json = st.recursive(
 def faults(datatype: Datatype, count: int, data: object) -> dict[str, str]:
     """What is wrong with a tensor that is called t."""
     read: Any = from_binary if isinstance(data, bytes) else from_json
-    with pytest.raises(BadRequest) as caught:
+    with pytest.raises(InvalidRequest) as caught:
         read("t", datatype, count, data)
     return {error.field: error.message for error in caught.value.errors}
 
@@ -200,9 +200,9 @@ Input = st.sampled_from([Datatype.INT32, Datatype.INT64, Datatype.FP32, Datatype
 
 
 @given(Input, st.integers(1, 64), st.binary(max_size=200) | Json | st.lists(Json, max_size=4))
-def test_whatever_is_sent_gives_a_tensor_or_a_bad_request(datatype: Datatype, count: int, data: Any) -> None:
+def test_whatever_is_sent_gives_a_tensor_or_a_fault(datatype: Datatype, count: int, data: Any) -> None:
     read: Any = from_binary if isinstance(data, bytes) else from_json
-    with contextlib.suppress(BadRequest):
+    with contextlib.suppress(InvalidRequest):
         tensor = read("t", datatype, count, data)
         assert len(tensor.values) == count
         assert {type(value) for value in tensor.values} <= {int, float, bytes}
