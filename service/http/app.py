@@ -3,7 +3,7 @@
     POST /generate        a class id in, a PNG out
     POST /v1/batch        many of these at once
     POST /v1/images/…     the same, as OpenAI's clients ask for it
-    POST /v2/models/NAME/infer   tensors in, tensors out
+    POST /v2/models/…     tensors in, tensors out, as Triton's and KServe's clients ask for it
     GET  /v1/models       what is loaded
     GET  /v1/classes      what can be asked for
     GET  /v1/status       how much there is to do
