@@ -58,6 +58,8 @@ def discovery(prefix: str = "") -> dict[str, Any]:
     """The document at /, with this before all paths."""
     paths = {"models": "/v1/models", "classes": "/v1/classes?q=", "status": "/v1/status"}
     paths |= {"live": "/livez", "ready": "/readyz", "health": "/health"}
+    paths |= {"open_inference": "/v2", "open_inference_live": "/v2/health/live"}
+    paths |= {"open_inference_ready": "/v2/health/ready"}
     documents = {"documentation": "/docs", "openapi": "/openapi.json"}
     example = {"class_id": 7, "cfg": 4, "steps": 20}
     return {
