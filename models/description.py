@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from dit_serve.models.build import build_of
 from dit_serve.models.checkpoints.cache import files_sha256
 from dit_serve.models.checkpoints.checkpoint import Checkpoint
 from dit_serve.models.dit import DiT
@@ -38,6 +39,7 @@ def describe(
         weights=checkpoint.which,
         can_guide=checkpoint.can_guide,
         conditioning=checkpoint.config.conditioning,
+        build=build_of(device),
     )
 
 

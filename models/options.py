@@ -145,6 +145,7 @@ class ModelInfo:
         rest_sha256: of what its images depend on beside the weights: autoencoder, architecture, noise schedule.
         weights: "model" or "ema", "" where the checkpoint holds one model and does not say which.
         conditioning: which of the paper's blocks it has: in-context, cross-attention, adaln or adaln-zero.
+        build: what computes it, see models/build.py: packages and kind of device; by others it may have other bytes.
     """
 
     name: str
@@ -163,6 +164,7 @@ class ModelInfo:
     can_guide: bool = True
     rest_sha256: str = ""
     conditioning: str = "adaln-zero"
+    build: tuple[str, ...] = ()
 
     @property
     def default_guidance_scale(self) -> float:

@@ -42,6 +42,19 @@ def test_other_weights_are_told_by_their_sum_and_what_to_do(change: dict[str, An
     assert said in why_other(SERVED, {"fake-64": replace(SERVED["fake-64"], **change)})
 
 
+def test_another_build_is_told_by_its_parts_that_differ_and_what_to_do() -> None:
+    served = replace(SERVED["fake-64"], build=("torch 2.13.0", "numpy 2.4.6", "NVIDIA H200 9.0"))
+    found = replace(served, build=("torch 2.12.1", "numpy 2.4.6", "NVIDIA A100-SXM4-80GB 8.0"))
+    sentence = why_other({"fake-64": served}, {"fake-64": found})
+    assert "it computes by torch 2.12.1, NVIDIA A100-SXM4-80GB 8.0" in sentence
+    assert "and the others by torch 2.13.0, NVIDIA H200 9.0: give all workers devices of one kind" in sentence
+    assert "numpy" not in sentence
+    assert "files" not in sentence
+    assert "by less, and the others by torch 2.13.0" in why_other(
+        {"fake-64": served}, {"fake-64": replace(served, build=served.build[1:])}
+    )
+
+
 def metric(server: Running, name: str) -> float:
     port = server.find("metrics_listening")[0]["port"]
     text = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
