@@ -36,7 +36,9 @@ from dit_serve.service.http.auth import KeyGuard, read_digests
 from dit_serve.service.http.batch import batch_endpoint, batch_router
 from dit_serve.service.http.catalog import catalog_router
 from dit_serve.service.http.deadline import HEADER as DEADLINE_HEADER
-from dit_serve.service.http.generate import generate_endpoint, generate_router
+from dit_serve.service.http.generate import SAGEMAKER, generate_endpoint, generate_router
+from dit_serve.service.http.hugging_face import text_to_image_endpoint, text_to_image_router
+from dit_serve.service.http.links import link_router
 from dit_serve.service.http.middleware import PROBES, REQUEST_ID, RequestMiddleware, request_id
 from dit_serve.service.http.open_inference.infer import open_inference_router
 from dit_serve.service.http.openai.images import images_endpoint, images_router
@@ -112,8 +114,10 @@ def _add_routes(app: FastAPI, front: Front, settings: Settings, page: WebPage) -
     app.router.routes.insert(1, Route("/v1/batch", batch, methods=["POST"]))
     openai = images_endpoint(front, settings)
     app.router.routes.insert(2, Route(OPENAI_IMAGES, openai, methods=["POST"]))
+    app.router.routes.insert(3, Route(SAGEMAKER, generate, methods=["POST"]))
     app.router.routes += [*page.routes(), *page_routes(), description_route(DESCRIPTION, lambda: app.openapi())]
-    makers = generate_router(generate), batch_router(batch), images_router(openai)
+    makers = [generate_router(generate), batch_router(batch), images_router(openai)]
+    makers += [text_to_image_router(text_to_image_endpoint(front, settings)), link_router(front, settings)]
     others = catalog_router(front, page), models_router(front), status_router(front), probe_router(front)
     routers = (*makers, open_inference_router(front, settings), *others)
     for router in routers:

@@ -44,6 +44,8 @@ from dit_serve.service.wire.job import Job, JobEnd, Timings
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
+SAGEMAKER = "/invocations"  # where Amazon's hosting asks a container for an answer
+
 
 def generate_endpoint(front: Front, limits: HttpLimits) -> Endpoint:
     """What answers POST /generate."""
@@ -62,7 +64,7 @@ def generate_endpoint(front: Front, limits: HttpLimits) -> Endpoint:
         jobs = make_jobs(wanted, request_id(request), front.next_job_id)
         work = Work.accept(request, front, jobs, deadline_at(arrived, form.deadline_ms))
         if representation == EVENTS:
-            return work.stream(_telling(jobs, wanted.model), seed_headers(jobs))
+            return work.stream(telling(jobs, wanted.model), seed_headers(jobs))
         return answer(representation, jobs, await work.ends(), wanted.model)
 
     return generate
@@ -71,13 +73,14 @@ def generate_endpoint(front: Front, limits: HttpLimits) -> Endpoint:
 def generate_router(endpoint: Endpoint) -> APIRouter:
     """The documentation of the one endpoint that makes images."""
     router = APIRouter(tags=["images"])
+    described: dict[str, Any] = {
+        "response_model": GenerateAnswer,
+        "responses": {200: documented_forms(), **problems(400, 401, 406, 413, 415, 422, 429, 500, 503, 504)},
+        "openapi_extra": {"requestBody": documented_body(GenerateRequest), "parameters": [documented_deadline()]},
+    }
 
-    @router.post(
-        "/generate",
-        response_model=GenerateAnswer,
-        responses={200: _documented_forms(), **problems(400, 401, 406, 413, 415, 422, 429, 500, 503, 504)},
-        openapi_extra={"requestBody": documented_body(GenerateRequest), "parameters": [documented_deadline()]},
-    )
+    @router.post(SAGEMAKER, **described)
+    @router.post("/generate", **described)
     async def generate(request: Request) -> Response:
         """Makes images of a class. One image comes as PNG, or as JSON if that is preferred; several come as JSON.
 
@@ -119,12 +122,14 @@ def timing_headers(ends: Sequence[JobEnd]) -> dict[str, str]:
     return {"Server-Timing": ", ".join(f"{stage};dur={milliseconds}" for stage, milliseconds in stages)}
 
 
-def _telling(jobs: Sequence[Job], model: ModelInfo) -> Telling:
+def telling(jobs: Sequence[Job], model: ModelInfo) -> Telling:
+    """How a stream tells of these jobs of one model."""
     names = [{"index": index} for index in range(len(jobs))]
     return Telling(STREAM, names, lambda index, end: image_fields(jobs[index], end, model))
 
 
-def _documented_forms() -> dict[str, Any]:
+def documented_forms() -> dict[str, Any]:
+    """The documentation of the answers with images."""
     png = {"type": "string", "contentMediaType": PNG}
     return {"description": "The images.", "content": {PNG: {"schema": png}, EVENTS: documented_events(STREAM)}}
 

@@ -27,31 +27,33 @@ class _Range:
 
 
 @lru_cache(maxsize=64)  # clients send few different headers, and each is taken apart in tens of microseconds
-def choose_representation(accept: str | None, images: int) -> str:
-    """PNG, JSON or a stream of events, as the client prefers; PNG if it does not care.
+def choose_representation(accept: str | None, images: int, stills: tuple[str, ...] = (PNG,)) -> str:
+    """An image file, JSON or a stream of events, as the client prefers; the first kind of file if it does not care.
 
     A stream is for who names it, and then goes before what is liked as much.
 
     Args:
         accept: the header, None if absent.
-        images: a PNG holds one image only, so more of them come as JSON to who takes that too.
+        images: a file holds one image only, so more of them come as JSON to who takes that too.
+        stills: the kinds of files that there are.
 
     Raises:
-        NotAcceptable: none is acceptable, or one PNG alone, which would have to hold several images.
+        NotAcceptable: none is acceptable, or a file alone, which would have to hold several images.
     """
     ranges = _parse(accept if accept and accept.strip() else "*/*")
-    png, png_rank = _quality(ranges, PNG)
+    kind = max(stills, key=lambda still: _quality(ranges, still))
+    still, still_rank = _quality(ranges, kind)
     json, json_rank = _quality(ranges, JSON)
     events, events_rank = _quality(ranges, EVENTS)
-    if events > 0 and events_rank == _BY_NAME and events >= max(json, png if images == 1 else 0.0):
+    if events > 0 and events_rank == _BY_NAME and events >= max(json, still if images == 1 else 0.0):
         return EVENTS
     if images > 1:
         if json > 0:
             return JSON
-        raise NotAcceptable(f"{images} images do not fit into one PNG: send Accept: {JSON} or {EVENTS}, or n = 1")
-    if png == json == 0:
-        raise NotAcceptable(f"an image can be had as {PNG}, {JSON} or {EVENTS}")
-    return JSON if (json, json_rank) > (png, png_rank) else PNG
+        raise NotAcceptable(f"{images} images do not fit into one file: send Accept: {JSON} or {EVENTS}, or n = 1")
+    if still == json == 0:
+        raise NotAcceptable(f"an image can be had as {', '.join(stills)}, {JSON} or {EVENTS}")
+    return JSON if (json, json_rank) > (still, still_rank) else kind
 
 
 @lru_cache(maxsize=64)
@@ -87,10 +89,10 @@ def takes_gzip(accept_encoding: str) -> bool:
     return gzip > 0 and gzip >= codings.get("identity", 0.0)
 
 
-def is_stream(accept: str | None, images: int) -> bool:
+def is_stream(accept: str | None, images: int, stills: tuple[str, ...] = (PNG,)) -> bool:
     """Whether the answer is a stream of events."""
     try:
-        return choose_representation(accept, images) == EVENTS
+        return choose_representation(accept, images, stills) == EVENTS
     except NotAcceptable:
         return False
 

@@ -1,4 +1,4 @@
-"""GET /livez and /readyz (or /health), for orchestrators: the process answers; new work would be started now.
+"""GET /livez and /readyz (or /health, or /ping), for orchestrators: the process answers; new work would be started now.
 
 Knows the front alone.
 """
@@ -21,6 +21,7 @@ def probe_router(front: Front) -> APIRouter:
         """The HTTP process is alive, whatever the worker does."""
         return {"status": "alive"}
 
+    @router.get("/ping", responses=problems(503))  # SageMaker's name for it
     @router.get("/health", responses=problems(503))
     @router.get("/readyz", responses=problems(503))
     async def readyz() -> dict[str, object]:

@@ -20,7 +20,7 @@ from dit_serve.models.checks import MAX_SEED, class_called, model_faults
 from dit_serve.models.options import DEFAULT_SAMPLER, ModelInfo, SampleSpec, guidance_fault
 from dit_serve.service.errors import FieldError, InvalidRequest, MalformedBody, ModelNotFound
 from dit_serve.service.http.deadline import asked_milliseconds
-from dit_serve.service.http.faults import Members, field_errors, read_members, repeated_fields, short
+from dit_serve.service.http.faults import MAX_COMPARED, Members, field_errors, read_members, repeated_fields, short
 from dit_serve.service.http.schemas import MAX_EXACT_FLOAT, GenerateRequest
 from dit_serve.service.wire.job import Job
 
@@ -71,7 +71,7 @@ def read_form(body: bytes, deadlines: Sequence[str] = ()) -> Form:
         InvalidRequest: it is JSON, but no object.
     """
     request, faults = read_fields(GenerateRequest, body, EXAMPLE)
-    faults += _class_faults(request, {fault.field for fault in faults})
+    faults += class_faults(request, {fault.field for fault in faults})
     deadline_ms = None
     try:
         deadline_ms = asked_milliseconds(deadlines, request.deadline_ms)
@@ -116,12 +116,12 @@ def read_object(value: Mapping[str, Any], members: Members, most_compared: int) 
         most_compared: unknown names for which a near one is looked up.
     """
     request, faults = read_part(GenerateRequest, value, members, most_compared)
-    faults += _class_faults(request, {fault.field for fault in faults})
+    faults += class_faults(request, {fault.field for fault in faults})
     return Form(request, None, tuple(faults))
 
 
 def read_part(
-    kind: type[Kind], value: Mapping[str, Any], members: Members, most_compared: int
+    kind: type[Kind], value: Mapping[str, Any], members: Members, most_compared: int = MAX_COMPARED
 ) -> tuple[Kind, list[FieldError]]:
     """The fields of a JSON object that stands in a larger body, as `read_fields` has those of a body.
 
@@ -242,7 +242,8 @@ def besides(faults: Sequence[FieldError], more: Iterable[FieldError]) -> list[Fi
     return [fault for fault in more if fault.field not in told]
 
 
-def _class_faults(request: GenerateRequest, wrong: set[str]) -> list[FieldError]:
+def class_faults(request: GenerateRequest, wrong: set[str]) -> list[FieldError]:
+    """What is wrong with how a class is given: twice, or not at all; `wrong` are the names of wrong fields."""
     has_id = request.class_id is not None or "class_id" in wrong
     has_name = request.class_name is not None or "class" in wrong
     if has_id and has_name:

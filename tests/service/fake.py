@@ -2,7 +2,7 @@
 
 A model's name says what its loading does: `fake-64` works, `broken-64` and `flaky-64` raise,
 `waiting-64:FIFO` waits until somebody opens that FIFO for writing, `half-64` works on every device but `fake:1`, and
-`read-64:FILE` has the file's text for the SHA-256 of its weights.
+`read-64:FILE` has the file's first line for the SHA-256 of its weights, and its second one, if any, for its build.
 """
 
 from __future__ import annotations
@@ -38,11 +38,13 @@ class FakeDoor:
     modulation_counts = (0, 0)
     max_sequences = MAX_BATCH_SEQUENCES
 
-    def __init__(self, name: str = "fake-64", device: str = "cpu", sha256: str = "00" * 32) -> None:
+    def __init__(
+        self, name: str = "fake-64", device: str = "cpu", sha256: str = "00" * 32, build: tuple[str, ...] = ()
+    ) -> None:
         labels = tuple((f"class {k}", f"kind {k}") for k in range(100))
         samplers = ("ddim", "ddpm", "dpm++")
         side = int(name.rpartition("-")[2])
-        self.info = ModelInfo(name, side, 100, labels, 1000, samplers, 4, "float32", device, sha256)
+        self.info = ModelInfo(name, side, 100, labels, 1000, samplers, 4, "float32", device, sha256, build=build)
 
     def warm_up(self) -> None: ...
 
@@ -84,5 +86,6 @@ def load(model: str, options: ModelOptions) -> FakeDoor:
     if kind == "waiting":
         Path(file).read_bytes()
     if kind == "read":
-        return FakeDoor(name, options.device or "cpu", Path(file).read_text())
+        sha256, *build = Path(file).read_text().splitlines()
+        return FakeDoor(name, options.device or "cpu", sha256, tuple(build))
     return FakeDoor(name, options.device or "cpu")

@@ -18,6 +18,7 @@ from PIL import Image
 
 from dit_serve import load_pipeline
 from dit_serve.models.options import ModelOptions, SampleSpec
+from dit_serve.service.http.links import entity_tag
 from dit_serve.service.image.png import read_png, read_receipt
 from tests.service.front.test_front import post, start
 from tests.service.running import PATIENCE_SECONDS, Running, running
@@ -78,6 +79,18 @@ def test_a_picture_by_openais_api_is_that_of_generate(server: Running) -> None:
         data = client.post("/v1/images/generations", json=wish).json()["data"]
     expected = [post(server, {**REQUEST, "seed": REQUEST["seed"] + k}).content for k in (0, 1)]
     assert [base64.b64decode(image["b64_json"]) for image in data] == expected
+
+
+def test_a_link_has_the_bytes_of_a_request_and_a_tag_that_another_process_knows(
+    server: Running, random_folder: Path
+) -> None:
+    url = "/v1/images/random-64/thing%207/3.png?cfg=4&steps=20"
+    with server.client() as client:
+        head, image = client.head(url), client.get(url)
+        known = client.get(url, headers={"If-None-Match": head.headers["ETag"]})
+    assert image.content == post(server, REQUEST).content
+    tag = entity_tag(SampleSpec(7, 3, 20, 4.0), load_pipeline(random_folder).info)
+    assert (head.headers["ETag"], image.headers["ETag"], known.status_code) == (tag, tag, 304)
 
 
 def test_classes_come_from_the_checkpoint(server: Running) -> None:
