@@ -62,9 +62,9 @@ class Hostile:
 
 
 def load(model: str, options: ModelOptions) -> fake.FakeDoor:
-    """The fake model without its classes that misbehave, and with few steps."""
+    """The fake model without its classes that misbehave, and with no more steps than are usual."""
     door = fake.load(model, options)
-    door.info = replace(door.info, num_classes=50, labels=door.info.labels[:50], max_steps=20)
+    door.info = replace(door.info, num_classes=50, labels=door.info.labels[:50], max_steps=50)
     return door
 
 

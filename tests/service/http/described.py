@@ -1,0 +1,76 @@
+"""What GET /v1/models says, put into the description of the API: a body that it allows must then be taken.
+
+The description holds for any models, so it cannot say which classes, sizes or names there are. A test that knows them
+narrows it, and has a description that is exact: what it allows is served, what it forbids is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Schema = dict[str, Any]
+
+
+def narrowed(document: Schema, narrow: Mapping[str, Schema]) -> Schema:
+    """The description, in which each field and parameter of these names has these keywords besides.
+
+    Raises:
+        KeyError: no field or parameter is called so.
+    """
+    met: set[str] = set()
+    for name, schema in _named(document):
+        if name in narrow:
+            met.add(name)
+            _narrow(schema, narrow[name])
+    if missing := narrow.keys() - met:
+        raise KeyError(f"nothing is called {sorted(missing)}")
+    return document
+
+
+def without(document: Schema, name: str) -> Schema:
+    """The description, in which no body has a field of this name."""
+    for kind in _bodies(document):
+        kind["properties"].pop(name, None)
+    return document
+
+
+def operations(document: Schema) -> list[tuple[str, str]]:
+    """Method and path of everything that the description has."""
+    return [(method.upper(), path) for path, item in document["paths"].items() for method in item]
+
+
+def is_made_late(document: Schema, method: str, path: str) -> bool:
+    """Whether an operation may be late, by what is said of it."""
+    return "504" in document["paths"][path][method.lower()]["responses"]
+
+
+def _bodies(node: Any) -> Iterator[Schema]:
+    """All schemas of objects that are asked with."""
+    for each in node if isinstance(node, list) else node.values() if isinstance(node, dict) else ():
+        yield from _bodies(each)
+    if isinstance(node, dict) and isinstance(node.get("properties"), dict):
+        yield node
+
+
+def _named(node: Any) -> Iterator[tuple[str, Schema]]:
+    """Names and schemas of all fields of bodies and of all parameters."""
+    if isinstance(node, list):
+        for each in node:
+            yield from _named(each)
+    if not isinstance(node, dict):
+        return
+    if "in" in node and isinstance(node.get("schema"), dict):
+        yield node["name"], node["schema"]
+    if isinstance(node.get("properties"), dict):
+        yield from ((name, schema) for name, schema in node["properties"].items() if isinstance(schema, dict))
+    for name, each in node.items():
+        if name not in ("responses", "examples"):
+            yield from _named(each)
+
+
+def _narrow(schema: Schema, keywords: Schema) -> None:
+    """Adds keywords to a schema; where null is allowed beside a type, null stays allowed."""
+    for choice in schema.get("anyOf", [schema]):
+        if choice.get("type") != "null":
+            choice.update(keywords)
