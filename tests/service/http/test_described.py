@@ -33,7 +33,14 @@ OF_THE_MODEL: dict[str, Schema] = {
     "sampler": {"enum": ["ddim", "ddpm", "dpm++"]},
     "preview_every": {"maximum": 0},  # previews are for who asks for a stream, and Schemathesis accepts everything
 }
+KEY = "k" * 32
 GIVEN_TWICE = "deadline_ms"  # the header says it as well, and no schema can say that two parameters must agree
+WITH_KEYS = f"""
+[auth.openapi.bearer]
+bearer = "{KEY}"
+[auth.openapi.key]
+api_key = "{KEY}"
+"""
 MADE_LATE = """
 [[operations]]
 include-method = "{method}"
@@ -46,13 +53,13 @@ checks.not_a_server_error.expected-statuses = ["2xx", "4xx", "503", "504"]  # a 
 def server() -> Iterator[Running]:
     command = fake_command(models="fake-64")
     command[2] = "tests.service.http.serve_hostile"
-    with running(command) as server:
+    with running(command, DIT_API_KEYS=KEY) as server:
         yield server
 
 
 @pytest.fixture
 def document(server: Running) -> Schema:
-    with server.client() as client:
+    with server.client(headers={"Authorization": f"Bearer {KEY}"}) as client:
         described: Schema = client.get("/openapi.json").json()
     return described
 
@@ -79,7 +86,7 @@ def schemathesis(server: Running, document: Schema, folder: Path, *more: str) ->
     """Its report on a server that this document describes, and what it told."""
     late = [MADE_LATE.format(method=method, path=path) for method, path in operations(document)
             if is_made_late(document, method, path)]
-    (folder / "schemathesis.toml").write_text("".join(late))
+    (folder / "schemathesis.toml").write_text(WITH_KEYS + "".join(late))
     (folder / "described.json").write_text(json.dumps(document))
     flags = ["--url", server.url, "--seed", str(SEED), "--max-examples", str(EXAMPLES), "--continue-on-failure"]
     flags += ["--generation-database", "none", "--no-color", "--report", "json", "--report-json-path", "report.json"]
