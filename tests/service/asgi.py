@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 from starlette.types import ASGIApp, Message
 
@@ -28,8 +29,12 @@ async def ask(
     headers: Sequence[Header] = (),
     body: Sequence[bytes] = (b"",),
     leaves: asyncio.Event | None = None,
+    query: bytes = b"",
 ) -> Answer:
-    """The answer to one request, whose body comes in these pieces; its client stays, or leaves with the event."""
+    """The answer to one request, whose body comes in these pieces; its client stays, or leaves with the event.
+
+    Escapes in the path are undone, as a server does it.
+    """
     pieces = list(body)
     gone = leaves or asyncio.Event()
     answer = Answer()
@@ -54,9 +59,9 @@ async def ask(
         "http_version": "1.1",
         "method": method,
         "scheme": "http",
-        "path": path,
+        "path": unquote(path),
         "raw_path": path.encode("utf-8", "surrogatepass"),
-        "query_string": b"",
+        "query_string": query,
         "root_path": "",
         "headers": list(headers),
         "client": ("127.0.0.1", 1),
