@@ -15,14 +15,17 @@ Schema = dict[str, Any]
 def narrowed(document: Schema, narrow: Mapping[str, Schema]) -> Schema:
     """The description, in which each field and parameter of these names has these keywords besides.
 
+    A name may stand alone, or behind the path whose field alone is meant, as in `/v2/models/{name} name`.
+
     Raises:
         KeyError: no field or parameter is called so.
     """
     met: set[str] = set()
-    for name, schema in _named(document):
-        if name in narrow:
-            met.add(name)
-            _narrow(schema, narrow[name])
+    for path, item in document["paths"].items():
+        for name, schema in _named(item):
+            for key in {name, f"{path} {name}"} & narrow.keys():
+                met.add(key)
+                _narrow(schema, narrow[key])
     if missing := narrow.keys() - met:
         raise KeyError(f"nothing is called {sorted(missing)}")
     return document

@@ -157,7 +157,8 @@ def test_no_body_keeps_the_event_loop_or_gets_a_long_answer(body: bytes) -> None
 
 @pytest.fixture
 def server() -> Iterator[Running]:
-    command = fake_command("--header-seconds", "0.5", "--body-seconds", "0.5", "--write-seconds", "2")
+    limits = ("--header-seconds", "0.5", "--body-seconds", "0.5", "--write-seconds", "2", "--keep-alive-seconds", "1")
+    command = fake_command(*limits)
     command[2] = "tests.service.http.serve_hostile"
     with running(command) as server:
         yield server
