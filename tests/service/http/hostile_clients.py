@@ -55,7 +55,7 @@ PROBES = (
     "/v2/models/fake-64/config", "/v2/models/fake-64/stats", "/v2/repository/index", "/v2/../generate", "/V2",
     "/v2\x00", "/ping", "/invocations", "/models/fake-64", "/models/", "/v1/models/fake-64", "/v1/models/no-such",
     "/v1/models/", "/v1/images/generations", "/v1/images/edits", "/v1/images/variations", "/v1/images/fake-64/7/5.png",
-    "/v1/images/", "/v1/chat/completions",
+    "/v1/images/", "/v1/chat/completions", "/v1/status", "/v1/models", "/health", "/readyz", "/livez", "/",
 )  # fmt: skip
 
 
@@ -71,16 +71,22 @@ def _openai(source: random.Random) -> Hostile:
 
 
 def _task(source: random.Random) -> Hostile:
-    inner = mutated({b"num_inference_steps": b"2"}, TASK_FIELDS, TASK_VALUES, source, most=2)
+    inner = mutated({b"num_inference_steps": b"2"}, TASK_FIELDS, TASK_VALUES, source, _few(source), damage=0.1)
     fields = {b"inputs": b'"class 7"', b"parameters": inner}
-    outer = mutated(fields, (b"inputs", b"parameters", b"options", *FIELDS), TASK_VALUES, source, most=1)
+    names = (b"inputs", b"parameters", b"options", *FIELDS)
+    outer = mutated(fields, names, TASK_VALUES, source, _few(source), damage=0.1)
     path = "/" if source.random() < 0.5 else f"/models/{source.choice(MODELS)}"
     return Hostile("POST", path, hostile_headers(source), outer)
 
 
-def _invocations(source: random.Random) -> Hostile:
-    body = mutated({b"class_id": b"7", b"steps": b"2"}, FIELDS, VALUES, source)
-    return Hostile("POST", "/invocations", hostile_headers(source), body)
+def _own(source: random.Random) -> Hostile:
+    """By another path, or several at once."""
+    one = mutated({b"class_id": b"7", b"steps": b"2"}, FIELDS, VALUES, source)
+    if source.random() < 0.5:
+        return Hostile("POST", "/invocations", hostile_headers(source), one)
+    fields = {b"requests": b"[%s]" % b", ".join([one] * _often(1, (0, 2, 3, 65), source))}
+    body = mutated(fields, (b"requests", *FIELDS), VALUES, source, _few(source), damage=0.1)
+    return Hostile("POST", "/v1/batch", hostile_headers(source), body)
 
 
 def _infer(source: random.Random) -> Hostile:
@@ -89,7 +95,7 @@ def _infer(source: random.Random) -> Hostile:
     tensors = [_tensor(name, count, is_binary, source) for name in _some_tensors(source)]
     inputs = b"[%s]" % b", ".join(head for head, _ in tensors)
     names = (b"cfg", b"seed", b"timeout", b"priority", b"binary_data_output", *FIELDS)
-    parameters = mutated({b"steps": b"2"}, names, VALUES, source, most=1)
+    parameters = mutated({b"steps": b"2"}, names, VALUES, source, _few(source), damage=0.05)
     fields = {b"inputs": inputs, b"parameters": parameters}
     if source.random() < 0.3:
         fields[b"outputs"] = source.choice((
@@ -98,7 +104,7 @@ def _infer(source: random.Random) -> Hostile:
             b'[{"name": 7}]', b'[{"name": "image", "parameters": {"classification": 3}}]',
         ))  # fmt: skip
     names = (b"id", b"inputs", b"outputs", b"parameters", b"model_name", *FIELDS)
-    head = mutated(fields, names, VALUES, source, most=source.choice((0, 0, 1)), damage=0.15)
+    head = mutated(fields, names, VALUES, source, _few(source), damage=0.1)
     length = b"%d" % len(head)
     if source.random() < 0.15:
         length = source.choice((*HEADER_LENGTHS, b"%d" % (len(head) + 1), b"%d" % (len(head) - 1)))
@@ -113,9 +119,8 @@ def _infer(source: random.Random) -> Hostile:
 
 
 def _some_tensors(source: random.Random) -> list[bytes]:
-    names = [source.choice((b"class_id", b"label"))]
-    names += source.sample(TENSORS, source.choice((0, 0, 1, 2)))
-    return names
+    others = (b"seed", b"cfg", b"steps") if source.random() < 0.7 else TENSORS
+    return [source.choice((b"class_id", b"label")), *source.sample(others, source.choice((0, 0, 0, 1, 2)))]
 
 
 def _tensor(name: bytes, count: int, is_binary: bool, source: random.Random) -> tuple[bytes, bytes]:
@@ -140,7 +145,7 @@ def _tensor(name: bytes, count: int, is_binary: bool, source: random.Random) -> 
         b"data": lambda: source.choice((*VALUES, b"[[7]]", b"[7, 7, 7]", b'["class 7"]')),
         b"name": lambda: source.choice(VALUES),
     }
-    for key in source.sample(list(wrong), source.choice((0, 0, 0, 1, 2))):
+    for key in source.sample(list(wrong), source.choice((0, 0, 0, 0, 0, 1, 2))):
         fields[key] = wrong[key]()
     return b"{" + b", ".join(b'"%s": %s' % pair for pair in fields.items()) + b"}", data
 
@@ -161,6 +166,11 @@ def _probe(source: random.Random) -> Hostile:
     return Hostile(method, path, hostile_headers(source), b"")
 
 
+def _few(source: random.Random) -> int:
+    """How many fields of an object are wrong at most, where others may be wrong as well."""
+    return source.choice((0, 0, 0, 1, 2))
+
+
 def _model(source: random.Random) -> str:
     return _often("fake-64", MODELS, source)
 
@@ -174,5 +184,5 @@ def _without_type(headers: Sequence[Header]) -> tuple[Header, ...]:
 
 
 CLIENTS: Sequence[Callable[[random.Random], Hostile]] = (
-    _openai, _openai, _task, _invocations, _infer, _infer, _link, _probe,
+    _openai, _openai, _task, _own, _infer, _infer, _link, _probe,
 )  # fmt: skip
