@@ -69,9 +69,6 @@ def completed(describe: Callable[[], dict[str, Any]], *, has_keys: bool) -> Call
             document["security"] = [{name: []} for name in schemes]
             for path in (*PROBES, *OPEN_DOCUMENTS):
                 document["paths"][path]["get"]["security"] = []
-            for operation in (each for item in document["paths"].values() for each in item.values()):
-                if "security" not in operation:
-                    operation["responses"].setdefault("401", problems(401)[401])
         return document
 
     return described
