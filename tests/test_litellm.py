@@ -29,7 +29,7 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Running]:
-    with running(fake_command("--max-queue-sequences", "2"), DIT_API_KEYS=KEY) as server:
+    with running(fake_command("--max-queue-sequences", "32"), DIT_API_KEYS=KEY) as server:
         yield server
 
 
@@ -52,7 +52,7 @@ def png_of(answer: Any) -> bytes:
 
 def test_it_makes_the_image_that_generate_makes(litellm: Any, server: Running) -> None:
     fields = {"seed": 5, "steps": 3}
-    answer = litellm.image_generation(**asked(server, size="64x64", response_format="b64_json", extra_body=fields))
+    answer = litellm.image_generation(**asked(server, size="64x64", extra_body=fields))
     with server.client(headers={"Authorization": f"Bearer {KEY}"}) as client:
         own = client.post("/generate", json={"class_id": 7, **fields})
     assert png_of(answer) == own.content
@@ -74,7 +74,7 @@ def test_it_makes_images_in_a_loop_of_events(litellm: Any, server: Running) -> N
         ({"extra_body": {"steps": 0}}, "BadRequestError", "steps"),
         ({"model": "openai/no-such"}, "NotFoundError", "fake-64"),
         ({"api_key": "wrong"}, "AuthenticationError", "key"),
-        ({"prompt": "class 90"}, "InternalServerError", "fail"),
+        ({"prompt": "class 90"}, "InternalServerError", "log has it"),
     ],
 )
 def test_an_error_is_of_its_own_kind_and_says_what_is_wrong(
@@ -88,7 +88,7 @@ def test_an_error_is_of_its_own_kind_and_says_what_is_wrong(
 
 def test_a_full_queue_is_a_rate_limit(litellm: Any, server: Running) -> None:
     with server.client(headers={"Authorization": f"Bearer {KEY}", "Accept": "text/event-stream"}) as client:
-        body = {"class_id": 92, "steps": 1000}  # slow: it is there until its reader leaves
+        body = {"class_id": 92, "n": 16, "steps": 1000}  # all places, and slow: there until their reader leaves
         with client.stream("POST", "/generate", json=body) as stream:
             next(stream.iter_lines())
             with pytest.raises(litellm.RateLimitError):
