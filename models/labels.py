@@ -52,14 +52,36 @@ class Labels:
         wanted = _folded(name)
         if wanted.isascii() and wanted.isdigit():
             return self._by_number(wanted)
-        exact = sorted({class_id for class_id, known in self._pairs() if _folded(known) == wanted})
+        exact = self.called(name)
         if len(exact) == 1:
             return exact[0]
         if exact:
-            raise ValueError(f"{name!r} names several classes: {self._listed(exact)}; give one by its id")
+            raise ValueError(f"{name!r} names several classes: {self.listed(exact)}; give one by its id")
         near = self._near(wanted)
-        hint = f"; near: {self._listed(near)}" if near else ""
+        hint = f"; near: {self.listed(near)}" if near else ""
         raise ValueError(f"no class is called {name!r}{hint}")
+
+    def called(self, name: str) -> list[int]:
+        """Return the ids of the classes with exactly this name, whatever the case."""
+        wanted = _folded(name)
+        return sorted({class_id for class_id, known in self._pairs() if _folded(known) == wanted})
+
+    def within(self, text: str) -> list[int]:
+        """Return the ids of the classes whose name, the longest of all that stand in a text as whole words, it has.
+
+        Several where several classes are called so, or where two names of one length stand in it.
+        """
+        words = f" {_words(text)} "
+        found: dict[str, set[int]] = {}
+        for class_id, known in self._pairs():
+            if (name := _words(known)) and f" {name} " in words:
+                found.setdefault(name, set()).add(class_id)
+        longest = max(map(len, found), default=0)
+        return sorted({class_id for name, ids in found.items() if len(name) == longest for class_id in ids})
+
+    def listed(self, class_ids: Iterable[int]) -> str:
+        """Return the classes in words: "7 (cock), 8 (hen)"."""
+        return ", ".join(f"{class_id} ({self.names[class_id][0]})" for class_id in class_ids)
 
     def _by_number(self, digits: str) -> int:
         significant = digits.lstrip("0") or "0"
@@ -79,9 +101,6 @@ class Labels:
             spelled.setdefault(_folded(name), []).append(class_id)
         close = difflib.get_close_matches(wanted[:80], spelled, n=8)
         return list(dict.fromkeys(class_id for name in close for class_id in spelled[name]))[:8]
-
-    def _listed(self, class_ids: Iterable[int]) -> str:
-        return ", ".join(f"{class_id} ({self.names[class_id][0]})" for class_id in class_ids)
 
     def _pairs(self) -> Iterator[tuple[int, str]]:
         return ((class_id, name) for class_id, names in enumerate(self.names) for name in names)
@@ -183,6 +202,11 @@ def _cut(value: object) -> str:
 
 def _folded(text: str) -> str:
     return " ".join(text.casefold().split())
+
+
+def _words(text: str) -> str:
+    """The letters and digits of a text in words, with one space between them, and nothing else."""
+    return " ".join(re.findall(r"\w+", text.casefold()))
 
 
 def _rank(name: str, wanted: str) -> int | None:

@@ -4,8 +4,10 @@
     ├── Problem                    a client meets it, as application/problem+json (RFC 9457)
     │   ├── MalformedBody          the body is not JSON
     │   ├── InvalidRequest         it is JSON, but not a request that can be served
+    │   │   └── BadRequest         the same in a protocol that knows no 422
     │   ├── Unauthorized           no valid API key came with the request
     │   ├── NotFound               no such path
+    │   ├── ModelNotFound          no such model is loaded
     │   ├── MethodNotAllowed       the path exists, with other methods
     │   ├── NotAcceptable          Accept names nothing that can be made
     │   ├── BodyTooLarge
@@ -27,8 +29,9 @@
         ├── ReceiptError           a PNG has no receipt, or a damaged one
         └── CommandError           a command was asked for what cannot be done
 
-Each Problem that is raised has its status, title and slug as class attributes. A problem's body never
-repeats what the client sent except numbers, and never holds a path or a traceback.
+Each Problem that is raised has its status, title and slug as class attributes. A problem's detail never
+repeats what the client sent except numbers, and never holds a path or a traceback. How a client is told is
+`service.http.problems`' affair.
 """
 
 from __future__ import annotations
@@ -54,11 +57,13 @@ class Problem(ServiceError):
         status: of its answer in HTTP.
         title: the same words for every problem of this type.
         slug: names the type for programs.
+        is_retried: whether the same request may succeed if it is sent again, where its status leaves that open.
     """
 
     status: ClassVar[int]
     title: ClassVar[str]
     slug: ClassVar[str]
+    is_retried: ClassVar[bool | None] = None
 
     def __init__(
         self, detail: str = "", *, retry_after: float | None = None, headers: Mapping[str, str] | None = None
@@ -97,6 +102,12 @@ class InvalidRequest(Problem):
         self.errors = errors
 
 
+class BadRequest(InvalidRequest):
+    """The same, in the words of a protocol that knows no 422."""
+
+    status: ClassVar[int] = 400
+
+
 class Unauthorized(Problem):
     """No valid API key came with the request."""
 
@@ -111,6 +122,14 @@ class NotFound(Problem):
     status: ClassVar[int] = 404
     title: ClassVar[str] = "There is nothing at this path"
     slug: ClassVar[str] = "not-found"
+
+
+class ModelNotFound(Problem):
+    """No model of this name is loaded."""
+
+    status: ClassVar[int] = 404
+    title: ClassVar[str] = "No such model is loaded"
+    slug: ClassVar[str] = "model-not-found"
 
 
 class MethodNotAllowed(Problem):
@@ -151,6 +170,7 @@ class QueueFull(Problem):
     status: ClassVar[int] = 429
     title: ClassVar[str] = "The queue is full"
     slug: ClassVar[str] = "queue-full"
+    is_retried: ClassVar[bool | None] = True
 
 
 class DeadlineTooShort(Problem):
@@ -159,6 +179,7 @@ class DeadlineTooShort(Problem):
     status: ClassVar[int] = 503
     title: ClassVar[str] = "The deadline cannot be met"
     slug: ClassVar[str] = "deadline-too-short"
+    is_retried: ClassVar[bool | None] = False
 
 
 class NotReady(Problem):
@@ -167,6 +188,7 @@ class NotReady(Problem):
     status: ClassVar[int] = 503
     title: ClassVar[str] = "Not ready"
     slug: ClassVar[str] = "not-ready"
+    is_retried: ClassVar[bool | None] = True
 
 
 class ShuttingDown(Problem):
@@ -175,6 +197,7 @@ class ShuttingDown(Problem):
     status: ClassVar[int] = 503
     title: ClassVar[str] = "Shutting down"
     slug: ClassVar[str] = "shutting-down"
+    is_retried: ClassVar[bool | None] = True
 
 
 class TooManyConnections(Problem):
@@ -183,6 +206,7 @@ class TooManyConnections(Problem):
     status: ClassVar[int] = 503
     title: ClassVar[str] = "There are too many connections"
     slug: ClassVar[str] = "too-many-connections"
+    is_retried: ClassVar[bool | None] = True
 
 
 class JobFailed(Problem):
@@ -191,6 +215,7 @@ class JobFailed(Problem):
     status: ClassVar[int] = 500
     title: ClassVar[str] = "The image could not be made"
     slug: ClassVar[str] = "job-failed"
+    is_retried: ClassVar[bool | None] = False
 
 
 class JobCrashed(Problem):
@@ -199,6 +224,7 @@ class JobCrashed(Problem):
     status: ClassVar[int] = 500
     title: ClassVar[str] = "The image could not be made"
     slug: ClassVar[str] = "job-crashed"
+    is_retried: ClassVar[bool | None] = False
 
 
 class JobCancelled(Problem):
@@ -215,6 +241,7 @@ class JobExpired(Problem):
     status: ClassVar[int] = 504
     title: ClassVar[str] = "The deadline passed"
     slug: ClassVar[str] = "expired"
+    is_retried: ClassVar[bool | None] = False
 
 
 class InternalError(Problem):
@@ -247,17 +274,3 @@ class ReceiptError(LocalError):
 
 class CommandError(LocalError):
     """A command was asked for what cannot be done."""
-
-
-def problem_body(problem: Problem, request_id: str) -> dict[str, object]:
-    """The members of the problem+json document (RFC 9457, section 3)."""
-    body: dict[str, object] = {
-        "type": f"urn:dit-serve:problem:{problem.slug}",
-        "title": problem.title,
-        "status": problem.status,
-        "detail": problem.detail,
-        "request_id": request_id,
-    }
-    if isinstance(problem, InvalidRequest):
-        body["errors"] = [{"field": error.field, "message": error.message} for error in problem.errors]
-    return body

@@ -12,8 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self, get_type_hints
+from typing import Any, Literal, Self, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -22,47 +21,13 @@ from dit_serve.models.options import MAX_BATCH_SEQUENCES, ModelOptions, split_na
 from dit_serve.service.environment import PREFIX, is_quoted, own_variables
 from dit_serve.service.errors import SettingsError
 from dit_serve.service.forms import MAX_PATH_PREFIX, is_api_key, is_origin, is_path_prefix
+from dit_serve.service.http_limits import HttpLimits
 
 READ_ELSEWHERE = frozenset({"DIT_CACHE"})  # models/checkpoints/cache.py: where converted checkpoints are kept
 SECRET = frozenset({"api_keys"})  # no flag, because everybody can read a command line, and never shown
 NO_SETTING = frozenset({"device"})  # of a group: each worker has its own, of `devices`
 MAX_IMAGES_PER_REQUEST = 16
-DEFAULT_CONNECTIONS = 4096  # where the limit of open files leaves as many; each may take 100 KiB of memory
 MAX_SHOWN = 80  # characters of a wrong value
-_Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-@dataclass(frozen=True, slots=True)
-class HttpLimits:
-    """How long a client may take, how much it may send, and how many connections there may be."""
-
-    header_seconds: Annotated[
-        _Seconds, Field(le=600, description="Seconds, up to 600, that a client may take to send a request's headers.")
-    ] = 5.0
-    body_seconds: Annotated[
-        _Seconds, Field(le=600, description="Seconds, up to 600, that a client may take to send a request's body.")
-    ] = 10.0
-    write_seconds: Annotated[
-        _Seconds, Field(le=3600, description="Seconds, up to 3600, that a client may leave an answer unread.")
-    ] = 30.0
-    keep_alive_seconds: Annotated[
-        _Seconds, Field(ge=1, le=3600, description="Seconds, 1 to 3600, that a connection may be idle between two "
-        "requests; more than a load balancer in front leaves its own idle.")
-    ] = 75.0
-    max_header_bytes: Annotated[
-        int, Field(ge=1 << 10, le=1 << 20, description="Most bytes of a request's headers, 1024 to 1048576.")
-    ] = 32 << 10
-    max_body_bytes: Annotated[
-        int, Field(ge=1 << 10, le=1 << 20, description="Most bytes of a request's body, 1024 to 1048576.")
-    ] = 16 << 10
-    max_connections: Annotated[
-        int, Field(ge=0, le=1_000_000, description="Most connections that are open at once, up to 1000000; 0 is as "
-        "many as the limit of open files leaves, 4096 at most.")
-    ] = 0
-    max_connections_per_peer: Annotated[
-        int, Field(ge=0, le=1_000_000, description="Most of these from one address, the /64 of an IPv6 one, up to "
-        "1000000; 0 is three quarters of them. Behind a proxy all clients are one address.")
-    ] = 0
 
 
 class Settings(BaseModel):
@@ -81,6 +46,16 @@ class Settings(BaseModel):
         "NAME=CHECKPOINT, with the name that requests call it by; the first is the default one.",
     )
     options: ModelOptions = ModelOptions()
+    model_aliases: tuple[str, ...] = Field(
+        default=(),
+        description="Other names of models for clients that choose theirs themselves, comma-separated, NAME=MODEL: "
+        "gpt-image-1=facebook/DiT-XL-2-256.",
+    )
+    prompts: Literal["exact", "phrase"] = Field(
+        default="exact",
+        description="How a prompt of OpenAI's or Hugging Face's clients names a class: exact, it is one of its names; "
+        "phrase, or the longest class name in it, which may be another than is meant.",
+    )
     devices: tuple[str, ...] = Field(
         default=(),
         description="Devices, comma-separated, one worker process each: cuda:0,cuda:1 or cpu; "
@@ -151,7 +126,7 @@ class Settings(BaseModel):
         default="info", description="debug, info, warning (or warn) or error, in capitals too."
     )
 
-    @field_validator("models", "devices", "api_keys", "cors_origins", mode="before")
+    @field_validator("models", "model_aliases", "devices", "api_keys", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -161,6 +136,13 @@ class Settings(BaseModel):
     def _level(cls, value: object) -> object:
         name = value.strip().lower() if isinstance(value, str) else value
         return "warning" if name == "warn" else name
+
+    @field_validator("model_aliases")
+    @classmethod
+    def _are_aliases(cls, aliases: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(alias and name for alias, _, name in (each.partition("=") for each in aliases)):
+            raise ValueError("an alias is NAME=MODEL, such as gpt-image-1=digits-64")
+        return aliases
 
     @field_validator("api_keys")
     @classmethod
@@ -184,6 +166,11 @@ class Settings(BaseModel):
             raise ValueError("a path is / and letters, digits, . _ ~ or -, such as /images, and /tools/images")
         return path
 
+    @property
+    def aliases(self) -> dict[str, str]:
+        """The names of models by their aliases."""
+        return {alias: name for alias, _, name in (each.partition("=") for each in self.model_aliases)}
+
     @model_validator(mode="after")
     def _relations(self) -> Self:
         if self.max_queue_sequences < self.max_batch_sequences:
@@ -197,6 +184,8 @@ class Settings(BaseModel):
         names = [given or path for given, path in map(split_name, self.models)]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"models has two that are called {twice}: give one another name, NAME=CHECKPOINT")
+        if len(self.aliases) < len(self.model_aliases):
+            raise ValueError(f"model_aliases gives one name twice: {', '.join(self.model_aliases)}")
         if len({device.partition(":")[0] for device in self.devices}) > 1:
             listed = ", ".join(self.devices)
             raise ValueError(f"devices must be of one kind, or the same request would give other bytes: {listed}")

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from dit_serve.service.environment import PREFIX
-from dit_serve.service.settings import READ_ELSEWHERE, HttpLimits, setting_fields
+from dit_serve.service.http_limits import HttpLimits
+from dit_serve.service.settings import READ_ELSEWHERE, setting_fields
 from tests.pages import DOCS, PAGES, ROOT, blocks, name_of, prose
 
 MOST_LINES = 120

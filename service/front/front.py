@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry
 from dit_serve.models.options import ModelInfo
 from dit_serve.service.errors import JobCrashed, JobFailed, NotReady, Problem, ShuttingDown, StartError
 from dit_serve.service.front.admission import Admission
+from dit_serve.service.front.aliases import with_aliases, wrong_alias
 from dit_serve.service.front.dispatch import Dispatch
 from dit_serve.service.front.ends import log_end, log_start, told_when_given_up, with_whole_wait
 from dit_serve.service.front.fatal import end_all, ending_after_error
@@ -48,9 +49,11 @@ class Front:
         placement: where the workers run; one on the best device present if it is not said.
         max_queue_sequences: most sequences accepted and not finished.
         metrics: where everything is recorded, if anybody reads it.
+        aliases: names of models by other names that requests may call them by.
 
     Attributes:
         models: what is loaded, by name, the default one first; none before the first worker is up.
+        named: the same, and then by its aliases.
         ledger: the accepted jobs, to be read.
         outlook: when they will be done.
         fatal: set when nothing can be served any more.
@@ -58,9 +61,10 @@ class Front:
 
     def __init__(
         self, command: Sequence[str], configure: Configure, placement: Placement | None = None, *,
-        max_queue_sequences: int, metrics: Metrics | None = None,
+        max_queue_sequences: int, metrics: Metrics | None = None, aliases: Mapping[str, str] | None = None,
     ) -> None:
         self.models: Mapping[str, ModelInfo] = {}
+        self.named, self._aliases = self.models, aliases or {}
         self.fatal: asyncio.Future[StartError] = asyncio.get_running_loop().create_future()
         self._standby = make_standby(command, placement or Placement())
         self._workers = make_workers(self._standby, configure, placement or Placement(), self)
@@ -202,6 +206,9 @@ class Front:
     def worker_ready(self, worker: Worker) -> None:
         """A worker is up: it takes jobs."""
         self.models = self.models or worker.life.models
+        self.named = self.named or with_aliases(self.models, self._aliases)
+        if sentence := wrong_alias(self.models, self._aliases):
+            self.stop_for_good(sentence)
         self._metrics.expect_models(self.models.values())
         self._count_workers()
         self._send_unsent()

@@ -52,10 +52,12 @@ class StateCollector(Collector):
     def _requests(self) -> Iterator[Metric]:
         tally = self._tally
         answered = CounterMetricFamily(
-            "dit_http_requests", "Requests ended, by path and status; 0 is none.", labels=("route", "status")
+            "dit_http_requests",
+            "Requests ended, by path, status (0 is none) and, of those for images, protocol.",
+            labels=("route", "status", "protocol"),
         )
-        for (route, status), count in tally.answered.items():
-            answered.add_metric((route, str(status)), count)
+        for (route, status, protocol), count in tally.answered.items():
+            answered.add_metric((route, str(status), protocol), count)
         yield answered
         yield CounterMetricFamily("dit_requests_received", "Requests received.", tally.received)
         ended = CounterMetricFamily("dit_requests", "Requests ended, by what became of them.", labels=("verdict",))

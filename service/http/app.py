@@ -15,7 +15,7 @@ Knows the front (`service.front.front`) and no worker, queue or model.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -35,11 +35,13 @@ from dit_serve.service.http.batch import batch_endpoint, batch_router
 from dit_serve.service.http.catalog import catalog_router
 from dit_serve.service.http.deadline import HEADER as DEADLINE_HEADER
 from dit_serve.service.http.generate import generate_endpoint, generate_router
-from dit_serve.service.http.middleware import PROBES, REQUEST_ID, RequestMiddleware, problem_response, request_id
+from dit_serve.service.http.middleware import PROBES, REQUEST_ID, RequestMiddleware, request_id
 from dit_serve.service.http.openapi import OPEN_DOCUMENTS, VERSION, completed, description_route
 from dit_serve.service.http.pages import DESCRIPTION, OPEN_PAGES, page_routes
 from dit_serve.service.http.prefix import PrefixMiddleware
 from dit_serve.service.http.probes import probe_router
+from dit_serve.service.http.problems import problem_response
+from dit_serve.service.http.routes import Routes
 from dit_serve.service.http.status import STATUS, status_router
 from dit_serve.service.http.web_page import WebPage
 from dit_serve.service.settings import Settings
@@ -81,14 +83,14 @@ def create_app(front: Front, settings: Settings, tally: Tally | None = None) -> 
         redirect_slashes=False,  # it would redirect to wherever the Host header points
     )
     page = WebPage()
-    paths = _add_routes(app, front, settings, page)
+    routes = _add_routes(app, front, settings, page)
     # The last one added stands before all others.
     app.add_middleware(KeyGuard, digests=digests, open_paths=OPEN_PAGES.union(PROBES, OPEN_DOCUMENTS, page.files))
     if settings.cors_origins:
         app.add_middleware(CORSMiddleware, **_cors(settings.cors_origins))  # before the guard: a preflight has no key
-    files = frozenset(page.files)  # counted as one, and not written down: a page loads dozens, and asks for its status
-    app.add_middleware(RequestMiddleware, tally=tally, routes=paths - files, quiet=files | {STATUS})
-    app.add_middleware(PrefixMiddleware, root_path=settings.root_path, paths=paths)
+    quiet = frozenset({*page.files, STATUS})  # not written down: a page loads dozens of files, and asks for its status
+    app.add_middleware(RequestMiddleware, tally=tally, routes=routes, quiet=quiet)
+    app.add_middleware(PrefixMiddleware, root_path=settings.root_path, routes=routes)
     app.state.tally = tally
     app.openapi_version = VERSION
     app.openapi = completed(app.openapi, has_keys=bool(digests))  # type: ignore[method-assign]
@@ -96,8 +98,8 @@ def create_app(front: Front, settings: Settings, tally: Tally | None = None) -> 
     return app
 
 
-def _add_routes(app: FastAPI, front: Front, settings: Settings, page: WebPage) -> frozenset[str]:
-    """Adds everything that can be asked for; its paths."""
+def _add_routes(app: FastAPI, front: Front, settings: Settings, page: WebPage) -> Routes:
+    """Adds everything that can be asked for."""
     generate, batch = generate_endpoint(front, settings.limits), batch_endpoint(front, settings.limits)
     # Found first and called as they are: FastAPI's own way to an endpoint costs more than all that these do.
     app.router.routes.insert(0, Route("/generate", generate, methods=["POST"]))
@@ -107,7 +109,7 @@ def _add_routes(app: FastAPI, front: Front, settings: Settings, page: WebPage) -
     routers = (*makers, catalog_router(front, page), status_router(front), probe_router(front))
     for router in routers:
         app.include_router(router)
-    return _paths(app, *routers)
+    return Routes(_all_routes(app, *routers), unnamed=page.files)  # a page loads dozens: they are counted as one
 
 
 def _answer_errors(app: FastAPI, *, has_preflights: bool) -> None:
@@ -121,14 +123,15 @@ def _cors(origins: tuple[str, ...]) -> dict[str, Any]:
     return {
         "allow_origins": origins,
         "allow_methods": ["GET", "HEAD", "POST"],
-        "allow_headers": ["Authorization", "X-API-Key", DEADLINE_HEADER, REQUEST_ID],
-        "expose_headers": ["X-Seed", REQUEST_ID, "Server-Timing", "Retry-After", "Retry-After-Ms"],
+        "allow_headers": ["Authorization", "X-API-Key", DEADLINE_HEADER, REQUEST_ID, "If-None-Match"],
+        "expose_headers": [
+            "X-Seed", REQUEST_ID, "Server-Timing", "ETag", "Retry-After", "Retry-After-Ms", "X-Should-Retry",
+        ],
     }
 
 
-def _paths(*routers: FastAPI | APIRouter) -> frozenset[str]:
-    """The paths of all routes; none of ours has parameters."""
-    return frozenset(route.path for router in routers for route in router.routes if isinstance(route, Route))
+def _all_routes(*routers: FastAPI | APIRouter) -> Iterator[Route]:
+    return (route for router in routers for route in router.routes if isinstance(route, Route))
 
 
 def _log_tally(tally: Tally) -> None:
@@ -139,7 +142,7 @@ def _log_tally(tally: Tally) -> None:
 
 async def _answer_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
-    return problem_response(error, request_id(request))
+    return problem_response(error, request.scope, request_id(request))
 
 
 async def _answer_http_exception(request: Request, error: Exception, *, has_preflights: bool) -> Response:
@@ -155,7 +158,7 @@ async def _answer_http_exception(request: Request, error: Exception, *, has_pref
         405: MethodNotAllowed(f"allowed here: {headers.get('Allow')}"),
     }
     problem = problems.get(error.status_code, InternalError("an unexpected error; the log has it"))
-    return problem_response(problem, request_id(request), headers)
+    return problem_response(problem, request.scope, request_id(request), headers)
 
 
 def _allowed(methods: str, *, has_preflights: bool) -> str:
@@ -170,4 +173,4 @@ async def _answer_wrong_query(request: Request, error: Exception) -> Response:
     """A wrong query parameter; the framework's own answer would repeat what was sent."""
     assert isinstance(error, RequestValidationError)
     errors = [FieldError(str(fault["loc"][-1]), str(fault["msg"])) for fault in error.errors()]
-    return problem_response(InvalidRequest(errors), request_id(request))
+    return problem_response(InvalidRequest(errors), request.scope, request_id(request))

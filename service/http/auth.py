@@ -1,7 +1,7 @@
 """API keys: who has none is stopped before anything else is looked at.
 
 The guard stands before the application, so that every path is closed, whether there is a route or not and whenever it
-came to be; the probes, the documentation and the page alone are open, by their exact path. A key comes as
+came to be; the probes, the documentation and the page alone are open, by their exact path, to be read. A key comes as
 `Authorization: Bearer KEY` (RFC 6750) or `X-API-Key: KEY`. What is kept are digests, compared in constant time as
 bytes; a key is never written anywhere.
 """
@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dit_serve.service.errors import SettingsError, Unauthorized
 from dit_serve.service.forms import is_api_key
-from dit_serve.service.http.middleware import problem_response
+from dit_serve.service.http.problems import problem_response
 from dit_serve.service.settings import Settings
 
 _SCHEME = b"bearer "
@@ -29,7 +29,7 @@ class KeyGuard:
     Args:
         app: what is guarded.
         digests: SHA-256 of each valid key; without any the guard is open.
-        open_paths: for which no key is needed.
+        open_paths: for which no key is needed, to GET them.
     """
 
     def __init__(self, app: ASGIApp, digests: frozenset[bytes], open_paths: frozenset[str]) -> None:
@@ -39,12 +39,15 @@ class KeyGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one request."""
-        if scope["type"] == "http" and self._digests and scope["path"] not in self._open_paths:
+        if scope["type"] == "http" and self._digests and not self._is_open(scope):
             keys = _sent_keys(scope["headers"])
             if len(keys) != 1 or not all(map(self._is_valid, keys)):
                 await _refuse(scope, receive, send, is_wrong=bool(keys))
                 return
         await self._app(scope, receive, send)
+
+    def _is_open(self, scope: Scope) -> bool:
+        return scope["path"] in self._open_paths and scope["method"] == "GET"  # a HEAD has become one
 
     def _is_valid(self, key: bytes) -> bool:
         """Whether the key is one of ours; takes as long for each answer."""
@@ -95,5 +98,5 @@ def _sent_keys(headers: Iterable[tuple[bytes, bytes]]) -> set[bytes]:
 async def _refuse(scope: Scope, receive: Receive, send: Send, *, is_wrong: bool) -> None:
     problem = Unauthorized("send Authorization: Bearer KEY, or X-API-Key: KEY, with a key that is valid here")
     challenge = 'Bearer realm="dit-serve"' + (', error="invalid_token"' if is_wrong else "")
-    response = problem_response(problem, scope["state"]["request_id"], {"WWW-Authenticate": challenge})
+    response = problem_response(problem, scope, scope["state"]["request_id"], {"WWW-Authenticate": challenge})
     await response(scope, receive, send)

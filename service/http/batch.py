@@ -19,31 +19,29 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from dit_serve.models.options import ModelInfo
-from dit_serve.service.errors import FieldError, InvalidRequest, JobCancelled, NotAcceptable, Problem, problem_body
+from dit_serve.service.errors import JobCancelled, NotAcceptable, Problem
 from dit_serve.service.front.front import Front
-from dit_serve.service.front.ledger import Accepted
 from dit_serve.service.http.batch_reading import choose_all, read_batch
 from dit_serve.service.http.batch_schemas import BATCH_STREAM, BatchAnswer, BatchRequest
 from dit_serve.service.http.body import read_json_body
 from dit_serve.service.http.deadline import HEADER as DEADLINE_HEADER
-from dit_serve.service.http.deadline import expiring
 from dit_serve.service.http.events import Telling
 from dit_serve.service.http.generate import (
-    NOT_KEPT,
     Endpoint,
     documented_body,
     documented_deadline,
-    given_up_when_client_leaves,
     image_fields,
-    stream,
     with_previews_seen,
 )
-from dit_serve.service.http.middleware import has_jobs, request_id
+from dit_serve.service.http.middleware import asks_for_images, request_id
 from dit_serve.service.http.negotiate import EVENTS, JSON, choose_batch_representation
 from dit_serve.service.http.openapi import documented_events, problems
+from dit_serve.service.http.problems import problem_body
+from dit_serve.service.http.protocols import Protocol
 from dit_serve.service.http.reading import Wanted, make_jobs
 from dit_serve.service.http.schemas import GeneratedImage
-from dit_serve.service.settings import HttpLimits
+from dit_serve.service.http.work import NOT_KEPT, Work, check_size, deadline_at
+from dit_serve.service.http_limits import HttpLimits
 from dit_serve.service.wire.job import Job, JobEnd
 
 
@@ -69,24 +67,22 @@ def batch_endpoint(front: Front, limits: HttpLimits) -> Endpoint:
 
     async def batch(request: Request) -> Response:
         arrived = asyncio.get_running_loop().time()
+        asks_for_images(request, Protocol.DIT)
         body = await read_json_body(request, limits.max_body_bytes)
         form = read_batch(body, request.headers.getlist(DEADLINE_HEADER))
         if not form.has_faults:
             front.check_open()
         accept = request.headers.get("accept")
         is_seen = _is_stream(accept)
-        wanted = choose_all(form, front.models, lambda each: with_previews_seen(each, is_seen=is_seen))
+        wanted = choose_all(form, front.named, lambda each: with_previews_seen(each, is_seen=is_seen))
         representation = choose_batch_representation(accept)
         images = _images(wanted, request_id(request), front)
-        _check_size(images, front.admission.max_queue_sequences)
-        deadline = None if form.deadline_ms is None else arrived + form.deadline_ms / 1e3
-        accepted = front.submit([each.job for each in images], deadline)
-        has_jobs(request)
+        jobs = [each.job for each in images]
+        check_size(jobs, front, "requests")
+        work = Work.accept(request, front, jobs, deadline_at(arrived, form.deadline_ms))
         if representation == EVENTS:
-            return stream(request, front, accepted, _telling(images), deadline)
-        with expiring(front, accepted, deadline), given_up_when_client_leaves(request, front, accepted):
-            ends = await _ends(front, accepted)
-        return _answer(images, ends)
+            return work.stream(_telling(images))
+        return _answer(images, await work.each_end())
 
     return batch
 
@@ -129,18 +125,6 @@ def _images(wanted: Sequence[Wanted], identity: str, front: Front) -> list[Image
     ]
 
 
-def _check_size(images: Sequence[Image], most: int) -> None:
-    """Refuses what could never be accepted, however long its client waits.
-
-    Raises:
-        InvalidRequest: its images need more places than there are.
-    """
-    needed = sum(each.job.sequences for each in images)
-    if needed > most:
-        text = f"need {needed} places (two an image, or one if cfg is 1) of a queue that has {most}: send fewer at once"
-        raise InvalidRequest([FieldError("requests", text)])
-
-
 def _telling(images: Sequence[Image]) -> Telling:
     names = [{"index": each.index, "image": each.image} for each in images]
 
@@ -148,15 +132,6 @@ def _telling(images: Sequence[Image]) -> Telling:
         return image_fields(images[number].job, end, images[number].model)
 
     return Telling(BATCH_STREAM, names, completed, goes_on=True)
-
-
-async def _ends(front: Front, accepted: Sequence[Accepted]) -> list[JobEnd | Problem]:
-    """The end of each job, in order, whatever becomes of the others; they are given up if nobody waits any more."""
-    try:
-        await asyncio.wait([each.result for each in accepted])
-    finally:
-        front.give_up(accepted)
-    return [each.result.result() for each in accepted]
 
 
 def _answer(images: Sequence[Image], ends: Sequence[JobEnd | Problem]) -> Response:

@@ -14,7 +14,7 @@ import os
 
 from dit_serve.service.errors import StartError
 from dit_serve.service.http.connections import Bounds
-from dit_serve.service.settings import DEFAULT_CONNECTIONS, HttpLimits
+from dit_serve.service.http_limits import DEFAULT_CONNECTIONS, HttpLimits
 
 USEFUL = 65_536  # of a soft limit
 LEAST_CONNECTIONS = 4

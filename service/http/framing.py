@@ -70,7 +70,9 @@ def refusal(status: HTTPStatus) -> bytes:
     if status in _NAMED:  # as the application says it
         slug, title = _NAMED[status].slug, _NAMED[status].title
     again = "retry-after: 1\r\n" if status is HTTPStatus.SERVICE_UNAVAILABLE else ""
-    body = f'{{"type": "urn:dit-serve:problem:{slug}", "title": "{title}", "status": {status.value}}}'
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    error = f'{{"message": "{title}", "type": "{kind}", "param": null, "code": "{slug.replace("-", "_")}"}}'
+    body = f'{{"type": "urn:dit-serve:problem:{slug}", "title": "{title}", "status": {status.value}, "error": {error}}}'
     return (
         f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/problem+json\r\n"
         f"content-length: {len(body)}\r\n{again}connection: close\r\n\r\n{body}"

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -21,14 +20,13 @@ from starlette.responses import Response
 from dit_serve.models.options import ModelInfo
 from dit_serve.service.errors import FieldError
 from dit_serve.service.front.front import Front
-from dit_serve.service.front.ledger import Accepted
 from dit_serve.service.http.body import read_json_body
 from dit_serve.service.http.deadline import HEADER as DEADLINE_HEADER
-from dit_serve.service.http.deadline import expiring
-from dit_serve.service.http.events import EventStream, Telling, Watch
-from dit_serve.service.http.middleware import end_as, has_jobs, request_id
+from dit_serve.service.http.events import Telling
+from dit_serve.service.http.middleware import asks_for_images, request_id
 from dit_serve.service.http.negotiate import EVENTS, JSON, PNG, choose_representation, is_stream
 from dit_serve.service.http.openapi import documented_events, problems
+from dit_serve.service.http.protocols import Protocol
 from dit_serve.service.http.reading import Form, choose, make_jobs, read_form
 from dit_serve.service.http.schemas import (
     MAX_DEADLINE_MS,
@@ -38,14 +36,13 @@ from dit_serve.service.http.schemas import (
     GenerateRequest,
     Timing,
 )
+from dit_serve.service.http.work import NOT_KEPT, Work, deadline_at
+from dit_serve.service.http_limits import HttpLimits
 from dit_serve.service.image.receipt import make_receipt
-from dit_serve.service.settings import HttpLimits
 from dit_serve.service.version import version
 from dit_serve.service.wire.job import Job, JobEnd, Timings
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-
-NOT_KEPT = {"Vary": "Accept", "Cache-Control": "no-store"}
 
 
 def generate_endpoint(front: Front, limits: HttpLimits) -> Endpoint:
@@ -53,23 +50,20 @@ def generate_endpoint(front: Front, limits: HttpLimits) -> Endpoint:
 
     async def generate(request: Request) -> Response:
         arrived = asyncio.get_running_loop().time()
+        asks_for_images(request, Protocol.DIT)
         body = await read_json_body(request, limits.max_body_bytes)
         accept = request.headers.get("accept")
         form = read_form(body, request.headers.getlist(DEADLINE_HEADER))
         form = with_previews_seen(form, is_seen=is_stream(accept, form.request.n))
         if not form.faults:
             front.check_open()
-        wanted = choose(form, front.models)
+        wanted = choose(form, front.named)
         representation = choose_representation(accept, wanted.request.n)
         jobs = make_jobs(wanted, request_id(request), front.next_job_id)
-        deadline = None if form.deadline_ms is None else arrived + form.deadline_ms / 1e3
-        accepted = front.submit(jobs, deadline)
-        has_jobs(request)
+        work = Work.accept(request, front, jobs, deadline_at(arrived, form.deadline_ms))
         if representation == EVENTS:
-            return stream(request, front, accepted, _telling(jobs, wanted.model), deadline, _headers(jobs))
-        with expiring(front, accepted, deadline), given_up_when_client_leaves(request, front, accepted):
-            ends = await front.results(accepted)
-        return answer(representation, jobs, ends, wanted.model)
+            return work.stream(_telling(jobs, wanted.model), seed_headers(jobs))
+        return answer(representation, jobs, await work.ends(), wanted.model)
 
     return generate
 
@@ -95,45 +89,9 @@ def generate_router(endpoint: Endpoint) -> APIRouter:
     return router
 
 
-def stream(
-    request: Request, front: Front, accepted: Sequence[Accepted], telling: Telling, deadline: float | None,
-    headers: Mapping[str, str] = NOT_KEPT,
-) -> Response:
-    """The response that tells of these jobs; they are given up when its reader leaves or the deadline passes."""
-    watch = Watch(accepted, front.outlook, telling)
-    expiry = contextlib.ExitStack()
-    expiry.enter_context(expiring(front, watch.untold, deadline))
-
-    def close() -> None:
-        expiry.close()
-        front.give_up(watch.untold)
-        end_as(request, watch.status)
-
-    return EventStream(watch.events(), dict(headers), close)
-
-
-@contextlib.contextmanager
-def given_up_when_client_leaves(
-    request: Request, front: Front, accepted: Sequence[Accepted]
-) -> Generator[None, None, None]:
-    """Gives jobs up when the client closes its connection before the block has ended."""
-
-    def give_up(leaving: asyncio.Task[None]) -> None:
-        if not leaving.cancelled():
-            front.give_up(accepted)
-
-    leaving = asyncio.create_task(_client_left(request))
-    leaving.add_done_callback(give_up)
-    try:
-        yield
-    finally:
-        leaving.cancel()
-
-
 def answer(representation: str, jobs: Sequence[Job], ends: Sequence[JobEnd], model: ModelInfo) -> Response:
     """The response with its images."""
-    slowest = max((end.timings for end in ends), key=lambda timings: timings.total)
-    headers = _headers(jobs) | {"Server-Timing": _server_timing(slowest)}
+    headers = seed_headers(jobs) | timing_headers(ends)
     if representation == PNG:
         return Response(ends[0].png, media_type=PNG, headers=headers)
     images = [GeneratedImage(**image_fields(job, end, model)) for job, end in zip(jobs, ends, strict=True)]
@@ -148,9 +106,17 @@ def with_previews_seen(form: Form, *, is_seen: bool) -> Form:
     return replace(form, faults=(*form.faults, fault))
 
 
-def _headers(jobs: Sequence[Job]) -> dict[str, str]:
+def seed_headers(jobs: Sequence[Job]) -> dict[str, str]:
+    """The headers of an answer with these images, known when they are accepted."""
     seeds = ", ".join(str(job.spec.seed) for job in jobs)
     return {"X-Seed": seeds, **NOT_KEPT}
+
+
+def timing_headers(ends: Sequence[JobEnd]) -> dict[str, str]:
+    """Server-Timing (W3C), of the image that took longest."""
+    slowest = max((end.timings for end in ends), key=lambda timings: timings.total)
+    stages = _milliseconds(slowest).items()
+    return {"Server-Timing": ", ".join(f"{stage};dur={milliseconds}" for stage, milliseconds in stages)}
 
 
 def _telling(jobs: Sequence[Job], model: ModelInfo) -> Telling:
@@ -175,11 +141,6 @@ def documented_body(kind: type[BaseModel]) -> dict[str, Any]:
     return {"required": True, "content": {JSON: {"schema": kind.model_json_schema(by_alias=True)}}}
 
 
-async def _client_left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
 def image_fields(job: Job, end: JobEnd, model: ModelInfo) -> dict[str, Any]:
     """The fields of a `GeneratedImage`."""
     receipt = make_receipt(job.spec, model, version())
@@ -189,8 +150,3 @@ def image_fields(job: Job, end: JobEnd, model: ModelInfo) -> dict[str, Any]:
 
 def _milliseconds(timings: Timings) -> dict[str, float]:
     return {stage: round(1e3 * seconds, 3) for stage, seconds in timings.stages().items()}
-
-
-def _server_timing(timings: Timings) -> str:
-    """Server-Timing (W3C), of the image that took longest."""
-    return ", ".join(f"{stage};dur={milliseconds}" for stage, milliseconds in _milliseconds(timings).items())

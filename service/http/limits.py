@@ -27,7 +27,7 @@ from dit_serve.service.http.fairness import Turns
 from dit_serve.service.http.leaving import HalfClosed
 from dit_serve.service.http.protocol import StrictProtocol
 from dit_serve.service.http.surplus import surplus_app
-from dit_serve.service.settings import HttpLimits
+from dit_serve.service.http_limits import HttpLimits
 from dit_serve.service.telemetry.tally import Tally
 
 _RESET = struct.pack("ii", 1, 0)  # linger for no time: what is unsent is dropped

@@ -8,25 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import re
 import time
 import uuid
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dit_serve.service.errors import InternalError, Problem, ShuttingDown, problem_body
-from dit_serve.service.telemetry.tally import CLIENT_LEFT, OTHER_ROUTE, Tally
+from dit_serve.service.errors import InternalError, ShuttingDown
+from dit_serve.service.http.problems import problem_response
+from dit_serve.service.http.protocols import Protocol
+from dit_serve.service.http.routes import Routes
+from dit_serve.service.telemetry.tally import CLIENT_LEFT, Tally
 from dit_serve.service.telemetry.traces import name_request
 
 REQUEST_ID = "X-Request-Id"
 _HARMLESS_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MAX_LOGGED_PATH = 200
 # Asked every few seconds by machines: of no interest in a log, and open without a key.
-PROBES = ("/livez", "/readyz", "/health")
+PROBES = ("/livez", "/readyz", "/health", "/ping", "/v2/health/live", "/v2/health/ready")
 
 
 class RequestMiddleware:
@@ -35,16 +36,16 @@ class RequestMiddleware:
     Args:
         app: what is asked.
         tally: where requests are counted.
-        routes: the paths that are counted by name; all others are one.
+        routes: the names by which paths are counted.
         quiet: the paths that are of no interest in a log where they are answered well.
     """
 
     def __init__(
-        self, app: ASGIApp, tally: Tally, routes: frozenset[str] = frozenset(), quiet: frozenset[str] = frozenset()
+        self, app: ASGIApp, tally: Tally, routes: Routes | None = None, quiet: frozenset[str] = frozenset()
     ) -> None:
         self._app = app
         self._tally = tally
-        self._routes = routes
+        self._routes = routes or Routes(())
         self._quiet = quiet
         self._log = logging.getLogger("dit.request")
 
@@ -57,6 +58,7 @@ class RequestMiddleware:
         scope.setdefault("state", {})["request_id"] = identity
         name_request(identity)
         began, status, is_head = time.monotonic(), 0, scope["method"] == "HEAD"
+        scope["state"]["is_head"] = is_head
         self._tally.received += 1
 
         async def send_with_id(message: Message) -> None:
@@ -72,18 +74,19 @@ class RequestMiddleware:
             await self._app({**scope, "method": "GET"} if is_head else scope, receive, send_with_id)
         except asyncio.CancelledError:  # the server ends, and has waited as long as it does
             if status == 0:
-                response = problem_response(ShuttingDown("the service has ended; ask again when it is back"), identity)
+                problem = ShuttingDown("the service has ended; ask again when it is back")
+                response = problem_response(problem, scope, identity)
                 await response(scope, receive, send_with_id)
             raise
         except Exception:
             self._log.exception("unexpected error", extra={"fields": {"request_id": identity}})
             if status == 0:
-                response = problem_response(InternalError("an unexpected error; the log has it"), identity)
+                response = problem_response(InternalError("an unexpected error; the log has it"), scope, identity)
                 await response(scope, receive, send_with_id)
         finally:
             ended_as = scope["state"].get("ended_as", status)
-            route = scope["path"] if scope["path"] in self._routes else OTHER_ROUTE
-            self._tally.end(ended_as, route, was_accepted=_was_accepted(scope))
+            route, protocol = self._routes.name_of(scope["path"]), scope["state"].get("protocol", "")
+            self._tally.end(ended_as, route, protocol, was_accepted=_was_accepted(scope))
             self._write_line(scope, identity, ended_as, time.monotonic() - began)
 
     def _write_line(self, scope: Scope, identity: str, status: int, seconds: float) -> None:
@@ -112,6 +115,16 @@ def _was_accepted(scope: Scope) -> bool:
     return "has_jobs" in scope["state"]
 
 
+def asks_for_images(request: Request, protocol: Protocol) -> None:
+    """Says that a request is for images, whatever will become of it, and in which protocol."""
+    request.state.protocol = protocol.value
+
+
+def is_head(request: Request) -> bool:
+    """Whether the request is a HEAD, which comes to its route as GET, and whose answer nobody gets the body of."""
+    return bool(request.state.is_head)
+
+
 def has_jobs(request: Request) -> None:
     """Says that a request has led to jobs, each of which writes a line of its own at its end."""
     request.state.has_jobs = True
@@ -130,17 +143,3 @@ def request_id_of(sent: str | None) -> str:
 def request_id(request: Request) -> str:
     """The id of a request that passed through the middleware."""
     return str(request.state.request_id)
-
-
-def problem_response(problem: Problem, identity: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """A problem as application/problem+json."""
-    out = {**problem.headers, **(headers or {})}
-    if problem.retry_after is not None:
-        out["Retry-After"] = str(max(1, math.ceil(problem.retry_after)))
-        out["Retry-After-Ms"] = str(max(1, math.ceil(1e3 * problem.retry_after)))  # a second is long for a fast model
-    return JSONResponse(
-        problem_body(problem, identity),
-        status_code=problem.status,
-        media_type="application/problem+json",
-        headers=out,
-    )

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dit_serve.service.forms import is_path_prefix
+from dit_serve.service.http.routes import Routes
 
 HEADER = "X-Forwarded-Prefix"
 PER_PREFIX = {"Cache-Control": "no-store", "Vary": HEADER}  # for answers with links in them
@@ -25,13 +26,13 @@ class PrefixMiddleware:
     Args:
         app: what is asked.
         root_path: the operator's prefix; empty for none.
-        paths: of the routes; such a path is taken as it is, as of a proxy that took the prefix off already.
+        routes: a path of theirs is taken as it is, as of a proxy that took the prefix off already.
     """
 
-    def __init__(self, app: ASGIApp, root_path: str, paths: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, root_path: str, routes: Routes) -> None:
         self._app = app
         self._root_path = root_path
-        self._paths = paths
+        self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one request."""
@@ -41,7 +42,7 @@ class PrefixMiddleware:
         await self._app(scope, receive, send)
 
     def _without_root_path(self, path: str) -> str:
-        if not self._root_path or path in self._paths:
+        if not self._root_path or path in self._routes:
             return path
         if path == self._root_path:
             return "/"

@@ -22,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from dit_serve.service.http.closing import LingeringTransport, answering
 from dit_serve.service.http.fairness import MAX_PARSED_AHEAD, Ahead, Turns
 from dit_serve.service.http.framing import fault_of, head_again, refusal, without_offer
-from dit_serve.service.settings import HttpLimits
+from dit_serve.service.http_limits import HttpLimits
 from dit_serve.service.telemetry.tally import Tally
 
 WIRE_FACTOR = 8  # bytes sent for one of a body: in chunks of one byte each, with some of a chunk's own words, it is six

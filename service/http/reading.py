@@ -25,6 +25,9 @@ from dit_serve.service.http.schemas import MAX_EXACT_FLOAT, GenerateRequest
 from dit_serve.service.wire.job import Job
 
 Kind = TypeVar("Kind", bound=BaseModel)
+ClassOf = Callable[[GenerateRequest, ModelInfo], int | FieldError | None]
+
+EXAMPLE = '{"class_id": 7}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +70,7 @@ def read_form(body: bytes, deadlines: Sequence[str] = ()) -> Form:
         MalformedBody: it is not JSON.
         InvalidRequest: it is JSON, but no object.
     """
-    body = without_mark(body)
-    try:
-        request, faults = GenerateRequest.model_validate_json(body), list[FieldError]()
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False)
-        if found[0]["type"] == "json_invalid":
-            raise no_json(str(found[0]["msg"]).removeprefix("Invalid JSON: ")) from None
-        if not found[0]["loc"]:
-            raise no_object() from None
-        request, faults = sound_part(GenerateRequest, from_json(body), found), field_errors(found)
-    if faults or body.count(b":") > len(request.model_fields_set):  # with fewer, no field can be there twice
-        faults += besides(faults, repeated_fields(read_members(body)))
+    request, faults = read_fields(GenerateRequest, body, EXAMPLE)
     faults += _class_faults(request, {fault.field for fault in faults})
     deadline_ms = None
     try:
@@ -86,6 +78,33 @@ def read_form(body: bytes, deadlines: Sequence[str] = ()) -> Form:
     except InvalidRequest as error:
         faults += error.errors
     return Form(request, deadline_ms, tuple(faults))
+
+
+def read_fields(kind: type[Kind], body: bytes, example: str) -> tuple[Kind, list[FieldError]]:
+    """The fields in a body, with the default in the place of each wrong one, and what is wrong with these.
+
+    Args:
+        kind: of request.
+        body: as sent.
+        example: of such a body, in JSON.
+
+    Raises:
+        MalformedBody: it is not JSON.
+        InvalidRequest: it is JSON, but no object.
+    """
+    body = without_mark(body)
+    try:
+        request, faults = kind.model_validate_json(body), list[FieldError]()
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False)
+        if found[0]["type"] == "json_invalid":
+            raise no_json(str(found[0]["msg"]).removeprefix("Invalid JSON: "), example) from None
+        if not found[0]["loc"]:
+            raise no_object() from None
+        request, faults = sound_part(kind, from_json(body), found), field_errors(found, kind)
+    if faults or body.count(b":") > len(request.model_fields_set):  # with fewer, no field can be there twice
+        faults += besides(faults, repeated_fields(read_members(body), kind))
+    return request, faults
 
 
 def read_object(value: Mapping[str, Any], members: Members, most_compared: int) -> Form:
@@ -107,8 +126,24 @@ def read_object(value: Mapping[str, Any], members: Members, most_compared: int) 
     return Form(request, None, tuple(faults))
 
 
-def choose(form: Form, models: Mapping[str, ModelInfo]) -> Wanted:
+def class_in(request: GenerateRequest, model: ModelInfo) -> int | FieldError | None:
+    """The class of a model that `class_id` or `class` means, or why none is; None if none was given."""
+    name = request.class_name
+    if name is None:
+        return request.class_id
+    try:
+        return class_called(model, name)
+    except ValueError as error:
+        return FieldError("class", str(error).replace(repr(name), "this"))
+
+
+def choose(form: Form, models: Mapping[str, ModelInfo], class_of: ClassOf = class_in) -> Wanted:
     """The model that a request is for, and its class there.
+
+    Args:
+        form: the request.
+        models: what is loaded, by all names that may be given, the default one first.
+        class_of: finds the class that is meant in a model.
 
     Raises:
         InvalidRequest: with all that is wrong with the request, its model and what it asks of it.
@@ -119,7 +154,7 @@ def choose(form: Form, models: Mapping[str, ModelInfo]) -> Wanted:
             judges = [find_model(request.model, request.resolution, models)]
         except InvalidRequest as error:
             faults += error.errors
-    class_ids = [_class_id(request, judge) for judge in judges]
+    class_ids = [class_of(request, judge) for judge in judges]
     faults += besides(faults, _refused_by_all(request, class_ids, judges))
     if faults or not class_ids or not isinstance(class_ids[0], int):
         raise InvalidRequest(faults)
@@ -160,7 +195,7 @@ def without_mark(body: bytes) -> bytes:
     return body.removeprefix(codecs.BOM_UTF8)
 
 
-def no_json(reason: str, example: str = '{"class_id": 7}') -> MalformedBody:
+def no_json(reason: str, example: str) -> MalformedBody:
     """What is said of a body that is not JSON: with a rule and a place, and nothing that was sent."""
     return MalformedBody(f"the body must be one JSON object in UTF-8, such as {example}: {reason}")
 
@@ -188,17 +223,6 @@ def _class_faults(request: GenerateRequest, wrong: set[str]) -> list[FieldError]
     if has_id and has_name:
         return [FieldError("class", "class_id and class are both given: give one of them")]
     return [] if has_id or has_name else [FieldError("class_id", "class_id or class is required")]
-
-
-def _class_id(request: GenerateRequest, model: ModelInfo) -> int | FieldError | None:
-    """The class that is meant, or why none is; None if none was given."""
-    name = request.class_name
-    if name is None:
-        return request.class_id
-    try:
-        return class_called(model, name)
-    except ValueError as error:
-        return FieldError("class", str(error).replace(repr(name), "this"))
 
 
 def _refused_by_all(

@@ -174,6 +174,7 @@ async def _serve(
         placement,
         max_queue_sequences=settings.max_queue_sequences,
         metrics=Metrics(registry),
+        aliases=settings.aliases,
     )
     server = _Server(_uvicorn_config(settings, create_app(front, settings, tally), tally, connections), connections)
     ending = _Ending(server, front, settings.drain_seconds)

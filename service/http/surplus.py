@@ -12,7 +12,8 @@ from uvicorn._types import ASGI3Application
 
 from dit_serve.service.errors import TooManyConnections
 from dit_serve.service.http.connections import Connections
-from dit_serve.service.http.middleware import PROBES, REQUEST_ID, problem_response, request_id_of
+from dit_serve.service.http.middleware import PROBES, REQUEST_ID, request_id_of
+from dit_serve.service.http.problems import problem_response
 from dit_serve.service.telemetry.tally import Tally
 
 RETRY_SECONDS = 1.0
@@ -37,7 +38,7 @@ def surplus_app(app: ASGI3Application, connections: Connections, tally: Tally) -
         identity = request_id_of(Headers(scope=scope).get(REQUEST_ID))
         closing = {REQUEST_ID: identity, "Connection": "close"}
         try:
-            await problem_response(problem, identity, closing)(scope, receive, send)
+            await problem_response(problem, scope, identity, closing)(scope, receive, send)
         finally:
             tally.end(problem.status)
 

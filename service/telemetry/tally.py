@@ -1,4 +1,5 @@
-"""What became of every request that was received, counted once each, by where it went and how it was answered.
+"""What became of every request that was received, counted once each: where it went, how it was answered, and in which
+protocol it asked for images, if it did.
 
     received = refused + invalid + completed + cancelled + failed + those under way
 
@@ -28,10 +29,10 @@ class Verdict(StrEnum):
 
 @dataclass(slots=True)
 class Tally:
-    """Requests by (route, status), and the ended ones by what became of them."""
+    """Requests by (route, status, protocol), and the ended ones by what became of them."""
 
     received: int = 0
-    answered: Counter[tuple[str, int]] = field(default_factory=Counter)
+    answered: Counter[tuple[str, int, str]] = field(default_factory=Counter)
     ended: dict[Verdict, int] = field(default_factory=lambda: dict.fromkeys(Verdict, 0))
 
     @property
@@ -39,15 +40,18 @@ class Tally:
         """Requests received and not ended."""
         return self.received - self.answered.total()
 
-    def end(self, status: int, route: str = OTHER_ROUTE, *, was_accepted: bool = False) -> None:
+    def end(
+        self, status: int, route: str = OTHER_ROUTE, protocol: str = "", *, was_accepted: bool = False
+    ) -> None:
         """Counts the end of a request.
 
         Args:
             status: that it was answered with.
             route: one of our paths.
+            protocol: in which it asked for images; empty if it asked for something else.
             was_accepted: whether its images had been accepted.
         """
-        self.answered[route, status] += 1
+        self.answered[route, status, protocol] += 1
         self.ended[verdict_of(status, was_accepted=was_accepted)] += 1
 
 

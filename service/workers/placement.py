@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dit_serve.models.options import split_name
-from dit_serve.service.settings import DEFAULT_CONNECTIONS, Settings
+from dit_serve.service.http_limits import DEFAULT_CONNECTIONS
+from dit_serve.service.settings import Settings
 from dit_serve.service.workers.budget import DECODER_BYTES, ROW_BYTES, SMALL_ROW_BYTES, Budget, Demand, reckon
 from dit_serve.service.workers.cgroup import Memory, read_cores, read_memory
 

@@ -16,8 +16,8 @@ from dit_serve.service.errors import (
     Problem,
     QueueFull,
     ServiceError,
-    problem_body,
 )
+from dit_serve.service.http.problems import problem_body
 
 
 def descendants(root: type[Exception]) -> Iterator[type[Exception]]:

@@ -10,7 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from dit_serve.service.errors import SettingsError
-from dit_serve.service.settings import SECRET, HttpLimits, add_flags, read_settings, setting_fields
+from dit_serve.service.http_limits import HttpLimits
+from dit_serve.service.settings import SECRET, add_flags, read_settings, setting_fields
 
 
 def test_the_defaults_serve_all_demo_models_on_loopback() -> None:

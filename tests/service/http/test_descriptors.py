@@ -9,7 +9,7 @@ import pytest
 from dit_serve.service.errors import StartError
 from dit_serve.service.http import descriptors
 from dit_serve.service.http.descriptors import USEFUL, raise_limit, shares
-from dit_serve.service.settings import DEFAULT_CONNECTIONS, HttpLimits
+from dit_serve.service.http_limits import DEFAULT_CONNECTIONS, HttpLimits
 
 OPEN = 14  # of a process that has begun to listen
 

@@ -9,7 +9,8 @@ import pytest
 from openapi_spec_validator import OpenAPIV32SpecValidator
 
 from dit_serve.models.options import ModelInfo
-from dit_serve.service.errors import FieldError, InvalidRequest, Problem, problem_body
+from dit_serve.service.errors import FieldError, InvalidRequest, Problem
+from dit_serve.service.http.problems import problem_body
 from dit_serve.service.http.schemas import STREAM, ModelAnswer, ProblemDocument
 
 

@@ -12,7 +12,7 @@ from uvicorn.server import ServerState
 
 from dit_serve.service.http.connections import Connections
 from dit_serve.service.http.limits import GuardedProtocol, guarded_protocol
-from dit_serve.service.settings import HttpLimits
+from dit_serve.service.http_limits import HttpLimits
 from dit_serve.service.telemetry.tally import Tally
 from tests.service.http.listening import MANY
 from tests.service.http.strict import Asked
