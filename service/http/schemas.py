@@ -136,8 +136,17 @@ class GenerateAnswer:
     images: list[GeneratedImage]
 
 
-class ProblemDocument(BaseModel):
-    """An error (RFC 9457)."""
+class ErrorMember(BaseModel):
+    """An error as OpenAI's clients read it."""
+
+    message: str
+    type: str = Field(description="invalid_request_error, authentication_error, rate_limit_error or server_error.")
+    param: str | None = Field(description="The first field that is wrong.")
+    code: str = Field(description="The end of the problem's type, with underscores.")
+
+
+class _Problem(BaseModel):
+    """What all documents of an error say."""
 
     type: str
     title: str
@@ -145,6 +154,18 @@ class ProblemDocument(BaseModel):
     detail: str
     request_id: str
     errors: list[dict[str, str]] | None = None
+
+
+class ProblemDocument(_Problem):
+    """An error (RFC 9457), and the same in the words of OpenAI."""
+
+    error: ErrorMember
+
+
+class TextProblem(_Problem):
+    """An error (RFC 9457), and the same as the text that Hugging Face's clients show."""
+
+    error: str
 
 
 @dataclass(frozen=True, slots=True)

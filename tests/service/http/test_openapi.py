@@ -38,7 +38,7 @@ def test_every_event_of_a_stream_is_described(document: dict[str, Any]) -> None:
 @pytest.mark.parametrize("problem", [Problem.__subclasses__()[2]("why"), InvalidRequest([FieldError("n", "is 0")])])
 def test_a_problem_is_what_is_described(problem: Problem) -> None:
     body = problem_body(problem, "an-id")
-    assert ProblemDocument.model_validate(body, extra="forbid").model_dump(exclude_none=True) == body
+    assert ProblemDocument.model_validate(body, extra="forbid").model_dump(exclude_unset=True) == body
 
 
 def test_a_model_is_told_with_the_values_of_its_worker() -> None:
