@@ -15,6 +15,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
 
 Names = tuple[tuple[str, ...], ...]  # names by class id; () where a class has none
@@ -61,21 +62,22 @@ class Labels:
         hint = f"; near: {self.listed(near)}" if near else ""
         raise ValueError(f"no class is called {name!r}{hint}")
 
-    def called(self, name: str) -> list[int]:
+    def called(self, name: str) -> tuple[int, ...]:
         """Return the ids of the classes with exactly this name, whatever the case."""
-        wanted = _folded(name)
-        return sorted({class_id for class_id, known in self._pairs() if _folded(known) == wanted})
+        return _index(self.names).folded.get(_folded(name), ())
 
     def within(self, text: str) -> list[int]:
         """Return the ids of the classes whose name, the longest of all that stand in a text as whole words, it has.
 
         Several where several classes are called so, or where two names of one length stand in it.
         """
-        words = f" {_words(text)} "
-        found: dict[str, set[int]] = {}
-        for class_id, known in self._pairs():
-            if (name := _words(known)) and f" {name} " in words:
-                found.setdefault(name, set()).add(class_id)
+        words, index = _words(text).split(), _index(self.names)
+        phrases = {
+            " ".join(words[start : start + count])
+            for start in range(len(words))
+            for count in range(1, min(index.most_words, len(words) - start) + 1)
+        }
+        found = {phrase: index.in_words[phrase] for phrase in phrases if phrase in index.in_words}
         longest = max(map(len, found), default=0)
         return sorted({class_id for name, ids in found.items() if len(name) == longest for class_id in ids})
 
@@ -104,6 +106,27 @@ class Labels:
 
     def _pairs(self) -> Iterator[tuple[int, str]]:
         return ((class_id, name) for class_id, names in enumerate(self.names) for name in names)
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """The class ids of each name: as it is but for the case, and of its words alone; and the most words of a name."""
+
+    folded: Mapping[str, tuple[int, ...]]
+    in_words: Mapping[str, tuple[int, ...]]
+    most_words: int
+
+
+@lru_cache(maxsize=16)  # of as many models; each prompt is looked up in one
+def _index(names: Names) -> _Index:
+    folded, in_words = dict[str, tuple[int, ...]](), dict[str, tuple[int, ...]]()
+    for class_id, row in enumerate(names):
+        for key in dict.fromkeys(map(_folded, row)):
+            folded[key] = (*folded.get(key, ()), class_id)
+        for key in dict.fromkeys(map(_words, row)):
+            in_words[key] = (*in_words.get(key, ()), class_id)
+    in_words.pop("", None)
+    return _Index(folded, in_words, max((key.count(" ") + 1 for key in in_words), default=0))
 
 
 def names_of(id2label: object, num_classes: int) -> Names:

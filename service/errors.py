@@ -4,7 +4,6 @@
     ├── Problem                    a client meets it, as application/problem+json (RFC 9457)
     │   ├── MalformedBody          the body is not JSON
     │   ├── InvalidRequest         it is JSON, but not a request that can be served
-    │   │   └── BadRequest         the same in a protocol that knows no 422
     │   ├── Unauthorized           no valid API key came with the request
     │   ├── NotFound               no such path
     │   ├── ModelNotFound          no such model is loaded
@@ -100,12 +99,6 @@ class InvalidRequest(Problem):
     def __init__(self, errors: list[FieldError]) -> None:
         super().__init__("; ".join(f"{error.field}: {error.message}" for error in errors))
         self.errors = errors
-
-
-class BadRequest(InvalidRequest):
-    """The same, in the words of a protocol that knows no 422."""
-
-    status: ClassVar[int] = 400
 
 
 class Unauthorized(Problem):

@@ -3,9 +3,7 @@
 A job is accepted or refused at once, and entered in the ledger. It is sent to a worker (`service.front.dispatch`); if
 that one dies, it is sent again, and since its seed is fixed it gives the same image. Jobs that were running in a crash
 are sent again one by one, so that a job which brings workers down is found: running in a second crash, alone, it fails.
-Every job ends exactly once.
-
-Knows no HTTP, and no model beyond what the worker tells of it. Everything runs in the event loop.
+Every job ends exactly once. Knows no HTTP, and no model beyond what the worker tells of it. Runs in the event loop.
 """
 
 from __future__ import annotations
@@ -49,11 +47,10 @@ class Front:
         placement: where the workers run; one on the best device present if it is not said.
         max_queue_sequences: most sequences accepted and not finished.
         metrics: where everything is recorded, if anybody reads it.
-        aliases: names of models by other names that requests may call them by.
+        aliases: names of models by other names for them.
 
     Attributes:
         models: what is loaded, by name, the default one first; none before the first worker is up.
-        named: the same, and then by its aliases.
         ledger: the accepted jobs, to be read.
         outlook: when they will be done.
         fatal: set when nothing can be served any more.
@@ -64,7 +61,7 @@ class Front:
         max_queue_sequences: int, metrics: Metrics | None = None, aliases: Mapping[str, str] | None = None,
     ) -> None:
         self.models: Mapping[str, ModelInfo] = {}
-        self.named, self._aliases = self.models, aliases or {}
+        self._aliases = aliases or {}
         self.fatal: asyncio.Future[StartError] = asyncio.get_running_loop().create_future()
         self._standby = make_standby(command, placement or Placement())
         self._workers = make_workers(self._standby, configure, placement or Placement(), self)
@@ -77,6 +74,11 @@ class Front:
         self._ids = itertools.count(1)
         self._is_draining = False
         self._emptied = asyncio.Event()
+
+    @property
+    def named(self) -> Mapping[str, ModelInfo]:
+        """The models by all names that requests may call them by, their own ones first."""
+        return with_aliases(self.models, self._aliases) if self._aliases else self.models
 
     @property
     def readiness(self) -> Readiness:
@@ -206,9 +208,8 @@ class Front:
     def worker_ready(self, worker: Worker) -> None:
         """A worker is up: it takes jobs."""
         self.models = self.models or worker.life.models
-        self.named = self.named or with_aliases(self.models, self._aliases)
-        if sentence := wrong_alias(self.models, self._aliases):
-            self.stop_for_good(sentence)
+        if wrong := wrong_alias(self.models, self._aliases):
+            self.stop_for_good(wrong)
         self._metrics.expect_models(self.models.values())
         self._count_workers()
         self._send_unsent()

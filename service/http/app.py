@@ -91,7 +91,7 @@ def create_app(front: Front, settings: Settings, tally: Tally | None = None) -> 
     quiet = frozenset({*page.files, STATUS})  # not written down: a page loads dozens of files, and asks for its status
     app.add_middleware(RequestMiddleware, tally=tally, routes=routes, quiet=quiet)
     app.add_middleware(PrefixMiddleware, root_path=settings.root_path, routes=routes)
-    app.state.tally = tally
+    app.state.tally, app.state.routes = tally, routes
     app.openapi_version = VERSION
     app.openapi = completed(app.openapi, has_keys=bool(digests))  # type: ignore[method-assign]
     _answer_errors(app, has_preflights=bool(settings.cors_origins))
@@ -150,7 +150,7 @@ async def _answer_http_exception(request: Request, error: Exception, *, has_pref
     assert isinstance(error, HTTPException)
     headers: dict[str, str] = dict(error.headers or {})
     if error.status_code == 405:
-        headers["Allow"] = _allowed(headers.get("Allow", ""), has_preflights=has_preflights)
+        headers["Allow"] = _allowed(request, has_preflights=has_preflights)
         if request.method == "OPTIONS" and has_preflights:
             return Response(status_code=204, headers=headers)
     problems: dict[int, Problem] = {
@@ -161,9 +161,9 @@ async def _answer_http_exception(request: Request, error: Exception, *, has_pref
     return problem_response(problem, request.scope, request_id(request), headers)
 
 
-def _allowed(methods: str, *, has_preflights: bool) -> str:
-    """The methods of a path: those of its route, and what the middlewares make of them."""
-    found = {method.strip() for method in methods.split(",")}
+def _allowed(request: Request, *, has_preflights: bool) -> str:
+    """The methods of a path: those of its routes, and what the middlewares make of them."""
+    found = request.app.state.routes.methods_of(request.scope["path"])
     found |= {"HEAD"} if "GET" in found else set()  # `RequestMiddleware` answers it
     found |= {"OPTIONS"} if has_preflights else set()
     return ", ".join(method for method in ("GET", "HEAD", "POST", "OPTIONS") if method in found)

@@ -1,7 +1,8 @@
 """API keys: who has none is stopped before anything else is looked at.
 
 The guard stands before the application, so that every path is closed, whether there is a route or not and whenever it
-came to be; the probes, the documentation and the page alone are open, by their exact path, to be read. A key comes as
+came to be; the probes, the documentation and the page alone are open, by their exact path, to be
+read: nothing that is sent by POST. A key comes as
 `Authorization: Bearer KEY` (RFC 6750) or `X-API-Key: KEY`. What is kept are digests, compared in constant time as
 bytes; a key is never written anywhere.
 """
@@ -29,7 +30,7 @@ class KeyGuard:
     Args:
         app: what is guarded.
         digests: SHA-256 of each valid key; without any the guard is open.
-        open_paths: for which no key is needed, to GET them.
+        open_paths: for which no key is needed, whatever the method but POST.
     """
 
     def __init__(self, app: ASGIApp, digests: frozenset[bytes], open_paths: frozenset[str]) -> None:
@@ -47,7 +48,7 @@ class KeyGuard:
         await self._app(scope, receive, send)
 
     def _is_open(self, scope: Scope) -> bool:
-        return scope["path"] in self._open_paths and scope["method"] == "GET"  # a HEAD has become one
+        return scope["path"] in self._open_paths and scope["method"] != "POST"
 
     def _is_valid(self, key: bytes) -> bool:
         """Whether the key is one of ours; takes as long for each answer."""

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from dit_serve.service.errors import Problem
+from dit_serve.service.errors import InvalidRequest, Problem
 from dit_serve.service.http.batch_schemas import BATCH_STREAM
 from dit_serve.service.http.middleware import PROBES
 from dit_serve.service.http.prefix import PER_PREFIX, prefix_of
@@ -29,6 +29,8 @@ def problems(*statuses: int, document: type[BaseModel] = ProblemDocument) -> Res
     titles: dict[int, list[str]] = {}
     for kind in Problem.__subclasses__():
         titles.setdefault(kind.status, []).append(kind.title)
+    if 422 not in statuses:  # of a protocol that has 400 in its place
+        titles[400].append(InvalidRequest.title)
     content = {"application/problem+json": {"schema": _reference(document)}}
     documented: Responses = {
         status: {"description": " / ".join(dict.fromkeys(titles[status])), "content": content} for status in statuses

@@ -1,7 +1,8 @@
 """How a problem is told: one document for clients of several worlds, and the form that each protocol looks for.
 
 The members of RFC 9457, and beside them `error`: an object as OpenAI's clients read it. The Open Inference Protocol
-wants `error` as text and nothing else, Hugging Face's clients want it as text.
+wants `error` as text and nothing else; Hugging Face's clients show it as text, and each of `errors` once more. None of
+these knows 422, which is 400 there.
 
 Knows problems and paths, and no route.
 """
@@ -59,17 +60,21 @@ def problem_response(
         request_id: of the request.
         headers: beside those of the problem.
     """
-    body, media_type = problem_body(problem, request_id), MEDIA_TYPE
-    match protocol_of(scope["path"], scope["method"]):
-        case Protocol.OPEN_INFERENCE:
-            body, media_type = {"error": problem.detail or problem.title}, "application/json"
-        case Protocol.HUGGING_FACE:
-            body["error"] = problem.detail or problem.title
-    return JSONResponse(body, problem.status, {**_headers(problem), **(headers or {})}, media_type)
+    body, media_type, text = problem_body(problem, request_id), MEDIA_TYPE, problem.detail or problem.title
+    protocol = protocol_of(scope["path"], scope["method"])
+    status = 400 if isinstance(problem, InvalidRequest) and protocol is not Protocol.DIT else problem.status
+    if protocol is Protocol.OPEN_INFERENCE:
+        body, media_type = {"error": text}, "application/json"
+    elif protocol is Protocol.HUGGING_FACE:
+        body = {**body, "status": status, "error": text}
+        body.pop("errors", None)
+    else:
+        body["status"] = status
+    return JSONResponse(body, status, {**_headers(problem), **(headers or {})}, media_type)
 
 
 def _headers(problem: Problem) -> dict[str, str]:
-    headers = dict(problem.headers)
+    headers = {"Cache-Control": "no-store", **problem.headers}
     if problem.retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(problem.retry_after)))
         # A second is long for a fast model.

@@ -18,7 +18,7 @@ from pydantic_core import from_json
 
 from dit_serve.models.checks import MAX_SEED, class_called, model_faults
 from dit_serve.models.options import DEFAULT_SAMPLER, ModelInfo, SampleSpec, guidance_fault
-from dit_serve.service.errors import FieldError, InvalidRequest, MalformedBody
+from dit_serve.service.errors import FieldError, InvalidRequest, MalformedBody, ModelNotFound
 from dit_serve.service.http.deadline import asked_milliseconds
 from dit_serve.service.http.faults import Members, field_errors, read_members, repeated_fields, short
 from dit_serve.service.http.schemas import MAX_EXACT_FLOAT, GenerateRequest
@@ -115,15 +115,29 @@ def read_object(value: Mapping[str, Any], members: Members, most_compared: int) 
         members: the same object, which knows what it has more than once.
         most_compared: unknown names for which a near one is looked up.
     """
-    try:
-        request, faults = GenerateRequest.model_validate(value), list[FieldError]()
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False)
-        request = sound_part(GenerateRequest, value, found)
-        faults = field_errors(found, most_compared=most_compared)
-    faults += besides(faults, repeated_fields(members))
+    request, faults = read_part(GenerateRequest, value, members, most_compared)
     faults += _class_faults(request, {fault.field for fault in faults})
     return Form(request, None, tuple(faults))
+
+
+def read_part(
+    kind: type[Kind], value: Mapping[str, Any], members: Members, most_compared: int
+) -> tuple[Kind, list[FieldError]]:
+    """The fields of a JSON object that stands in a larger body, as `read_fields` has those of a body.
+
+    Args:
+        kind: of object.
+        value: as strict JSON says.
+        members: the same object, which knows what it has more than once.
+        most_compared: unknown names for which a near one is looked up.
+    """
+    try:
+        part, faults = kind.model_validate(value), list[FieldError]()
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False)
+        part, faults = sound_part(kind, value, found), field_errors(found, kind, most_compared)
+    faults += besides(faults, repeated_fields(members, kind))
+    return part, faults
 
 
 def class_in(request: GenerateRequest, model: ModelInfo) -> int | FieldError | None:
@@ -161,6 +175,17 @@ def choose(form: Form, models: Mapping[str, ModelInfo], class_of: ClassOf = clas
     return Wanted(_with_default_scale(request, judges[0]), judges[0], class_ids[0])
 
 
+def model_named(name: str, models: Mapping[str, ModelInfo]) -> ModelInfo:
+    """The model that a path or a body calls so, in a protocol where one that is not there is 404.
+
+    Raises:
+        ModelNotFound: none is called so.
+    """
+    if name not in models:
+        raise ModelNotFound(f"no model is called so; loaded are {', '.join(models)}")
+    return models[name]
+
+
 def find_model(name: str | None, resolution: int | None, models: Mapping[str, ModelInfo]) -> ModelInfo:
     """The model of this name, else the first one of this resolution, else the first one.
 
@@ -173,7 +198,7 @@ def find_model(name: str | None, resolution: int | None, models: Mapping[str, Mo
     named = [models[name]] if name is not None and name in models else list(models.values())
     found = [model for model in named if resolution in (None, model.resolution)]
     if not found:
-        made = ", ".join(f"{model.resolution} ({model.name})" for model in named)
+        made = ", ".join(dict.fromkeys(f"{model.resolution} ({model.name})" for model in named))
         faults.append(FieldError("resolution", f"is {short(resolution or 0)}; there is {made}"))
     if faults:
         raise InvalidRequest(faults)

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from dit_serve.service.telemetry.tally import OTHER_ROUTE
 
-_PARAMETER = re.compile(r"\{([a-z_]+)(:[a-z]+)?\}")
+_PARAMETER = re.compile(r"\{([a-z_]+)(:[a-z]+)?\}")  # in a path's template
 
 
 class Routes:
@@ -27,8 +27,9 @@ class Routes:
     """
 
     def __init__(self, routes: Iterable[Route], unnamed: Iterable[str] = ()) -> None:
-        found = {route.path: route for route in routes}
-        self._open = [(route.path_regex, _PARAMETER.sub(r"{\1}", path)) for path, route in found.items() if "{" in path]
+        self._routes = tuple(routes)
+        found = {route.path: route.path_regex for route in self._routes}
+        self._open = [(regex, _PARAMETER.sub(r"{\1}", path)) for path, regex in found.items() if "{" in path]
         self.paths = frozenset(path for path in found if "{" not in path)
         self._named = self.paths.difference(unnamed)
 
@@ -37,6 +38,16 @@ class Routes:
         if path in self._named:
             return path
         return next((name for regex, name in self._open if regex.match(path)), OTHER_ROUTE)
+
+    def methods_of(self, path: str) -> set[str]:
+        """The methods that a path takes.
+
+        Where several routes fit, as /v2/models/{name} fits /v2/models/a/infer too, those with most of their own count.
+        """
+        fitting = [route for route in self._routes if route.path_regex.match(path)]
+        closest = max((len(_PARAMETER.sub("", route.path)) for route in fitting), default=0)
+        found = (route.methods or () for route in fitting if len(_PARAMETER.sub("", route.path)) == closest)
+        return {method for methods in found for method in methods}
 
     def __contains__(self, path: object) -> bool:
         """Whether there is a route for a path."""
