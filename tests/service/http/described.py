@@ -6,7 +6,7 @@ narrows it, and has a description that is exact: what it allows is served, what 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 Schema = dict[str, Any]
@@ -31,10 +31,22 @@ def narrowed(document: Schema, narrow: Mapping[str, Schema]) -> Schema:
     return document
 
 
-def without(document: Schema, name: str) -> Schema:
-    """The description, in which no body has a field of this name."""
-    for kind in _bodies(document):
-        kind["properties"].pop(name, None)
+def without(document: Schema, names: Collection[str]) -> Schema:
+    """The description without the fields and parameters of these names, which may stand behind a path.
+
+    And without bodies that are bytes, of which no schema can say anything.
+    """
+
+    def stays(path: str, name: str) -> bool:
+        return name not in names and f"{path} {name}" not in names
+
+    for path, item in document["paths"].items():
+        for kind in _bodies(item):
+            kind["properties"] = {name: each for name, each in kind["properties"].items() if stays(path, name)}
+        for operation in item.values():
+            operation.get("requestBody", {"content": {}})["content"].pop("application/octet-stream", None)
+            told = operation.get("parameters", [])
+            operation["parameters"] = [each for each in told if stays(path, each["name"])]
     return document
 
 
@@ -50,9 +62,10 @@ def is_made_late(document: Schema, method: str, path: str) -> bool:
 
 def _bodies(node: Any) -> Iterator[Schema]:
     """All schemas of objects that are asked with."""
-    for each in node if isinstance(node, list) else node.values() if isinstance(node, dict) else ():
-        yield from _bodies(each)
-    if isinstance(node, dict) and isinstance(node.get("properties"), dict):
+    for name, each in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
+        if name not in ("responses", "examples"):
+            yield from _bodies(each)
+    if isinstance(node, dict) and isinstance(node.get("properties"), dict) and "additionalProperties" in node:
         yield node
 
 
