@@ -48,6 +48,12 @@ def test_the_limits_are_one_value_of_settings_like_any_other() -> None:
     assert {field.name for field in dataclasses.fields(HttpLimits)} < setting_fields().keys()
 
 
+def test_an_alias_is_a_name_of_a_model_whose_name_may_have_a_slash() -> None:
+    settings = read_settings({"DIT_MODEL_ALIASES": "gpt-image-1=facebook/DiT-XL-2-256, dall-e-3=b=c"}, {})
+    assert settings.aliases == {"gpt-image-1": "facebook/DiT-XL-2-256", "dall-e-3": "b=c"}
+    assert read_settings({}, {}).aliases == {}
+
+
 def test_devices_are_split_at_commas_and_may_repeat() -> None:
     assert read_settings({"DIT_DEVICES": "cpu, cpu"}, {}).devices == ("cpu", "cpu")
     assert read_settings({}, {}).devices == ()
@@ -125,6 +131,10 @@ def test_switches_are_words_or_digits(texts: str, value: bool) -> None:
         ({"DIT_LOG_LEVEL": "loud"}, {}, "is 'loud': input should be 'debug', 'info', 'warning' or 'error'"),
         ({"DIT_CORS_ORIGINS": "https://a.org/"}, {}, "DIT_CORS_ORIGINS is 'https://a.org/': an origin is scheme://host"),
         ({"DIT_CORS_ORIGINS": "https://a.org,a.org"}, {}, "an origin is scheme://host"),
+        ({"DIT_MODEL_ALIASES": "gpt-image-1"}, {}, "DIT_MODEL_ALIASES is 'gpt-image-1': an alias is NAME=MODEL"),
+        ({"DIT_MODEL_ALIASES": "=a"}, {}, "an alias is NAME=MODEL"),
+        ({"DIT_MODEL_ALIASES": "a=b,a=c"}, {}, "model_aliases gives one name twice: a=b, a=c"),
+        ({"DIT_PROMPTS": "guess"}, {}, "DIT_PROMPTS is 'guess': input should be 'exact' or 'phrase'"),
     ],
 )
 def test_a_wrong_setting_is_told_in_a_sentence(

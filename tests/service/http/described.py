@@ -86,7 +86,9 @@ def _named(node: Any) -> Iterator[tuple[str, Schema]]:
 
 
 def _narrow(schema: Schema, keywords: Schema) -> None:
-    """Adds keywords to a schema; where null is allowed beside a type, null stays allowed."""
+    """Adds keywords to a schema, or puts an enumeration in its place; where null is allowed, null stays allowed."""
     for choice in schema.get("anyOf", [schema]):
         if choice.get("type") != "null":
+            if "enum" in keywords:
+                choice.clear()
             choice.update(keywords)

@@ -85,7 +85,7 @@ def test_where_all_are_answered_a_probe_is_too_and_others_are_told_to_come_back(
                 assert b"urn:dit-serve:problem:too-many-connections" in said
                 for header in (b"retry-after: 1\r\n", b"connection: close\r\n", b"x-request-id: "):
                     assert header in said.lower()
-            assert here.connections.closed["refused"] == here.tally.answered["other", 503] == 5
+            assert here.connections.closed["refused"] == here.tally.answered["other", 503, ""] == 5
             app.may_answer.set()
             for reader, writer in busy:
                 assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
@@ -108,7 +108,7 @@ def test_a_request_that_stands_still_is_refused_for_a_newcomer(monkeypatch: pyte
             said = await slow[0][0].read(-1)
             assert said.startswith(b"HTTP/1.1 503 ")
             assert b"too-many-connections" in said
-            assert here.tally.answered["other", 503] == here.connections.closed["slow"]
+            assert here.tally.answered["other", 503, ""] == here.connections.closed["slow"]
             for _, writer in slow:
                 writer.close()
 

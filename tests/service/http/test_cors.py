@@ -35,7 +35,9 @@ def test_a_page_may_read_the_headers_that_we_explain() -> None:
     async def test(app: FastAPI) -> None:
         answer = await ask(app, "GET", "/", [FROM_THERE, bearer(KEY)])
         exposed = {name.strip() for name in answer.headers["access-control-expose-headers"].split(",")}
-        assert exposed == {"X-Seed", "X-Request-Id", "Server-Timing", "Retry-After", "Retry-After-Ms"}
+        assert exposed == {
+            "X-Seed", "X-Request-Id", "Server-Timing", "ETag", "Retry-After", "Retry-After-Ms", "X-Should-Retry",
+        }
 
     with_app(test, settings(DIT_CORS_ORIGINS=ORIGIN))
 

@@ -9,8 +9,11 @@ import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dit_serve.service.errors import QueueFull
-from dit_serve.service.http.middleware import RequestMiddleware, problem_response, request_id_of
+from dit_serve.service.http.middleware import RequestMiddleware, request_id_of
+from dit_serve.service.http.problems import problem_response
 from dit_serve.service.telemetry.tally import Tally, Verdict
+
+ASKED: Scope = {"type": "http", "path": "/generate", "method": "POST"}
 
 
 async def breaks(scope: Scope, receive: Receive, send: Send) -> None:
@@ -116,9 +119,9 @@ def test_every_request_is_counted_once(app: ASGIApp, verdict: Verdict) -> None:
     [(0.0, ("1", "1")), (0.0001, ("1", "1")), (0.0421, ("1", "43")), (2, ("2", "2000")), (2.3, ("3", "2300"))],
 )
 def test_when_to_come_back_is_told_in_seconds_and_in_milliseconds(seconds: float, told: tuple[str, str]) -> None:
-    headers = problem_response(QueueFull(retry_after=seconds), "an-id").headers
+    headers = problem_response(QueueFull(retry_after=seconds), ASKED, "an-id").headers
     assert (headers["retry-after"], headers["retry-after-ms"]) == told
 
 
 def test_who_need_not_come_back_is_told_no_time() -> None:
-    assert not {"retry-after", "retry-after-ms"} & set(problem_response(QueueFull(), "an-id").headers)
+    assert not {"retry-after", "retry-after-ms"} & set(problem_response(QueueFull(), ASKED, "an-id").headers)

@@ -54,7 +54,7 @@ def test_what_cannot_be_read_is_refused_after_the_answers_before_it(bad: bytes, 
             while here.state.tasks:
                 await asyncio.sleep(0)
             assert (here.tally.received, here.tally.under_way) == (count + 1, 0)
-            assert here.tally.answered["other", 400] == 1
+            assert here.tally.answered["other", 400, ""] == 1
 
     run(test)
 

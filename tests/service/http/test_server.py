@@ -154,6 +154,12 @@ def test_a_worker_that_loads_ends_with_a_killed_server(tmp_path: Path) -> None:
         server.finish()
 
 
+def test_an_alias_of_no_model_ends_the_start_with_a_sentence() -> None:
+    with running(fake_command("--model-aliases", "gpt-image-1=other"), until_ready=False) as server:
+        assert server.finish() == 2
+        assert any("loaded are fake-64, fake-128" in str(line.get("message")) for line in server.seen)
+
+
 def test_signals_to_the_worker_alone_are_ignored(pool: ThreadPoolExecutor) -> None:
     with running(debug()) as server:
         answer = start(server, pool, SLOW_JOB)

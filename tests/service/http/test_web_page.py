@@ -198,6 +198,6 @@ def test_files_are_counted_as_one_and_the_page_by_its_path() -> None:
     async def test(app: FastAPI) -> None:
         await page_of(app)
         await ask(app, "GET", "/web/app.js")
-        assert dict(app.state.tally.answered) == {("/", 200): 1, ("other", 200): 1}
+        assert dict(app.state.tally.answered) == {("/", 200, ""): 1, ("other", 200, ""): 1}
 
     with_app(test, read_settings({}, {}))
