@@ -26,8 +26,7 @@ NAMES = [name for k in range(50) for name in (f"class {k}", f"kind {k}")]
 INFER = ("/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer")
 INPUTS = [  # no schema can say that a tensor has as many elements as its shape
     [{"name": "class_id", "shape": [2], "datatype": "INT64", "data": [7, 49]}],
-    [{"name": "label", "shape": [1, 1], "datatype": "BYTES", "data": ["kind 7"]},
-     {"name": "cfg", "shape": [1], "datatype": "FP32", "data": [1.5]}],
+    [{"name": "label", "shape": [1, 1], "datatype": "BYTES", "data": ["kind 7"]}],
 ]
 OUTPUTS = [[{"name": "image"}], [{"name": "png", "parameters": {"binary_data": True}}, {"name": "seed"}]]
 OF_THE_MODEL: dict[str, Schema] = {
@@ -56,6 +55,7 @@ OF_THE_MODEL: dict[str, Schema] = {
 KEY = "k" * 32
 SAID_ELSEWHERE = (  # no schema can say that two parameters must agree
     "deadline_ms",  # the header is X-Deadline-Ms
+    "target_size",  # width and height are beside it
     "/models/{name} model",  # the path has it
     "Inference-Header-Content-Length",  # of a body that is not JSON alone
 )
