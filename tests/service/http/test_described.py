@@ -21,7 +21,7 @@ from tests.service.running import PATIENCE_SECONDS, Running, clean_environment, 
 
 TIMES = int(os.environ.get("DESCRIBED_TIMES", "1"))
 SEED = int(os.environ.get("DESCRIBED_SEED", "1"))
-EXAMPLES = 12 * TIMES  # for each operation, beside those that its schema leads to by itself
+EXAMPLES = 6 * TIMES  # for each operation, beside those that its schema leads to by itself
 NAMES = [name for k in range(50) for name in (f"class {k}", f"kind {k}")]
 INFER = ("/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer")
 INPUTS = [  # no schema can say that a tensor has as many elements as its shape
