@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
@@ -16,42 +17,50 @@ MOST_ERROR_BYTES = 4096
 INSIDE = re.compile(r"Traceback|File \"|\.py\b|/(?:home|root|usr|opt|tmp|var|etc|work|app)/")  # what nobody is told
 
 
+@dataclass(frozen=True, slots=True)
+class _Path:
+    """One path of a description."""
+
+    template: str
+    pattern: re.Pattern[str]
+    letters: int  # of its own, beside its parameters
+    statuses: Mapping[str, frozenset[int]]  # by method
+
+
 class Documented:
-    """The statuses of every operation of a description."""
+    """The statuses of every operation of a description.
+
+    Where several paths fit, the one with the most letters of its own is meant.
+    """
 
     def __init__(self, document: Mapping[str, Any]) -> None:
-        self._paths: list[tuple[int, re.Pattern[str], str, dict[str, frozenset[int]]]] = []
-        for template, item in document["paths"].items():
-            literals = [re.escape(part) for part in re.split(r"\{[^}]+\}", template)]
-            statuses = {
-                method.upper(): frozenset(int(status) for status in operation["responses"])
-                for method, operation in item.items()
-            }
-            self._paths.append((len("".join(literals)), re.compile(".*".join(literals), re.DOTALL), template, statuses))
-        self._paths.sort(key=lambda each: each[0], reverse=True)
+        paths = [_path(template, item) for template, item in document["paths"].items()]
+        self._paths = sorted(paths, key=lambda path: path.letters, reverse=True)
 
     def statuses(self, method: str, path: str) -> frozenset[int]:
-        """The statuses that a method of a path may have; HEAD has those of GET, and no path is 404.
-
-        Where several templates fit, the one with the most letters of its own is meant.
-        """
+        """The statuses that a method of a path may have; HEAD has those of GET, and what is nowhere is 404."""
         asked = "GET" if method == "HEAD" else method
-        fitting = [statuses for _, pattern, _, statuses in self._paths if pattern.fullmatch(path)]
-        for statuses in fitting:
-            if asked in statuses:
-                return statuses[asked]
-        return frozenset({405, 404}) if fitting else UNDESCRIBED
+        fitting = [each.statuses for each in self._paths if each.pattern.fullmatch(path)]
+        missing = frozenset({404, 405}) if fitting else UNDESCRIBED
+        return next((statuses[asked] for statuses in fitting if asked in statuses), missing)
 
     def operation(self, method: str, path: str) -> str:
         """The operation that a request is for; empty for none."""
-        for _, pattern, template, statuses in self._paths:
-            if method in statuses and pattern.fullmatch(path):
-                return f"{method} {template}"
-        return ""
+        fitting = (each for each in self._paths if method in each.statuses and each.pattern.fullmatch(path))
+        return next((f"{method} {each.template}" for each in fitting), "")
 
     @property
     def operations(self) -> set[str]:
-        return {f"{method} {template}" for _, _, template, statuses in self._paths for method in statuses}
+        """Method and path of each operation."""
+        return {f"{method} {each.template}" for each in self._paths for method in each.statuses}
+
+
+def _path(template: str, item: Mapping[str, Any]) -> _Path:
+    literals = [re.escape(part) for part in re.split(r"\{[^}]+\}", template)]
+    pattern = re.compile(".*".join(literals), re.DOTALL)
+    told = {method.upper(): operation["responses"] for method, operation in item.items()}
+    statuses = {method: frozenset(map(int, responses)) for method, responses in told.items()}
+    return _Path(template, pattern, len("".join(literals)), statuses)
 
 
 def check(request: Hostile, answer: Answer, documented: Documented) -> None:
