@@ -55,7 +55,8 @@ PROBES = (
     "/v2/models/fake-64/config", "/v2/models/fake-64/stats", "/v2/repository/index", "/v2/../generate", "/V2",
     "/v2\x00", "/ping", "/invocations", "/models/fake-64", "/models/", "/v1/models/fake-64", "/v1/models/no-such",
     "/v1/models/", "/v1/images/generations", "/v1/images/edits", "/v1/images/variations", "/v1/images/fake-64/7/5.png",
-    "/v1/images/", "/v1/chat/completions", "/v1/classes", "/v1/status", "/v1/models", "/health", "/readyz", "/livez", "/",
+    "/v1/images/", "/v1/chat/completions", "/v1/classes", "/v1/status", "/v1/models", "/health", "/readyz", "/livez",
+    "/",
 )  # fmt: skip
 
 
