@@ -2,6 +2,7 @@
 
     POST /generate        a class id in, a PNG out
     POST /v1/batch        many of these at once
+    POST /v1/images/…     the same, as OpenAI's clients ask for it
     GET  /v1/models       what is loaded
     GET  /v1/classes      what can be asked for
     GET  /v1/status       how much there is to do
@@ -36,11 +37,14 @@ from dit_serve.service.http.catalog import catalog_router
 from dit_serve.service.http.deadline import HEADER as DEADLINE_HEADER
 from dit_serve.service.http.generate import generate_endpoint, generate_router
 from dit_serve.service.http.middleware import PROBES, REQUEST_ID, RequestMiddleware, request_id
+from dit_serve.service.http.openai.images import images_endpoint, images_router
+from dit_serve.service.http.openai.models import models_router
 from dit_serve.service.http.openapi import OPEN_DOCUMENTS, VERSION, completed, description_route
 from dit_serve.service.http.pages import DESCRIPTION, OPEN_PAGES, page_routes
 from dit_serve.service.http.prefix import PrefixMiddleware
 from dit_serve.service.http.probes import probe_router
 from dit_serve.service.http.problems import problem_response
+from dit_serve.service.http.protocols import OPENAI_IMAGES
 from dit_serve.service.http.routes import Routes
 from dit_serve.service.http.status import STATUS, status_router
 from dit_serve.service.http.web_page import WebPage
@@ -104,9 +108,11 @@ def _add_routes(app: FastAPI, front: Front, settings: Settings, page: WebPage) -
     # Found first and called as they are: FastAPI's own way to an endpoint costs more than all that these do.
     app.router.routes.insert(0, Route("/generate", generate, methods=["POST"]))
     app.router.routes.insert(1, Route("/v1/batch", batch, methods=["POST"]))
+    openai = images_endpoint(front, settings)
+    app.router.routes.insert(2, Route(OPENAI_IMAGES, openai, methods=["POST"]))
     app.router.routes += [*page.routes(), *page_routes(), description_route(DESCRIPTION, lambda: app.openapi())]
-    makers = generate_router(generate), batch_router(batch)
-    routers = (*makers, catalog_router(front, page), status_router(front), probe_router(front))
+    makers = generate_router(generate), batch_router(batch), images_router(openai)
+    routers = (*makers, catalog_router(front, page), models_router(front), status_router(front), probe_router(front))
     for router in routers:
         app.include_router(router)
     return Routes(_all_routes(app, *routers), unnamed=page.files)  # a page loads dozens: they are counted as one

@@ -1,4 +1,4 @@
-"""The routes that say what can be asked for: GET /, /v1/models and /v1/classes.
+"""The routes that say what can be asked for: GET / and /v1/classes.
 
 Knows the front alone, and of the models what the worker told of them. How names are searched is
 `models.labels`' affair, which needs the standard library alone.
@@ -19,8 +19,9 @@ from dit_serve.service.front.front import RETRY_WHEN_LOADING_SECONDS, Front
 from dit_serve.service.http.negotiate import HTML, prefers_page
 from dit_serve.service.http.openapi import problems
 from dit_serve.service.http.prefix import PER_PREFIX, prefix_of
+from dit_serve.service.http.protocols import OPENAI_IMAGES
 from dit_serve.service.http.reading import find_model
-from dit_serve.service.http.schemas import ClassAnswer, ClassesAnswer, ModelAnswer, ModelsAnswer
+from dit_serve.service.http.schemas import ClassAnswer, ClassesAnswer
 from dit_serve.service.http.web_page import WebPage
 from dit_serve.service.version import version
 
@@ -39,12 +40,6 @@ def catalog_router(front: Front, page: WebPage) -> APIRouter:
         headers = {**PER_PREFIX, "Vary": f"Accept, {PER_PREFIX['Vary']}"}
         return JSONResponse(discovery(prefix_of(request)), headers=headers)
 
-    @router.get("/v1/models", responses=problems(401, 503))
-    async def models() -> ModelsAnswer:
-        """The loaded models, the default one first."""
-        loaded = enumerate(_loaded(front).values())
-        return ModelsAnswer(models=[_model_answer(info, front.devices(info.name), k == 0) for k, info in loaded])
-
     @router.get("/v1/classes", responses=problems(401, 422, 503))
     async def classes(
         q: Annotated[str, Query(max_length=100, description="Words of a name, or an id; else all classes.")] = "",
@@ -52,7 +47,7 @@ def catalog_router(front: Front, page: WebPage) -> APIRouter:
         resolution: Annotated[int | None, Query(ge=1, le=1 << 20, description="Which model, by its images.")] = None,
     ) -> ClassesAnswer:
         """The classes with the id `q`, or with a name that has all of its words."""
-        info = find_model(model, resolution, _loaded(front))
+        info = find_model(model, resolution, loaded(front))
         found = [ClassAnswer(class_id=class_id, names=list(info.names(class_id))) for class_id in search(info, q)]
         return ClassesAnswer(model=info.name, resolution=info.resolution, classes=found)
 
@@ -70,6 +65,7 @@ def discovery(prefix: str = "") -> dict[str, Any]:
         "version": version(),
         "generate": {"method": "POST", "href": f"{prefix}/generate", "example": example},
         "batch": {"method": "POST", "href": f"{prefix}/v1/batch", "example": {"requests": [example]}},
+        "openai": {"method": "POST", "href": f"{prefix}{OPENAI_IMAGES}", "example": {"prompt": "7", "seed": 0}},
         **{name: {"method": "GET", "href": prefix + path} for name, path in (paths | documents).items()},
     }
 
@@ -84,11 +80,12 @@ def search(model: ModelInfo, text: str) -> list[int]:
     return [class_id for class_id, _ in Labels(model.labels).search(wanted)]
 
 
-def _loaded(front: Front) -> Mapping[str, ModelInfo]:
+def loaded(front: Front) -> Mapping[str, ModelInfo]:
+    """The models by their own names.
+
+    Raises:
+        NotReady: none is loaded yet.
+    """
     if not front.models:
         raise NotReady(front.readiness.reason, retry_after=RETRY_WHEN_LOADING_SECONDS)
     return front.models
-
-
-def _model_answer(model: ModelInfo, devices: list[str], is_default: bool) -> ModelAnswer:
-    return ModelAnswer.model_validate(model).model_copy(update={"devices": devices, "is_default": is_default})

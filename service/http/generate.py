@@ -143,9 +143,13 @@ def documented_body(kind: type[BaseModel]) -> dict[str, Any]:
 
 def image_fields(job: Job, end: JobEnd, model: ModelInfo) -> dict[str, Any]:
     """The fields of a `GeneratedImage`."""
+    return {**made_how(job, end, model), "b64_png": base64.b64encode(end.png).decode("ascii")}
+
+
+def made_how(job: Job, end: JobEnd, model: ModelInfo) -> dict[str, Any]:
+    """What is told with every image beside itself: its receipt, and how long it took."""
     receipt = make_receipt(job.spec, model, version())
-    png = base64.b64encode(end.png).decode("ascii")
-    return {**asdict(receipt), "b64_png": png, "timing_ms": Timing(**_milliseconds(end.timings))}
+    return {**asdict(receipt), "timing_ms": Timing(**_milliseconds(end.timings))}
 
 
 def _milliseconds(timings: Timings) -> dict[str, float]:

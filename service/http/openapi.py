@@ -14,6 +14,7 @@ from starlette.routing import Route
 from dit_serve.service.errors import InvalidRequest, Problem
 from dit_serve.service.http.batch_schemas import BATCH_STREAM
 from dit_serve.service.http.middleware import PROBES
+from dit_serve.service.http.openai.schemas import IMAGES_STREAM
 from dit_serve.service.http.prefix import PER_PREFIX, prefix_of
 from dit_serve.service.http.schemas import STREAM, ProblemDocument, TextProblem
 
@@ -60,7 +61,8 @@ def completed(describe: Callable[[], dict[str, Any]], *, has_keys: bool) -> Call
     def described() -> dict[str, Any]:
         document = describe()
         components = document.setdefault("components", {})
-        kinds = dict.fromkeys([*STREAM.values(), *BATCH_STREAM.values(), ProblemDocument, TextProblem])
+        events = (*STREAM.values(), *BATCH_STREAM.values(), *IMAGES_STREAM.values())
+        kinds = dict.fromkeys([*events, ProblemDocument, TextProblem])
         adapters: list[Any] = [(kind, "serialization", TypeAdapter(kind)) for kind in kinds]
         _, schemas = TypeAdapter.json_schemas(adapters, ref_template=_SCHEMAS)
         components["schemas"] = {**schemas["$defs"], **components.get("schemas", {})}

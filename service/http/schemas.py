@@ -31,9 +31,26 @@ def spellings(name: str, field: FieldInfo) -> tuple[str, ...]:
     return tuple(map(str, alias.choices)) if isinstance(alias, AliasChoices) else (str(alias or name),)
 
 
+def exact(value: object, info: ValidationInfo) -> object:
+    """A field's number as `whole` has it; a seed must be written so that all of its digits come."""
+    if info.field_name == "seed" and isinstance(value, float) and MAX_EXACT_FLOAT <= abs(value) < math.inf:
+        raise PydanticCustomError("inexact", "must be written without point and exponent from 2^53 on, to be exact")
+    return whole(value)
+
+
 def whole(value: object) -> object:
     """A number that is an integer as one, however it was written; else the value as it is."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def document_spellings(schema: dict[str, Any], kind: type[BaseModel]) -> None:
+    """Adds to the JSON schema of a kind of request the other names that its fields may come under."""
+    for name, field in kind.model_fields.items():
+        first, *others = spellings(name, field)
+        for other in others:
+            text = f"`{first}`, as diffusers spells it; not both."
+            schema["properties"][other] = {**schema["properties"][first], "title": other, "description": text}
+            schema.setdefault("allOf", []).append({"not": {"required": [first, other]}})
 
 
 def _document(schema: dict[str, Any], kind: type[BaseModel]) -> None:
@@ -42,12 +59,7 @@ def _document(schema: dict[str, Any], kind: type[BaseModel]) -> None:
     # Null is as good as absent: `required` alone would be content with it.
     named = {"class_id": {"type": "integer"}, "class": {"type": "string"}}
     schema["oneOf"] = [{"required": [name], "properties": {name: kind}} for name, kind in named.items()]
-    for name, field in kind.model_fields.items():
-        first, *others = spellings(name, field)
-        for other in others:
-            text = f"`{first}`, as diffusers spells it; not both."
-            schema["properties"][other] = {**schema["properties"][first], "title": other, "description": text}
-            schema.setdefault("allOf", []).append({"not": {"required": [first, other]}})
+    document_spellings(schema, kind)
 
 
 class GenerateRequest(BaseModel):
@@ -100,14 +112,9 @@ class GenerateRequest(BaseModel):
                     "none.",
     )
 
-    @field_validator(
+    _whole = field_validator(
         "class_id", "steps", "seed", "resolution", "n", "deadline_ms", "preview_every", mode="before"
-    )
-    @classmethod
-    def _whole(cls, value: object, info: ValidationInfo) -> object:
-        if info.field_name == "seed" and isinstance(value, float) and MAX_EXACT_FLOAT <= abs(value) < math.inf:
-            raise PydanticCustomError("inexact", "must be written without point and exponent from 2^53 on, to be exact")
-        return whole(value)
+    )(exact)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,12 +241,6 @@ class ModelAnswer(BaseModel):
     devices: list[str] = Field(default=[], description="Of each worker that is up.")
     weights_sha256: str = Field(validation_alias="sha256")
     is_default: bool = False
-
-
-class ModelsAnswer(BaseModel):
-    """The loaded models, the default one first."""
-
-    models: list[ModelAnswer]
 
 
 class ClassAnswer(BaseModel):

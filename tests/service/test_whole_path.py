@@ -72,6 +72,14 @@ def test_the_receipt_names_the_model(server: Running, random_folder: Path) -> No
     assert receipt.dtype == pipeline.info.dtype
 
 
+def test_a_picture_by_openais_api_is_that_of_generate(server: Running) -> None:
+    wish = {"prompt": "thing 7", "n": 2, **{name: REQUEST[name] for name in ("cfg", "steps", "seed")}}
+    with server.client() as client:
+        data = client.post("/v1/images/generations", json=wish).json()["data"]
+    expected = [post(server, {**REQUEST, "seed": REQUEST["seed"] + k}).content for k in (0, 1)]
+    assert [base64.b64decode(image["b64_json"]) for image in data] == expected
+
+
 def test_classes_come_from_the_checkpoint(server: Running) -> None:
     with server.client() as client:
         found = client.get("/v1/classes", params={"q": "OBJECT 3"}).json()["classes"]

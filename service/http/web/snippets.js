@@ -5,8 +5,7 @@ import { state } from "./page.js";
 
 /** The ways to copy a request, text by name. */
 export function snippets(request, link) {
-  const openai = state.links.openai && { OpenAI: openaiOf(request, new URL(state.links.openai, location.href)) };
-  return { curl: curlOf(request), Python: pythonOf(request), ...openai, link };
+  return { curl: curlOf(request), Python: pythonOf(request), OpenAI: openaiOf(request), link };
 }
 
 function curlOf(request) {
@@ -28,12 +27,13 @@ Path("${fileOf(request)}").write_bytes(answer.read())
 `;
 }
 
-function openaiOf({ class_id, model, ...extra }, { href }) {
+function openaiOf({ class_id, model, ...extra }) {
+  const { href } = new URL(state.links.openai, location.href);
   return `import base64, os
 from pathlib import Path
 from openai import OpenAI
 
-client = OpenAI(base_url="${href.replace(/\/images\/.*/, "")}", api_key=os.environ.get("DIT_KEY", "none"))
+client = OpenAI(base_url="${href.replace(/\/images\/generations$/, "")}", api_key=os.environ.get("DIT_KEY", "none"))
 wanted = {"model": ${toJson(model)}, "prompt": "${class_id}", "response_format": "b64_json"}
 answer = client.images.generate(**wanted, extra_body=${toJson(extra)})
 Path("${fileOf({ class_id, ...extra })}").write_bytes(base64.b64decode(answer.data[0].b64_json))

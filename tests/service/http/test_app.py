@@ -34,7 +34,7 @@ def test_root_links_to_every_route(client: httpx.Client) -> None:
     links = [value for value in document.values() if isinstance(value, dict)]
     for link in links:
         assert client.request(link["method"], link["href"]).status_code not in (404, 405), link
-    described = set(client.get("/openapi.json").json()["paths"])
+    described = {path for path in client.get("/openapi.json").json()["paths"] if "{" not in path}
     assert described <= {link["href"].split("?")[0] for link in links} | {"/"}
 
 

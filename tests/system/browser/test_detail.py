@@ -61,7 +61,7 @@ def test_a_saved_picture_is_the_one_of_the_api(viewer: Viewer, pictures: Running
     assert download.value.suggested_filename.endswith("12.png")
 
 
-@pytest.mark.parametrize("way", ["curl", "Python"])
+@pytest.mark.parametrize("way", ["curl", "Python", "OpenAI"])
 def test_what_is_copied_makes_the_same_picture(viewer: Viewer, pictures: Running, tmp_path: Path, way: str) -> None:
     dialog = opened(viewer)
     dialog.get_by_role("button", name=f"Copy as {way}").click()
@@ -72,44 +72,6 @@ def test_what_is_copied_makes_the_same_picture(viewer: Viewer, pictures: Running
     subprocess.run(command, cwd=tmp_path, env=clean_environment() | direct, check=True, capture_output=True)
     [path] = tmp_path.iterdir()
     assert path.read_bytes() == generated(pictures, ASKED), shlex.quote(text)
-
-
-OPENAI = """import json
-class OpenAI:
-    def __init__(self, **options):
-        print(json.dumps(options))
-        self.images = self
-    def generate(self, **wanted):
-        print(json.dumps(wanted))
-        raise SystemExit
-"""
-
-
-def test_a_service_that_speaks_openais_api_has_its_requests_copied_for_their_client(
-    visit: Visit, pictures: Running, tmp_path: Path
-) -> None:
-    def with_openai(route: Route) -> None:
-        answer = route.fetch()
-        is_page = "text/html" in answer.headers["content-type"]
-        links = {"openai": {"method": "POST", "href": "/v1/images/generations"}}
-        route.fulfill(response=answer, body=answer.text() if is_page else json.dumps(answer.json() | links))
-
-    viewer = visit(pictures, f"/{FRAGMENT}", permissions=["clipboard-read", "clipboard-write"])
-    expect(opened(viewer).get_by_role("button", name="Copy as OpenAI")).to_have_count(0)
-    viewer.page.route(f"{pictures.url}/", with_openai)
-    viewer.page.reload()
-    viewer.wait_for_pictures(1)
-    viewer.done.first.click()
-    viewer.page.get_by_role("button", name="Copy as OpenAI").click()
-    expect(viewer.live_region).to_contain_text("Copied")
-    (tmp_path / "openai.py").write_text(OPENAI)
-    text = viewer.page.evaluate("navigator.clipboard.readText()")
-    command = [sys.executable, "-c", text]
-    ran = subprocess.run(command, cwd=tmp_path, env=clean_environment(), check=True, capture_output=True)
-    options, wanted = map(json.loads, ran.stdout.splitlines())
-    assert options["base_url"] == f"{pictures.url}/v1"
-    extra = {name: ASKED[name] for name in ("cfg", "steps", "seed", "sampler")}
-    assert wanted == {"model": "digits-64", "prompt": "6", "response_format": "b64_json", "extra_body": extra}
 
 
 def test_a_copied_link_shows_this_picture_to_somebody_else(viewer: Viewer, pictures: Running, visit: Visit) -> None:
