@@ -55,6 +55,7 @@ OF_THE_MODEL: dict[str, Schema] = {
 KEY = "k" * 32
 SAID_ELSEWHERE = (  # no schema can say that two parameters must agree
     "deadline_ms",  # the header is X-Deadline-Ms
+    "timeout",  # the same
     "target_size",  # width and height are beside it
     "/models/{name} model",  # the path has it
     "Inference-Header-Content-Length",  # of a body that is not JSON alone
