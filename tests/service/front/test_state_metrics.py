@@ -103,7 +103,8 @@ def test_a_refusal_is_counted_once_by_its_reason_and_as_a_request() -> None:
         assert answer.status == 429
         assert registry.get_sample_value("dit_refused_requests_total", {"reason": "queue-full"}) == 1
         assert registry.get_sample_value("dit_retry_after_seconds_sum") == int(answer.headers["retry-after"])
-        assert registry.get_sample_value("dit_http_requests_total", {"route": "/generate", "status": "429"}) == 1
+        labels = {"route": "/generate", "status": "429", "protocol": "dit"}
+        assert registry.get_sample_value("dit_http_requests_total", labels) == 1
         assert total(registry, "dit_requests_total")["refused"] == 1
 
     world(test)
