@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 BROWSER := .venv/browser
+LITELLM := .venv/litellm
 TOOLS := build/tools
 LOCKED_EXTRAS := gpu traces
 NEEDED_BY_TORCH := filelock fsspec jinja2 networkx setuptools sympy typing-extensions
@@ -25,6 +26,10 @@ $(BROWSER): $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[browser]'
 	touch $(BROWSER)
 
+$(LITELLM): $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[litellm]'
+	touch $(LITELLM)
+
 $(TOOLS)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(TOOLS)
 	$(TOOLS)/bin/python -m pip install --quiet --constraint constraints.txt cyclonedx-bom uv
@@ -40,7 +45,7 @@ serve: $(READY)  ## run the service on the embedded demo models, http://127.0.0.
 test: $(READY)  ## every test that needs no GPU and few minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-test-slow: $(READY)  ## full-size checkpoints: needs 16 GiB of memory and of disk
+test-slow: $(LITELLM)  ## full-size checkpoints, and a client that brings much: needs 16 GiB of memory and of disk
 	$(BIN)/python -m pytest -q -m slow
 
 test-system: $(BROWSER)  ## containers, the compose stack, Prometheus, a browser, a soak, an attack on memory, really run: Debian, as root, 25 minutes

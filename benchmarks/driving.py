@@ -14,8 +14,8 @@ import random
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -24,10 +24,24 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.load import BLOCK, Ask, NoAnswer, Trace, ask_one, at_times, balanced_asks, get, poisson_times, quantile
+from benchmarks.load import (
+    BLOCK,
+    Ask,
+    NoAnswer,
+    Trace,
+    ask_one,
+    at_times,
+    balanced_asks,
+    by_generate,
+    by_openai,
+    get,
+    poisson_times,
+    quantile,
+)
 from tests.service.running import FREE_PORTS, PATIENCE_SECONDS, ROOT, Running, free_port, without_settings
 
 OURS = "dit-serve"
+BY_OPENAI = "dit-serve, asked by OpenAI's route"
 BEFORE = "before"
 FASTAPI = "FastAPI + DiTPipeline + lock"
 LITSERVE = "LitServe + DiTPipeline"
@@ -51,12 +65,22 @@ class Contender:
     command: tuple[str, ...]  # starts it; "{port}" stands for the port of a peer
     environment: Mapping[str, str] = field(default_factory=dict)  # beside this process's own
     folder: Path = ROOT  # where it is started: an import takes what lies there
+    message_of: Callable[[Ask], bytes] = by_generate  # what is sent
+
+    @property
+    def is_ours(self) -> bool:
+        return self.name in (OURS, BY_OPENAI, BEFORE)
 
 
 def ours(model: str) -> list[Contender]:
     """Our service as it comes, which is bfloat16 where the processor has it, and in float32."""
     command = (sys.executable, "-m", "dit_serve", "serve", *FREE_PORTS, "--models", model)
     return [Contender(OURS, AS_IT_COMES, command), Contender(OURS, "float32", (*command, "--dtype", "float32"))]
+
+
+def asked_by_openai(model: str) -> Contender:
+    """Our service as it comes, asked for the same images in OpenAI's words."""
+    return replace(ours(model)[0], name=BY_OPENAI, message_of=by_openai)
 
 
 def before(model: str, checkout: Path) -> Contender:
@@ -91,7 +115,7 @@ async def running(contender: Contender) -> AsyncIterator[Running]:
     command = [part.replace("{port}", str(port)) for part in contender.command]
     server = Running(command, without_settings() | dict(contender.environment), contender.folder)
     try:
-        if contender.name in (OURS, BEFORE):
+        if contender.is_ours:
             server.wait_until_listening()
             server.wait_until_ready()
         else:
@@ -186,10 +210,12 @@ def shares(before: NDArray[np.float64], after: NDArray[np.float64]) -> NDArray[n
     return np.array([generator / cores, server / cores, max(0.0, busy - generator - server) / cores])
 
 
-async def drive(server: Running, asks: Sequence[Ask], rate: float, source: random.Random) -> Load:
+async def drive(
+    server: Running, contender: Contender, asks: Sequence[Ask], rate: float, source: random.Random
+) -> Load:
     """Sends these requests at a rate and measures from the first to the last answer."""
     times, before = poisson_times(rate, len(asks), source), usage(server.process.pid)
-    traces = await at_times(times, lambda i, due: ask_one(server.port, asks[i], due))
+    traces = await at_times(times, lambda i, due: ask_one(server.port, asks[i], due, contender.message_of))
     after = usage(server.process.pid)
     return Load(traces, float(after[0] - before[0]), shares(before, after))
 
@@ -197,23 +223,23 @@ async def drive(server: Running, asks: Sequence[Ask], rate: float, source: rando
 async def saturate(contender: Contender, count: int, seed: int = 1) -> Saturated:
     """So many requests at once, the same for every contender with the same seed, after a block of others and a rest."""
     async with running(contender) as server:
-        await _warm_up(server)
-        probe = await ask_one(server.port, PROBE, 0.0)
+        await warm_up(server, contender)
+        probe = await ask_one(server.port, PROBE, 0.0, contender.message_of)
         source = random.Random(seed)
-        load = await drive(server, balanced_asks(count, source), OFFERED, source)
+        load = await drive(server, contender, balanced_asks(count, source), OFFERED, source)
     say(f"{contender.name}, {contender.setting}: {load.images_per_second:.2f} images/s")
-    return Saturated(contender, load, probe.answer.body if probe.answer else b"")
+    return Saturated(contender, load, probe.png)
 
 
 async def at_rates(contender: Contender, rates: Sequence[float], seconds: float, seed: int) -> list[Load]:
     """One load a rate, the same requests for every contender with the same seed."""
     loads = []
     async with running(contender) as server:
-        await _warm_up(server)
+        await warm_up(server, contender)
         for rate in rates:
             source = random.Random(seed)
             count = max(1, round(rate * seconds / BLOCK)) * BLOCK
-            loads.append(await drive(server, balanced_asks(count, source), rate, source))
+            loads.append(await drive(server, contender, balanced_asks(count, source), rate, source))
             say(f"{contender.name} at {rate:.2f}/s: p50 {loads[-1].wait(0.5):.2f} s, p95 {loads[-1].wait(0.95):.2f} s")
     return loads
 
@@ -230,9 +256,9 @@ async def bare(model: str, count: int, processes: int, seed: int) -> float:
     return rate
 
 
-async def _warm_up(server: Running) -> None:
+async def warm_up(server: Running, contender: Contender) -> None:
     """A block of requests, and then what a server does once after its start is left to end: it is no part of a load."""
-    await drive(server, balanced_asks(BLOCK, random.Random(0)), OFFERED, random.Random(0))
+    await drive(server, contender, balanced_asks(BLOCK, random.Random(0)), OFFERED, random.Random(0))
     until, is_settled = time.monotonic() + SETTLING_SECONDS, False
     while not is_settled and time.monotonic() < until:
         before = usage(server.process.pid)

@@ -11,6 +11,7 @@ another client: a general one costs the machine a millisecond of a core for each
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import random
@@ -153,6 +154,15 @@ class Trace:
     def is_served(self) -> bool:
         return self.answer is not None and self.answer.status == 200
 
+    @property
+    def png(self) -> bytes:
+        """The image, also out of an answer in JSON; empty where none came."""
+        if self.answer is None or not self.is_served:
+            return b""
+        if self.answer.headers.get("content-type") == "application/json":
+            return base64.b64decode(json.loads(self.answer.body)["data"][0]["b64_json"])
+        return self.answer.body
+
 
 def balanced_asks(count: int, source: random.Random, classes: int = 10) -> list[Ask]:
     """Requests of which every block of nine holds each (steps, cfg) once."""
@@ -176,10 +186,21 @@ def quantile(values: Sequence[float], share: float) -> float:
     return ordered[max(0, -(-len(ordered) * round(share * 1e6) // 1_000_000) - 1)]
 
 
-async def ask_one(port: int, ask: Ask, due: float) -> Trace:
+def by_generate(ask: Ask) -> bytes:
+    """The request as a client of ours makes it, and the peers take it; its answer is a PNG."""
+    return request_bytes("POST", "/generate", json.dumps(asdict(ask)).encode(), {"Accept": "image/png"})
+
+
+def by_openai(ask: Ask) -> bytes:
+    """The same as OpenAI's SDK makes it; its answer is JSON with the PNG in base64."""
+    fields = {name: value for name, value in asdict(ask).items() if name != "class_id"}
+    body = {"prompt": str(ask.class_id), "response_format": "b64_json", **fields}
+    return request_bytes("POST", "/v1/images/generations", json.dumps(body).encode(), {"Accept": "application/json"})
+
+
+async def ask_one(port: int, ask: Ask, due: float, message_of: Callable[[Ask], bytes] = by_generate) -> Trace:
     """One request now, followed to its end."""
-    message = request_bytes("POST", "/generate", json.dumps(asdict(ask)).encode(), {"Accept": "image/png"})
-    answer = None
+    message, answer = message_of(ask), None
     with contextlib.suppress(NoAnswer):
         answer = await send(port, message)
     return Trace(time.monotonic() - due, answer)

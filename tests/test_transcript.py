@@ -28,6 +28,8 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 SHOWN = [block for path in MANUAL for block in blocks(path.read_text(encoding="utf-8"), name_of(path))]
 COMMANDS = [block for block in SHOWN if block.language == "sh"]
+MARKED = [block for block in SHOWN if block.language in ("sh", "python") and block.reason]
+LEFT_OUT = [block for block in MARKED if block.language == "python"]
 RUN = [block for block in SHOWN if block.language in ("sh", "python") and not block.reason]
 
 
@@ -73,7 +75,12 @@ def test_commands_are_whole(block: Block) -> None:
 
 def test_every_mark_belongs_to_commands() -> None:
     marks = sum(path.read_text(encoding="utf-8").count("<!-- not run") for path in MANUAL)
-    assert marks == len([block for block in COMMANDS if block.reason])
+    assert marks == len(MARKED)
+
+
+@pytest.mark.parametrize("block", LEFT_OUT, ids=map(title, LEFT_OUT))
+def test_python_that_is_not_run_is_python_at_least(block: Block) -> None:
+    compile(block.text, title(block), "exec")
 
 
 def test_the_manual_asks_by_http_on_the_command_line_and_in_python() -> None:

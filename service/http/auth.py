@@ -30,7 +30,7 @@ class KeyGuard:
     Args:
         app: what is guarded.
         digests: SHA-256 of each valid key; without any the guard is open.
-        open_paths: for which no key is needed, whatever the method but POST.
+        open_paths: for which no key is needed, whatever the method; but images are made by POST /.
     """
 
     def __init__(self, app: ASGIApp, digests: frozenset[bytes], open_paths: frozenset[str]) -> None:
@@ -48,7 +48,7 @@ class KeyGuard:
         await self._app(scope, receive, send)
 
     def _is_open(self, scope: Scope) -> bool:
-        return scope["path"] in self._open_paths and scope["method"] != "POST"
+        return scope["path"] in self._open_paths and (scope["method"], scope["path"]) != ("POST", "/")
 
     def _is_valid(self, key: bytes) -> bool:
         """Whether the key is one of ours; takes as long for each answer."""

@@ -40,7 +40,7 @@ def catalog_router(front: Front, page: WebPage) -> APIRouter:
         headers = {**PER_PREFIX, "Vary": f"Accept, {PER_PREFIX['Vary']}"}
         return JSONResponse(discovery(prefix_of(request)), headers=headers)
 
-    @router.get("/v1/classes", responses=problems(422, 503))
+    @router.get("/v1/classes", responses=problems(401, 422, 503))
     async def classes(
         q: Annotated[str, Query(max_length=100, description="Words of a name, or an id; else all classes.")] = "",
         model: Annotated[str | None, Query(max_length=200, description="Which model; else the first.")] = None,

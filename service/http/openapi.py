@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
@@ -16,7 +16,7 @@ from dit_serve.service.http.batch_schemas import BATCH_STREAM
 from dit_serve.service.http.middleware import PROBES
 from dit_serve.service.http.openai.schemas import IMAGES_STREAM
 from dit_serve.service.http.prefix import PER_PREFIX, prefix_of
-from dit_serve.service.http.schemas import STREAM, ProblemDocument
+from dit_serve.service.http.schemas import STREAM, ProblemDocument, TextProblem
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -25,14 +25,14 @@ OPEN_DOCUMENTS = ("/",)  # open without a key, beside the probes: it says where 
 _SCHEMAS = "#/components/schemas/{model}"
 
 
-def problems(*statuses: int) -> Responses:
-    """The documentation of these statuses as application/problem+json."""
+def problems(*statuses: int, document: type[BaseModel] = ProblemDocument) -> Responses:
+    """The documentation of these statuses as application/problem+json, of this kind of document."""
     titles: dict[int, list[str]] = {}
     for kind in Problem.__subclasses__():
         titles.setdefault(kind.status, []).append(kind.title)
     if 422 not in statuses:  # of a protocol that has 400 in its place
         titles[400].append(InvalidRequest.title)
-    content = {"application/problem+json": {"schema": _reference(ProblemDocument)}}
+    content = {"application/problem+json": {"schema": _reference(document)}}
     documented: Responses = {
         status: {"description": " / ".join(dict.fromkeys(titles[status])), "content": content} for status in statuses
     }
@@ -61,7 +61,8 @@ def completed(describe: Callable[[], dict[str, Any]], *, has_keys: bool) -> Call
     def described() -> dict[str, Any]:
         document = describe()
         components = document.setdefault("components", {})
-        kinds = dict.fromkeys([*STREAM.values(), *BATCH_STREAM.values(), *IMAGES_STREAM.values(), ProblemDocument])
+        events = (*STREAM.values(), *BATCH_STREAM.values(), *IMAGES_STREAM.values())
+        kinds = dict.fromkeys([*events, ProblemDocument, TextProblem])
         adapters: list[Any] = [(kind, "serialization", TypeAdapter(kind)) for kind in kinds]
         _, schemas = TypeAdapter.json_schemas(adapters, ref_template=_SCHEMAS)
         components["schemas"] = {**schemas["$defs"], **components.get("schemas", {})}

@@ -50,12 +50,15 @@ def document_spellings(schema: dict[str, Any], kind: type[BaseModel]) -> None:
         for other in others:
             text = f"`{first}`, as diffusers spells it; not both."
             schema["properties"][other] = {**schema["properties"][first], "title": other, "description": text}
+            schema.setdefault("allOf", []).append({"not": {"required": [first, other]}})
 
 
 def _document(schema: dict[str, Any], kind: type[BaseModel]) -> None:
     """Adds to the JSON schema what the fields' types do not say."""
     schema["examples"] = [{"class_id": 7, "cfg": 4, "steps": 20, "seed": 0}, {"class": "golden retriever"}]
-    schema["oneOf"] = [{"required": ["class_id"]}, {"required": ["class"]}]
+    # Null is as good as absent: `required` alone would be content with it.
+    named = {"class_id": {"type": "integer"}, "class": {"type": "string"}}
+    schema["oneOf"] = [{"required": [name], "properties": {name: kind}} for name, kind in named.items()]
     document_spellings(schema, kind)
 
 
@@ -141,16 +144,16 @@ class GenerateAnswer:
 
 
 class ErrorMember(BaseModel):
-    """The same as OpenAI's clients read it."""
+    """An error as OpenAI's clients read it."""
 
     message: str
-    type: str
-    param: str | None = Field(description="The first wrong field.")
-    code: str
+    type: str = Field(description="invalid_request_error, authentication_error, rate_limit_error or server_error.")
+    param: str | None = Field(description="The first field that is wrong.")
+    code: str = Field(description="The end of the problem's type, with underscores.")
 
 
-class ProblemDocument(BaseModel):
-    """An error (RFC 9457)."""
+class _Problem(BaseModel):
+    """What all documents of an error say."""
 
     type: str
     title: str
@@ -158,7 +161,18 @@ class ProblemDocument(BaseModel):
     detail: str
     request_id: str
     errors: list[dict[str, str]] | None = None
-    error: ErrorMember | None = None
+
+
+class ProblemDocument(_Problem):
+    """An error (RFC 9457), and the same in the words of OpenAI."""
+
+    error: ErrorMember
+
+
+class TextProblem(_Problem):
+    """An error (RFC 9457), and the same as the text that Hugging Face's clients show."""
+
+    error: str
 
 
 @dataclass(frozen=True, slots=True)

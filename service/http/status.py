@@ -9,6 +9,7 @@ from fastapi import APIRouter
 
 from dit_serve.service.front.estimate import Pace
 from dit_serve.service.front.front import Front
+from dit_serve.service.http.openapi import problems
 from dit_serve.service.http.schemas import ModelStatus, QueueAnswer, StatusAnswer
 
 STATUS = "/v1/status"
@@ -18,7 +19,7 @@ def status_router(front: Front) -> APIRouter:
     """The router of the status."""
     router = APIRouter(tags=["catalogue"])
 
-    @router.get(STATUS)
+    @router.get(STATUS, responses=problems(401))
     async def status() -> StatusAnswer:
         """How much work is accepted, when it will be done, and what steps and images take; 200 if not ready, too."""
         readiness = front.readiness

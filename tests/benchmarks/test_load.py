@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from collections import Counter
 
 import pytest
 
-from benchmarks.load import BLOCK, CFGS, STEPS, balanced_asks, poisson_times, quantile
+from benchmarks.load import (
+    BLOCK,
+    CFGS,
+    STEPS,
+    Answer,
+    Ask,
+    Trace,
+    balanced_asks,
+    by_generate,
+    by_openai,
+    poisson_times,
+    quantile,
+)
 
 
 def test_every_block_of_asks_holds_each_pair_once() -> None:
@@ -38,3 +51,26 @@ def test_a_quantile_is_the_nearest_rank(share: float, expected: float) -> None:
 
 def test_a_quantile_of_nothing_is_no_number() -> None:
     assert math.isnan(quantile([], 0.5))
+
+
+def test_both_routes_are_asked_for_the_same_image() -> None:
+    ask = Ask(class_id=7, cfg=4.0, steps=20, seed=11)
+    own, theirs = (json.loads(message(ask).partition(b"\r\n\r\n")[2]) for message in (by_generate, by_openai))
+    assert own == {"class_id": 7, "cfg": 4.0, "steps": 20, "seed": 11}
+    assert theirs == {"prompt": "7", "response_format": "b64_json", "cfg": 4.0, "steps": 20, "seed": 11}
+
+
+@pytest.mark.parametrize(
+    ("status", "media_type", "body", "image"),
+    [
+        (200, "image/png", b"image", b"image"),
+        (200, "application/json", b'{"data": [{"b64_json": "aW1hZ2U="}]}', b"image"),
+        (429, "application/problem+json", b"{}", b""),
+    ],
+)
+def test_an_image_is_the_body_or_stands_in_its_json(status: int, media_type: str, body: bytes, image: bytes) -> None:
+    assert Trace(0.1, Answer(status, {"content-type": media_type}, body)).png == image
+
+
+def test_where_no_answer_came_there_is_no_image() -> None:
+    assert Trace(0.1, None).png == b""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dit_serve.models.options import ModelOptions
 from tests.service import fake
 from tests.service.asgi import Header
 
-DOCUMENTED = frozenset({200, 400, 404, 405, 406, 413, 415, 422, 429, 503})
+DOCUMENTED = frozenset({200, 304, 400, 404, 405, 406, 413, 415, 422, 429, 503, 504})
 OF_THE_PROTOCOL = frozenset({400, 408, 431})
 
 VALUES = (
@@ -59,31 +60,40 @@ class Hostile:
     path: str
     headers: tuple[Header, ...]
     body: bytes
+    query: bytes = b""
 
 
 def load(model: str, options: ModelOptions) -> fake.FakeDoor:
-    """The fake model without its classes that misbehave, and with few steps."""
+    """The fake model without its classes that misbehave, and with no more steps than are usual."""
     door = fake.load(model, options)
-    door.info = replace(door.info, num_classes=50, labels=door.info.labels[:50], max_steps=20)
+    door.info = replace(door.info, num_classes=50, labels=door.info.labels[:50], max_steps=50)
     return door
 
 
 def hostile_request(source: random.Random) -> Hostile:
-    """One request that something is wrong with, or nothing."""
+    """One request that something is wrong with, or nothing: of an image, by our own route, or of anything there is."""
     method, path = ("POST", "/generate") if source.random() < 0.9 else (source.choice(METHODS), source.choice(PATHS))
-    return Hostile(method, path, _headers(source), hostile_body(source))
+    return Hostile(method, path, hostile_headers(source), hostile_body(source))
 
 
 def hostile_body(source: random.Random) -> bytes:
-    """A body: wrong in its fields, in its bytes, in its size, or not at all."""
-    fields = {b"class_id": b"7", b"steps": b"2"}
-    for _ in range(source.choice((0, 1, 1, 2, 3))):
-        fields[source.choice(FIELDS)] = source.choice(VALUES)
+    """A body of POST /generate: wrong in its fields, in its bytes, in its size, or not at all."""
+    return mutated({b"class_id": b"7", b"steps": b"2"}, FIELDS, VALUES, source)
+
+
+def mutated(
+    fields: Mapping[bytes, bytes], names: Sequence[bytes], values: Sequence[bytes], source: random.Random,
+    most: int = 3, damage: float = 0.3,
+) -> bytes:
+    """A JSON object with some fields more, or otherwise, than these; some are damaged in their bytes, or too long."""
+    fields = dict(fields)
+    for _ in range(min(most, source.choice((0, 1, 1, 2, 3)))):
+        fields[source.choice(names)] = source.choice(values)
     pairs = [b'"%s": %s' % pair for pair in fields.items()]
     if source.random() < 0.05:
         pairs *= source.choice((2, 50, 400))
     body = b"{" + b", ".join(pairs) + b"}"
-    if source.random() < 0.3:
+    if source.random() < damage:
         body = damaged(body, source)
     if source.random() < 0.01:
         body += source.choice((b" ", b"\x00", b"[")) * source.choice((100, 16_384, 40_000))
@@ -107,10 +117,9 @@ def damaged(data: bytes, source: random.Random) -> bytes:
     return bytes(out)
 
 
-def raw_request(source: random.Random) -> bytes:
-    """The bytes of one or more requests on a connection, wrong in their framing as well."""
-    asked = hostile_request(source)
-    path = asked.path.encode("utf-8", "surrogateescape")
+def raw_request(asked: Hostile, source: random.Random) -> bytes:
+    """The bytes of this request on a connection, wrong in its framing as well."""
+    path = asked.path.encode("utf-8", "surrogateescape") + (b"?" + asked.query if asked.query else b"")
     lines = [b"%s %s HTTP/1.1" % (asked.method.encode(), path), b"Connection: close"]
     lines += [name + b": " + value for name, value in asked.headers]
     framing = source.choice(("length", "length", "chunked", "both", "short", "twice", "none"))
@@ -132,7 +141,8 @@ def raw_request(source: random.Random) -> bytes:
     return damaged(message, source) if source.random() < 0.3 else message
 
 
-def _headers(source: random.Random) -> tuple[Header, ...]:
+def hostile_headers(source: random.Random) -> tuple[Header, ...]:
+    """Those of a request with JSON, some of them wrong."""
     headers: list[Header] = [(b"host", b"x")]
     media_type = b"application/json" if source.random() < 0.9 else source.choice(MEDIA_TYPES)
     headers.append((b"content-type", media_type))

@@ -148,6 +148,10 @@ def test_openapi_documents_the_errors_and_an_example(client: httpx.Client) -> No
         "class_id", "class", "cfg", "guidance_scale", "steps", "num_inference_steps", "seed", "model", "resolution",
         "sampler", "n", "deadline_ms", "preview_every",
     }
-    assert schema["oneOf"] == [{"required": ["class_id"]}, {"required": ["class"]}]
+    assert schema["oneOf"] == [
+        {"required": ["class_id"], "properties": {"class_id": {"type": "integer"}}},
+        {"required": ["class"], "properties": {"class": {"type": "string"}}},
+    ]
+    assert {"not": {"required": ["cfg", "guidance_scale"]}} in schema["allOf"]
     assert {"Retry-After", "Retry-After-Ms"} == operation["responses"]["429"]["headers"].keys()
     assert [parameter["name"] for parameter in operation["parameters"]] == ["X-Deadline-Ms"]
