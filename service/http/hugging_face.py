@@ -43,7 +43,7 @@ from dit_serve.service.http.negotiate import EVENTS, PNG, choose_representation,
 from dit_serve.service.http.openapi import problems
 from dit_serve.service.http.protocols import Protocol
 from dit_serve.service.http.reading import make_jobs, model_named
-from dit_serve.service.http.schemas import GenerateAnswer
+from dit_serve.service.http.schemas import GenerateAnswer, TextProblem
 from dit_serve.service.http.work import Work, deadline_at
 from dit_serve.service.image.convert import Lossy, encoded
 from dit_serve.service.settings import Settings
@@ -93,7 +93,7 @@ def text_to_image_router(endpoint: Endpoint) -> APIRouter:
     forms["content"] |= {kind: {"schema": {"type": "string", "contentMediaType": kind}} for kind in LOSSY}
     described: dict[str, Any] = {
         "response_model": GenerateAnswer,
-        "responses": {200: forms, **problems(400, 401, 404, 406, 413, 415, 429, 500, 503, 504)},
+        "responses": {200: forms, **problems(400, 401, 404, 406, 413, 415, 429, 500, 503, 504, document=TextProblem)},
     }
     needs = {"requestBody": documented_body(TextToImageRequest), "parameters": [documented_deadline()]}
 

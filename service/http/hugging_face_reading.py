@@ -91,7 +91,8 @@ def _document(schema: dict[str, Any]) -> None:
     """Says that there must be a class, in words or among the parameters; null is as good as none."""
     named = [{"required": [name], "properties": {name: kind}} for name, kind in NAMED.items()]
     in_words = {"required": [INPUTS], "properties": {INPUTS: {"type": "string"}}}
-    schema["anyOf"] = [in_words, {"required": [PARAMETERS], "properties": {PARAMETERS: {"type": "object", "anyOf": named}}}]
+    by_parameter = {"required": [PARAMETERS], "properties": {PARAMETERS: {"type": "object", "anyOf": named}}}
+    schema["anyOf"] = [in_words, by_parameter]
     schema["examples"] = [{INPUTS: "golden retriever", PARAMETERS: {"guidance_scale": 4, "seed": 5}}]
 
 

@@ -24,7 +24,7 @@ from tests.service.running import fake_command, running
 
 KEY = "correct-horse-battery"
 OTHER = "staple.0123456789/+=~"
-NOT_READY = {"/readyz", "/health", "/v2/health/ready"}
+NOT_READY = {"/readyz", "/health", "/ping", "/v2/health/ready"}
 PROBES = {"/livez", "/v2/health/live", *NOT_READY}
 PAGES = {"/docs", "/openapi.json", "/favicon.ico"}
 PAGES |= {f"/docs/{name}" for name in ("swagger-ui-bundle.js", "swagger-ui.css", "start.js")}

@@ -148,7 +148,7 @@ def test_an_image_comes_in_the_form_that_is_preferred(client: httpx.Client, acce
     png = posted(client, "/", {"inputs": "class 7", "parameters": SEVEN}).content
     assert read_receipt(png).class_id == 7
     difference = np.abs(np.asarray(image.convert("RGB"), int) - np.asarray(Image.open(io.BytesIO(png)), int))
-    assert difference.mean() < (0.5 if form == "PNG" else 40)  # the fake's images are noise, the worst there is
+    assert difference.mean() < (0.5 if form == "PNG" else 50)  # the fake's images are noise, the worst there is
 
 
 def test_several_images_come_as_json_and_progress_as_events(client: httpx.Client) -> None:

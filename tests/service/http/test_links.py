@@ -27,7 +27,8 @@ from tests.service.http.test_auth import KEY, bearer
 from tests.service.running import fake_command, running
 
 MODEL = FakeDoor("fake-64").info
-NAMED = {"fake-64": MODEL, "facebook/DiT-64": replace(MODEL, name="facebook/DiT-64"), "alias": MODEL}
+LOADED = {"fake-64": MODEL, "facebook/DiT-64": replace(MODEL, name="facebook/DiT-64")}
+ALIASES = {"alias": "fake-64"}
 SEVEN = "/v1/images/fake-64/7/5.png"
 OTHERS = (
     SEVEN, f"{SEVEN}?cfg=1.5", f"{SEVEN}?steps=20", f"{SEVEN}?sampler=ddpm", "/v1/images/fake-64/8/5.png",
@@ -40,8 +41,8 @@ def without_worker(scene: Scene, settings: Settings | None = None, places: int =
     """Plays a scene with a service where no worker ever takes a job."""
 
     async def run() -> None:
-        front = Front(["false"], Configure(models=("fake-64",)), max_queue_sequences=places)
-        front.models, front.named = {"fake-64": MODEL}, NAMED
+        front = Front(["false"], Configure(models=tuple(LOADED)), max_queue_sequences=places, aliases=ALIASES)
+        front.models = LOADED
         await scene(create_app(front, settings or read_settings({}, {})), front)
 
     asyncio.run(run())
@@ -199,7 +200,7 @@ def test_errors_say_what_is_wrong_and_are_kept_by_no_cache() -> None:
 
 def test_nothing_is_known_of_an_image_before_a_model_is_loaded() -> None:
     async def scene(app: FastAPI, front: Front) -> None:
-        front.models, front.named = {}, {}
+        front.models = {}
         for method in ("GET", "HEAD"):
             answer = await get(app, SEVEN, (b"if-none-match", b"*"), method=method)
             assert (answer.status, answer.headers["cache-control"]) == (503, "no-store")
