@@ -57,7 +57,7 @@ def catalog_router(front: Front, page: WebPage) -> APIRouter:
 def discovery(prefix: str = "") -> dict[str, Any]:
     """The document at /, with this before all paths."""
     paths = {"models": "/v1/models", "classes": "/v1/classes?q=", "status": "/v1/status"}
-    paths |= {"live": "/livez", "ready": "/readyz", "health": "/health"}
+    paths |= {"live": "/livez", "ready": "/readyz", "health": "/health", "ping": "/ping"}
     paths |= {"open_inference": "/v2", "open_inference_live": "/v2/health/live"}
     paths |= {"open_inference_ready": "/v2/health/ready"}
     documents = {"documentation": "/docs", "openapi": "/openapi.json"}
@@ -67,6 +67,8 @@ def discovery(prefix: str = "") -> dict[str, Any]:
         "version": version(),
         "generate": {"method": "POST", "href": f"{prefix}/generate", "example": example},
         "batch": {"method": "POST", "href": f"{prefix}/v1/batch", "example": {"requests": [example]}},
+        "sagemaker": {"method": "POST", "href": f"{prefix}/invocations", "example": example},
+        "hugging_face": {"method": "POST", "href": f"{prefix}/", "example": {"inputs": "7"}},
         "openai": {"method": "POST", "href": f"{prefix}{OPENAI_IMAGES}", "example": {"prompt": "7", "seed": 0}},
         **{name: {"method": "GET", "href": prefix + path} for name, path in (paths | documents).items()},
     }

@@ -176,5 +176,6 @@ def test_any_parameters_are_a_request_or_a_list_of_faults(parameters: dict[str, 
     else:
         faults = []
         assert asked.request.resolution in (None, asked.model.resolution)
-    assert all(fault.field.startswith("parameters.") for fault in faults)
+    # A width may choose a model whose classes have no names.
+    assert all(fault.field.startswith("parameters.") or "have no names" in fault.message for fault in faults)
     assert bool(task.form.faults) <= bool(faults)

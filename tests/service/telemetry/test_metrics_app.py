@@ -68,7 +68,7 @@ def test_every_answer_adds_up_while_requests_come() -> None:
         check_sums(end)
         assert value(end, "dit_requests_received_total") == len(statuses)
         for status in set(statuses):
-            counted = value(end, "dit_http_requests_total", route="/generate", status=str(status))
+            counted = value(end, "dit_http_requests_total", route="/generate", status=str(status), protocol="dit")
             assert counted == statuses.count(status)
         assert {200, 422, 429, 500} == set(statuses)
         assert value(end, "dit_refused_requests_total", reason="queue-full") == statuses.count(429)
