@@ -112,6 +112,7 @@ class SlowToDecode(FakeDoor):
     """Decodes the first image only after another job has taken a step."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.has_decoded_early = False
         self.others_stepped = threading.Event()
 
@@ -136,6 +137,7 @@ class Threads(FakeDoor):
     """Notes which threads step and which decode."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.stepping: set[int] = set()
         self.decoding: set[int] = set()
 
@@ -160,6 +162,7 @@ class LeftWhileDecoding(FakeDoor):
     """While the first image is decoded, the client of another one that is done leaves."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.leave: Callable[[], None] = lambda: None
         self.decoded: list[int] = []
 

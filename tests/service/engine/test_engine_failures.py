@@ -58,6 +58,7 @@ class SmallMemory(FakeDoor):
     """Has memory for so many samples at once; one that `RAISES` finds none at all."""
 
     def __init__(self, most: int) -> None:
+        super().__init__()
         self.most = most
         self.tried: list[int] = []
 
@@ -89,6 +90,7 @@ class Lost(FakeDoor):
     """Loses its device in one of its methods."""
 
     def __init__(self, where: str) -> None:
+        super().__init__()
         setattr(self, where, self._lose)
 
     def _lose(self, *arguments: Any) -> Any:

@@ -15,6 +15,7 @@ class CachingDoor(FakeDoor):
     """Finds all but the first step's modulations."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.modulation_counts = (0, 0)
 
     def step(self, samples: list[FakeSample], /) -> None:
