@@ -16,7 +16,7 @@ from pydantic_core import from_json
 from dit_serve.models.options import ModelInfo
 from dit_serve.service.errors import FieldError, InvalidRequest
 from dit_serve.service.http.batch_schemas import EXAMPLE, BatchRequest
-from dit_serve.service.http.deadline import asked_milliseconds
+from dit_serve.service.http.deadline import read_deadline
 from dit_serve.service.http.faults import MAX_COMPARED, Members, field_errors, read_members, repeated_fields
 from dit_serve.service.http.reading import (
     Form,
@@ -73,11 +73,8 @@ def read_batch(body: bytes, deadlines: Sequence[str] = ()) -> BatchForm:
         raise no_object()
     members = read_members(body)
     batch, faults = _outside(value, members)
-    deadline_ms = None
-    try:
-        deadline_ms = asked_milliseconds(deadlines, batch.deadline_ms)
-    except InvalidRequest as error:
-        faults += error.errors
+    deadline_ms, wrong_deadline = read_deadline(deadlines, batch.deadline_ms)
+    faults += wrong_deadline
     requests, twins = batch.requests or [], members.get("requests")
     if not isinstance(twins, list) or len(twins) != len(requests):
         twins = [None] * len(requests)  # the other parser did not read it so

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 
-from dit_serve.service.errors import FieldError, InvalidRequest
+from dit_serve.service.errors import FieldError
 from dit_serve.service.front.front import Front
 from dit_serve.service.front.ledger import Accepted
 from dit_serve.service.http.schemas import MAX_DEADLINE_MS
@@ -19,22 +19,20 @@ from dit_serve.service.wire.job import Outcome
 HEADER = "X-Deadline-Ms"
 
 
-def asked_milliseconds(headers: Sequence[str], in_body: int | None) -> int | None:
-    """How long a request may take; None if it does not say.
+def read_deadline(headers: Sequence[str], in_body: int | None = None) -> tuple[int | None, list[FieldError]]:
+    """Milliseconds that a request may take, None if it does not say, and what is wrong with what it says.
 
     Args:
         headers: every X-Deadline-Ms of the request.
-        in_body: its `deadline_ms`.
-
-    Raises:
-        InvalidRequest: a header is no number within the bounds, or two of them all disagree.
+        in_body: what its body says.
     """
-    said = {_milliseconds(text.strip()) for text in headers}
-    if in_body is not None:
-        said.add(in_body)
-    if len(said) > 1:
-        raise InvalidRequest([FieldError(HEADER, "differs from another deadline of the same request")])
-    return said.pop() if said else None
+    said = [_milliseconds(text.strip()) for text in headers]
+    if None in said:
+        return None, [FieldError(HEADER, f"must be one whole number of milliseconds, 1 to {MAX_DEADLINE_MS}")]
+    different = {*said, in_body} - {None}
+    if len(different) > 1:
+        return None, [FieldError(HEADER, "differs from another deadline of the same request")]
+    return next(iter(different), None), []
 
 
 @contextmanager
@@ -50,7 +48,6 @@ def expiring(front: Front, accepted: Iterable[Accepted], at: float | None) -> Ge
         timer.cancel()
 
 
-def _milliseconds(text: str) -> int:
-    if text.isascii() and text.isdecimal() and len(text) < 20 and 1 <= int(text) <= MAX_DEADLINE_MS:
-        return int(text)
-    raise InvalidRequest([FieldError(HEADER, f"must be one whole number of milliseconds, 1 to {MAX_DEADLINE_MS}")])
+def _milliseconds(text: str) -> int | None:
+    is_number = text.isascii() and text.isdecimal() and len(text) < 20 and 1 <= int(text) <= MAX_DEADLINE_MS
+    return int(text) if is_number else None

@@ -17,9 +17,9 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, WithJsonSchema,
 from dit_serve.models.options import ModelInfo
 from dit_serve.service.errors import FieldError, InvalidRequest
 from dit_serve.service.http.deadline import HEADER as DEADLINE_HEADER
-from dit_serve.service.http.deadline import asked_milliseconds
+from dit_serve.service.http.deadline import read_deadline
 from dit_serve.service.http.faults import MAX_COMPARED, Members, read_members
-from dit_serve.service.http.prompts import class_of_prompt
+from dit_serve.service.http.prompts import class_or_fault
 from dit_serve.service.http.reading import (
     Form,
     Wanted,
@@ -152,11 +152,8 @@ def read_task(body: bytes, deadlines: Sequence[str] = ()) -> Task:
     has_class = bool({"class_id", "class"} & given.keys())
     if request.inputs is None and not has_class and INPUTS not in {fault.field for fault in faults}:
         faults.append(FieldError(INPUTS, "is required: the class to draw, in words; or parameters.class_id"))
-    deadline_ms = None
-    try:
-        deadline_ms = asked_milliseconds(deadlines, parameters.deadline_ms)
-    except InvalidRequest as error:
-        faults += error.errors
+    deadline_ms, wrong_deadline = read_deadline(deadlines, parameters.deadline_ms)
+    faults += wrong_deadline
     return Task(request.inputs, Form(parameters, deadline_ms, tuple(wrong)), tuple(given), tuple(faults))
 
 
@@ -183,10 +180,7 @@ def choose_for(task: Task, models: Mapping[str, ModelInfo], *, by_phrase: bool) 
     def class_of(request: GenerateRequest, model: ModelInfo) -> int | FieldError | None:
         if task.inputs is None or request.class_id is not None or request.class_name is not None:
             return class_in(request, model)
-        try:
-            return class_of_prompt(task.inputs, model, by_phrase=by_phrase)
-        except ValueError as error:
-            return FieldError(INPUTS, str(error))
+        return class_or_fault(INPUTS, task.inputs, model, by_phrase=by_phrase)
 
     try:
         wanted = choose(task.form, models, class_of)

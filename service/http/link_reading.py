@@ -14,8 +14,8 @@ from urllib.parse import parse_qsl, unquote
 
 from pydantic_core import from_json
 
-from dit_serve.service.errors import FieldError, InvalidRequest
-from dit_serve.service.http.deadline import asked_milliseconds
+from dit_serve.service.errors import FieldError
+from dit_serve.service.http.deadline import read_deadline
 from dit_serve.service.http.faults import UNKNOWN, Members
 from dit_serve.service.http.reading import Form, besides, read_object
 
@@ -74,11 +74,8 @@ def read_link(path: str, raw_path: str, query: str, deadlines: Sequence[str] = (
         of = "the first 8 to 64 digits, in small letters, of a model's weights_sha256 (GET /v1/models)"
         faults.append(FieldError("weights", f"must be {of}"))
     form = read_object(values, Members(), 0)
-    deadline_ms = None
-    try:
-        deadline_ms = asked_milliseconds(deadlines, None)
-    except InvalidRequest as error:
-        faults += error.errors
+    deadline_ms, wrong_deadline = read_deadline(deadlines)
+    faults += wrong_deadline
     form = replace(form, deadline_ms=deadline_ms, faults=(*faults, *besides(faults, form.faults)))
     return Link(form, text.get("weights", ""))
 

@@ -11,6 +11,7 @@ import re
 
 from dit_serve.models.labels import Labels
 from dit_serve.models.options import ModelInfo
+from dit_serve.service.errors import FieldError
 
 MOST_CHARACTERS = 1000  # of a prompt; OpenAI's longest are 32,000, and no class's name has more than 256
 _NUMBERED = re.compile(r"\s*(?:class\s*)?#?\s*([0-9]+)\s*", re.IGNORECASE | re.ASCII)
@@ -42,6 +43,14 @@ def class_of_prompt(prompt: str, model: ModelInfo, *, by_phrase: bool) -> int:
         return labels.lookup(prompt)
     except ValueError as error:
         raise ValueError(str(error).replace(repr(prompt), "this")) from None
+
+
+def class_or_fault(field: str, prompt: str, model: ModelInfo, *, by_phrase: bool) -> int | FieldError:
+    """The same, or the fault of the field that the prompt came in."""
+    try:
+        return class_of_prompt(prompt, model, by_phrase=by_phrase)
+    except ValueError as error:
+        return FieldError(field, str(error))
 
 
 def described_class(model: ModelInfo, class_id: int) -> str:

@@ -19,7 +19,7 @@ from pydantic_core import from_json
 from dit_serve.models.checks import MAX_SEED, class_called, model_faults
 from dit_serve.models.options import DEFAULT_SAMPLER, ModelInfo, SampleSpec, guidance_fault
 from dit_serve.service.errors import FieldError, InvalidRequest, MalformedBody, ModelNotFound
-from dit_serve.service.http.deadline import asked_milliseconds
+from dit_serve.service.http.deadline import read_deadline
 from dit_serve.service.http.faults import MAX_COMPARED, Members, field_errors, read_members, repeated_fields, short
 from dit_serve.service.http.schemas import MAX_EXACT_FLOAT, GenerateRequest
 from dit_serve.service.wire.job import Job
@@ -72,11 +72,8 @@ def read_form(body: bytes, deadlines: Sequence[str] = ()) -> Form:
     """
     request, faults = read_fields(GenerateRequest, body, EXAMPLE)
     faults += class_faults(request, {fault.field for fault in faults})
-    deadline_ms = None
-    try:
-        deadline_ms = asked_milliseconds(deadlines, request.deadline_ms)
-    except InvalidRequest as error:
-        faults += error.errors
+    deadline_ms, wrong_deadline = read_deadline(deadlines, request.deadline_ms)
+    faults += wrong_deadline
     return Form(request, deadline_ms, tuple(faults))
 
 

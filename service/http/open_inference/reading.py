@@ -16,7 +16,7 @@ from typing import Any
 from dit_serve.models.checks import MAX_SEED
 from dit_serve.models.options import ModelInfo
 from dit_serve.service.errors import FieldError, InvalidRequest
-from dit_serve.service.http.deadline import asked_milliseconds
+from dit_serve.service.http.deadline import read_deadline
 from dit_serve.service.http.faults import Members, read_members
 from dit_serve.service.http.open_inference.inputs import read_inputs, read_one
 from dit_serve.service.http.open_inference.schemas import (
@@ -30,7 +30,7 @@ from dit_serve.service.http.open_inference.schemas import (
     RequestedOutput,
 )
 from dit_serve.service.http.open_inference.tensors import Tensor
-from dit_serve.service.http.prompts import class_of_prompt
+from dit_serve.service.http.prompts import class_or_fault
 from dit_serve.service.http.reading import Form, Wanted, choose, read_fields, read_part
 from dit_serve.service.http.schemas import GenerateRequest, whole
 
@@ -97,12 +97,9 @@ def read_infer(body: bytes, lengths: Sequence[str] = (), deadlines: Sequence[str
     faults += more
     outputs, more = _outputs(request.outputs or [], members.get("outputs"), parameters.binary_data_output)
     faults += more
-    deadline_ms = None
-    try:
-        timeout = -(-parameters.timeout // 1000) if parameters.timeout else None
-        deadline_ms = asked_milliseconds(deadlines, timeout)
-    except InvalidRequest as error:
-        faults += error.errors
+    timeout_ms = -(-parameters.timeout // 1000) if parameters.timeout else None
+    deadline_ms, wrong_deadline = read_deadline(deadlines, timeout_ms)
+    faults += wrong_deadline
     return InferForm(request.id, request.model_name, tensors, shared, outputs, deadline_ms, tuple(faults))
 
 
@@ -198,10 +195,7 @@ def _choose(form: InferForm, k: int, models: Mapping[str, ModelInfo], *, by_phra
     def class_of(request: GenerateRequest, model: ModelInfo) -> int | FieldError | None:
         if not isinstance(label, bytes):
             return request.class_id
-        try:
-            return class_of_prompt(label.decode(), model, by_phrase=by_phrase)
-        except ValueError as error:
-            return FieldError(LABEL, str(error))
+        return class_or_fault(LABEL, label.decode(), model, by_phrase=by_phrase)
 
     return choose(Form(request, None, tuple(faults)), models, class_of)
 

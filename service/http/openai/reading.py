@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 from dit_serve.models.options import ModelInfo
 from dit_serve.service.errors import FieldError, InvalidRequest
-from dit_serve.service.http.deadline import asked_milliseconds
+from dit_serve.service.http.deadline import read_deadline
 from dit_serve.service.http.openai.pictures import PictureStyle
 from dit_serve.service.http.openai.schemas import EXAMPLE, ImagesRequest, side_of, written_size
-from dit_serve.service.http.prompts import class_of_prompt
+from dit_serve.service.http.prompts import class_or_fault
 from dit_serve.service.http.reading import Form, Wanted, besides, choose, model_named, read_fields
 from dit_serve.service.http.schemas import GenerateRequest
 from dit_serve.service.image.convert import BEST_QUALITY
@@ -55,11 +55,8 @@ def read_images(body: bytes, deadlines: Sequence[str] = ()) -> Asked:
     """
     sent, faults = read_fields(ImagesRequest, body, EXAMPLE)
     faults += besides(faults, _contradictions(sent, {fault.field for fault in faults}))
-    deadline_ms = None
-    try:
-        deadline_ms = asked_milliseconds(deadlines, sent.deadline_ms)
-    except InvalidRequest as error:
-        faults += error.errors
+    deadline_ms, wrong_deadline = read_deadline(deadlines, sent.deadline_ms)
+    faults += wrong_deadline
     return Asked(
         Form(_as_ours(sent), deadline_ms, tuple(faults)),
         prompt=sent.prompt if sent.class_id is None else None,
@@ -88,10 +85,7 @@ def choose_images(asked: Asked, models: Mapping[str, ModelInfo], *, by_phrase: b
     def class_of(request: GenerateRequest, model: ModelInfo) -> int | FieldError | None:
         if asked.prompt is None:
             return request.class_id
-        try:
-            return class_of_prompt(asked.prompt, model, by_phrase=by_phrase)
-        except ValueError as error:
-            return FieldError("prompt", str(error))
+        return class_or_fault("prompt", asked.prompt, model, by_phrase=by_phrase)
 
     try:
         wanted = choose(asked.form, models, class_of)

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from dit_serve.service.errors import InvalidRequest
-from dit_serve.service.http.deadline import asked_milliseconds
+from dit_serve.service.http.deadline import read_deadline
 from tests.service.fake import SLOW
 from tests.service.front.test_front import ENDLESS_JOB, debug, job_end, leaving_client
 from tests.service.http.streams import streaming
@@ -33,26 +32,28 @@ def client(server: Running) -> Iterator[httpx.Client]:
 
 
 def test_no_deadline_is_none() -> None:
-    assert asked_milliseconds([], None) is None
+    assert read_deadline([]) == (None, [])
 
 
 @pytest.mark.parametrize(("headers", "in_body"), [(["1500"], None), ([], 1500), (["1500", " 1500"], 1500)])
 def test_a_deadline_is_said_by_header_or_body(headers: list[str], in_body: int | None) -> None:
-    assert asked_milliseconds(headers, in_body) == 1500
+    assert read_deadline(headers, in_body) == (1500, [])
 
 
 @pytest.mark.parametrize(
     "text", ["", "0", "-1", "1.5", "1e3", "٣", "²", "0x10", "86400001", "9" * 5000, "soon", "1 000"]
 )
 def test_a_header_that_is_no_number_of_milliseconds_is_refused(text: str) -> None:
-    with pytest.raises(InvalidRequest, match=r"X-Deadline-Ms: must be one whole number of milliseconds"):
-        asked_milliseconds([text], None)
+    deadline_ms, (fault,) = read_deadline([text])
+    assert (deadline_ms, fault.field) == (None, "X-Deadline-Ms")
+    assert fault.message.startswith("must be one whole number of milliseconds")
 
 
 @pytest.mark.parametrize(("headers", "in_body"), [(["1500"], 1501), (["1500", "1501"], None)])
 def test_two_different_deadlines_are_refused(headers: list[str], in_body: int | None) -> None:
-    with pytest.raises(InvalidRequest, match="differs"):
-        asked_milliseconds(headers, in_body)
+    deadline_ms, (fault,) = read_deadline(headers, in_body)
+    assert deadline_ms is None
+    assert "differs" in fault.message
 
 
 @pytest.mark.parametrize("number", [0, -1, 86_400_001, True, "1000", 1.5])
